@@ -1,0 +1,2 @@
+//! Datagen.
+fn main() {}

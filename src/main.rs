@@ -1,0 +1,2 @@
+//! Beckon.
+fn main() {}
