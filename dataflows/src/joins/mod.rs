@@ -1,0 +1,9 @@
+//! The shared collections: each is maintained once, by key, and read by every trigger.
+
+pub mod carts;
+pub mod contacts;
+pub mod customers;
+pub mod once;
+pub mod orders;
+pub mod products;
+pub mod stock;

@@ -1,0 +1,89 @@
+//! What the graph says: who entered and left the trigger set, and the state that decisions and mails are made from.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Id, Line, Money, Tick};
+
+/// One true interval of a campaign's condition (SPEC, "Terms"), by the campaign's place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Episode {
+    /// The campaign's index in the plan.
+    pub campaign: u16,
+    /// Whom it is about.
+    pub customer: Id,
+    /// What it is about: a cart, a SKU, an order, by trigger (SPEC §4).
+    pub subject: Id,
+    /// The tick that tells this episode from the others of its subject (SPEC §4).
+    pub anchor: Tick,
+}
+
+/// An episode with what its payload is made from: the lines as they were when it opened.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Opening {
+    /// Which.
+    pub episode: Episode,
+    /// ISO 4217 code of the lines' prices, or [`Id::NONE`].
+    pub currency: Id,
+    /// The lines it may speak of; which of them it does depends on the stock (SPEC §4).
+    pub lines: Arc<[Line]>,
+}
+
+/// A product, as the catalog has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Product {
+    /// Name.
+    pub name: Option<String>,
+    /// Category.
+    pub category: Option<String>,
+    /// Brand.
+    pub brand: Option<String>,
+    /// Price of a unit.
+    pub price: Option<Money>,
+    /// ISO 4217 code.
+    pub currency: Option<String>,
+    /// Address of its picture.
+    pub image_url: Option<String>,
+    /// Address of its page.
+    pub url: Option<String>,
+}
+
+/// A customer, as far as a mail needs them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Contact {
+    /// There is a profile. Without one the customer is unreachable.
+    pub known: bool,
+    /// The profile says `deleted`: nothing else is kept.
+    pub erased: bool,
+    /// Consents to e-mail.
+    pub consent: bool,
+    /// Unsubscribed, complained or bounced (SPEC §5, `no_consent`).
+    pub withheld: bool,
+    /// Address.
+    pub email: Option<String>,
+    /// First name.
+    pub first_name: Option<String>,
+    /// BCP 47 tag.
+    pub locale: Option<String>,
+    /// IANA time zone.
+    pub timezone: Option<String>,
+    /// The profile's `attributes`, as JSON text.
+    pub attributes: Option<String>,
+}
+
+/// A change of what the graph maintains, at one tick. Read in the order of their ticks they give the state that a decision
+/// at a tick is made from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// The stock of a SKU is now this.
+    Stock(Id, i64),
+    /// A SKU is now this product.
+    Product(Id, Arc<Product>),
+    /// A customer is now this.
+    Contact(Id, Arc<Contact>),
+    /// The episode left the trigger set.
+    Left(Episode),
+    /// The episode entered the trigger set.
+    Entered(Opening),
+}

@@ -1,0 +1,24 @@
+//! The words that every stage shares: identifiers, times, money, records, and what the graph says of them.
+//! Plain rows without behaviour of their own; no I/O, no clock, cannot fail.
+
+mod facts;
+mod id;
+mod money;
+mod record;
+mod stream;
+
+pub use facts::{Change, Contact, Episode, Opening, Product};
+pub use id::{Id, Namespace};
+pub use money::Money;
+pub use record::{
+    Action, CartRecord, CatalogRecord, Click, EngagementKind, EngagementRecord, Fold, Line, MessageId, OrderRecord,
+    OrderStatus, ProfileRecord, Record, StockRecord, Written,
+};
+pub use stream::{Position, Stream};
+
+/// A tick: epoch milliseconds, a multiple of the configured `tick` (SPEC §2). Every row carries the tick at which it takes
+/// effect, and the graph's timestamps are ticks.
+pub type Tick = u64;
+
+/// How often a row is added (+) or retracted (−).
+pub type Diff = isize;

@@ -1,0 +1,217 @@
+//! State by key, one tick at a time: the one stateful operator of the house. In: a collection of `(key, change)`. Out: a
+//! collection of whatever the key's logic concludes. Cannot fail.
+//!
+//! Differential's own operators keep every update arranged by key and time. For the records of the hot path that costs more
+//! than the rule itself, so here a key's state is a plain value in a hash map. What makes that sound: the operator
+//! waits until the input frontier has passed a tick, then visits the ticks in order, and within a tick the keys that changed
+//! or asked to be woken. What the logic emits are differences, stamped with that tick, so everything downstream is an
+//! ordinary differential collection.
+//!
+//! A deadline is a wake-up that the logic asks for. One that is superseded costs nothing: a key has at most one wake-up in
+//! force, an early one is kept, finds nothing to do, and asks again. There is no scan of pending deadlines.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
+use hashbrown::HashMap;
+use timely::PartialOrder;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::operator::Operator;
+
+use crate::model::{Diff, Id, Tick};
+
+/// What becomes of a key's state after it was visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It equals its default: drop it.
+    Forget,
+    /// Keep it, and wake the key at this tick even if nothing changes.
+    WakeAt(Tick),
+    /// Keep it until something changes.
+    Keep,
+}
+
+/// The rule that a key follows.
+pub trait PerKey: 'static {
+    /// A change of the key.
+    type In: ExchangeData;
+    /// What is kept of a key.
+    type State: Default + 'static;
+    /// What is concluded about it.
+    type Out: Clone + 'static;
+
+    /// Visits `key` at the tick `now`, with the changes that take effect at it: retractions first, otherwise in no particular
+    /// order; none when the key was woken. Whatever is emitted is a difference at `now`.
+    fn visit(
+        &mut self,
+        now: Tick,
+        key: Id,
+        state: &mut Self::State,
+        changes: &mut dyn Iterator<Item = (Self::In, Diff)>,
+        emit: &mut dyn FnMut(Self::Out, Diff),
+    ) -> Next;
+}
+
+/// Runs `logic` for each key of `changes`. The name is shown in timely's logs.
+pub fn per_key<'scope, L: PerKey>(
+    changes: VecCollection<'scope, Tick, (Id, L::In), Diff>,
+    name: &str,
+    mut logic: L,
+) -> VecCollection<'scope, Tick, L::Out, Diff> {
+    let spread = Exchange::new(|((key, _), _, _): &((Id, L::In), Tick, Diff)| key.0);
+    changes
+        .inner
+        .unary_frontier::<CapacityContainerBuilder<Vec<(L::Out, Tick, Diff)>>, _, _, _>(
+            spread,
+            name,
+            |capability, _| {
+                let mut capability = Some(capability);
+                let mut pending = Pending::<L::In>::default();
+                let mut keys = Keys::<L::State>::default();
+                move |(input, frontier), output| {
+                    input.for_each(|_, updates| pending.updates.append(updates));
+                    let closed = frontier.frontier();
+                    let upper = closed.first().copied();
+                    if let Some(held) = capability.as_mut()
+                        && upper.is_none_or(|upper| held.time().less_than(&upper))
+                    {
+                        let due = pending.before(upper);
+                        let mut session = output.session(&*held);
+                        keys.advance(&mut logic, due, upper, |out, tick, diff| session.give((out, tick, diff)));
+                        drop(session);
+                        match upper {
+                            Some(upper) => held.downgrade(&upper),
+                            None => capability = None,
+                        }
+                    }
+                }
+            },
+        )
+        .as_collection()
+}
+
+/// Updates that wait for their tick to close.
+struct Pending<In> {
+    updates: Vec<((Id, In), Tick, Diff)>,
+}
+
+impl<In> Default for Pending<In> {
+    fn default() -> Self {
+        Pending { updates: Vec::new() }
+    }
+}
+
+impl<In> Pending<In> {
+    /// Takes the updates of ticks before `upper` (all when there is none), by tick, then key, retractions first. What stays
+    /// is a sorted run, which the next sort finds as it is.
+    fn before(&mut self, upper: Option<Tick>) -> Vec<((Id, In), Tick, Diff)> {
+        self.updates.sort_by_key(|((key, _), tick, diff)| (*tick, *key, *diff));
+        let due = upper.map_or(self.updates.len(), |upper| self.updates.partition_point(|(_, tick, _)| *tick < upper));
+        let rest = self.updates.split_off(due);
+        std::mem::replace(&mut self.updates, rest)
+    }
+}
+
+/// A key's state and the wake-up in force for it; [`ASLEEP`] for none.
+#[derive(Default)]
+struct Slot<State> {
+    state: State,
+    wake: Tick,
+}
+
+const ASLEEP: Tick = 0;
+
+/// All keys of this worker.
+struct Keys<State> {
+    slots: HashMap<Id, Slot<State>, BuildHasherDefault<IdHasher>>,
+    wakes: BTreeMap<Tick, Vec<Id>>,
+}
+
+impl<State> Default for Keys<State> {
+    fn default() -> Self {
+        Keys { slots: HashMap::default(), wakes: BTreeMap::new() }
+    }
+}
+
+impl<State: Default> Keys<State> {
+    /// Visits the ticks before `upper` in order, and in each the changed keys, then those woken.
+    fn advance<L: PerKey<State = State>>(
+        &mut self,
+        logic: &mut L,
+        due: Vec<((Id, L::In), Tick, Diff)>,
+        upper: Option<Tick>,
+        mut emit: impl FnMut(L::Out, Tick, Diff),
+    ) {
+        let mut due = due.into_iter().peekable();
+        loop {
+            let changed = due.peek().map(|(_, tick, _)| *tick);
+            let woken = self.wakes.first_key_value().map(|(tick, _)| *tick);
+            let Some(now) = changed.into_iter().chain(woken).min() else { return };
+            if upper.is_some_and(|upper| now >= upper) {
+                return;
+            }
+            while let Some(key) = due.peek().filter(|(_, tick, _)| *tick == now).map(|((key, _), _, _)| *key) {
+                let mut changes = std::iter::from_fn(|| {
+                    due.next_if(|((next, _), tick, _)| *tick == now && *next == key)
+                        .map(|((_, change), _, diff)| (change, diff))
+                });
+                self.visit(logic, now, key, &mut changes, &mut |out, diff| emit(out, now, diff));
+                changes.for_each(drop);
+            }
+            for key in self.wakes.remove(&now).unwrap_or_default() {
+                // A key that was visited at this tick, or has put its wake-up off, has another one in force.
+                if self.slots.get(&key).is_some_and(|slot| slot.wake == now) {
+                    self.visit(logic, now, key, &mut std::iter::empty(), &mut |out, diff| emit(out, now, diff));
+                }
+            }
+        }
+    }
+
+    fn visit<L: PerKey<State = State>>(
+        &mut self,
+        logic: &mut L,
+        now: Tick,
+        key: Id,
+        changes: &mut dyn Iterator<Item = (L::In, Diff)>,
+        emit: &mut dyn FnMut(L::Out, Diff),
+    ) {
+        let slot = self.slots.entry(key).or_default();
+        match logic.visit(now, key, &mut slot.state, changes, emit) {
+            Next::Forget => {
+                self.slots.remove(&key);
+            }
+            Next::Keep => {
+                if slot.wake <= now {
+                    slot.wake = ASLEEP;
+                }
+            }
+            Next::WakeAt(wake) => {
+                debug_assert!(wake > now, "a wake-up lies in the future");
+                if slot.wake <= now || wake < slot.wake {
+                    slot.wake = wake;
+                    self.wakes.entry(wake).or_default().push(key);
+                }
+            }
+        }
+    }
+}
+
+/// Ids are hashes already. Turned, because the workers share them out by their lowest bits, which are then equal in a map.
+#[derive(Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert!(false, "only ids are hashed here, not {} bytes", bytes.len());
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.rotate_right(20);
+    }
+}
