@@ -1,0 +1,56 @@
+//! The command line (SPEC §7). In: arguments. Out: results on standard output, progress on standard error, and an exit
+//! code: 0, 1 where something failed, 2 for bad use (which clap answers itself).
+
+mod esp;
+mod meter;
+mod otto;
+mod shop;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A shop that is not there, for Beckon: a seeded stream of visitors, carts, stock and orders, and an ESP that fails on
+/// purpose.
+#[derive(Debug, Parser)]
+#[command(name = "datagen", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  datagen shop --out data --for 2h                 two hours of a shop with 1,000 customers, as files
+  datagen shop --kafka localhost:9092 --live       a shop that is open now
+  datagen esp --fail-429 0.02 --for 60s            an ESP on port 9090 that is busy now and then
+  datagen otto otto_sessions.jsonl.gz --out data   real sessions, as the same files
+
+`datagen help COMMAND` has the options of each, and more examples.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A seeded shop: to files, or to Kafka
+    Shop(Box<shop::ShopArgs>),
+    /// An ESP simulator with faults, that counts by idempotency key
+    Esp(esp::EspArgs),
+    /// Real sessions of the OTTO dataset, as files
+    Otto(otto::OttoArgs),
+}
+
+/// Runs a command; a failure is written to standard error.
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Shop(args) => shop::run(*args),
+        Command::Esp(args) => esp::run(args),
+        Command::Otto(args) => otto::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("datagen: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of datagen from outside: the library, HTTP, Kafka's mock cluster, and the binary.
+
+mod command;
+mod esp;
+mod otto;
+mod produce;
+mod record;
+mod shop;
