@@ -1,1 +1,17 @@
-//! Beckon.
+//! Beckon decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped
+//! being true. [`pipeline`] is the way through it.
+
+pub mod cli;
+pub mod config;
+pub mod decide;
+pub mod decision;
+pub mod decode;
+pub mod ledger;
+pub mod meter;
+pub mod pipeline;
+pub mod reclock;
+pub mod render;
+pub mod sink;
+pub mod source;
+pub mod state;
+pub mod worker;

@@ -1,2 +1,10 @@
-//! Beckon.
-fn main() {}
+//! The `beckon` command.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    beckon::cli::main()
+}

@@ -1,0 +1,180 @@
+//! `beckon replay`: decisions from files, as fast as they can be read (SPEC §7).
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use beckon_dataflows::counts::Counts;
+use beckon_dataflows::model::{Stream, Tick};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::config::{Config, Purpose};
+use crate::decide::Decided;
+use crate::meter::Meter;
+use crate::pipeline::lanes::{Bury, DeadLetter};
+use crate::pipeline::replay::{Replay, Until};
+use crate::pipeline::{Act, View, wiring};
+use crate::source;
+
+/// The arguments of `beckon replay`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
+    #[arg(long, value_name = "DIR")]
+    input: PathBuf,
+    #[command(flatten)]
+    file: super::ConfigFile,
+    /// Where the decisions go, one JSON object a line; - for standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// Worker threads of the dataflow
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// How far: to the last event, or on until no deadline is pending (drain), or to a time (RFC 3339 or epoch ms)
+    #[arg(long, value_name = "drain|TIME")]
+    until: Option<Until>,
+    /// Where records go that cannot be used, with their place and the reason, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    dead_letters: Option<PathBuf>,
+    /// Print no progress and no summary
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Until, String> {
+        if text == "drain" {
+            return Ok(Until::Drain);
+        }
+        let time = text.parse::<u64>().ok().or_else(|| {
+            let time: jiff::Timestamp = text.parse().ok()?;
+            u64::try_from(time.as_millisecond()).ok()
+        });
+        time.map(Until::Time).ok_or_else(|| "neither `drain` nor a time such as 2026-01-01T10:00:00Z".into())
+    }
+}
+
+/// Replays.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&arguments.file.config, Purpose::Replay)?;
+    let partitions = source::files::open(&arguments.input)?;
+    let meter = Arc::new(Meter::default());
+    let replay = Replay {
+        workers: arguments.workers.into(),
+        decoders: std::thread::available_parallelism().map_or(1, usize::from),
+        plan: wiring::plan(&config),
+        decider: wiring::decider(&config),
+        allowed_lateness_ms: config.allowed_lateness_ms,
+        until: arguments.until.unwrap_or(Until::LastEvent),
+        meter: meter.clone(),
+    };
+    let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)? };
+    let (bar, began) = (progress_bar(arguments.quiet), Instant::now());
+    let progress = |share: f64| {
+        bar.set_position((share * bar.length().unwrap_or(0) as f64) as u64);
+        bar.set_message(format!("{} records", meter.records()));
+    };
+    let counts = replay.run(partitions, writer, bury(arguments.dead_letters.as_ref())?, progress)?;
+    bar.finish_and_clear();
+    if !arguments.quiet {
+        eprint!("{}", Summary { meter: &meter, counts: &counts, took: began.elapsed() });
+    }
+    Ok(())
+}
+
+fn progress_bar(quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(1000);
+    // The template is a constant that the tests render.
+    if let Ok(style) = ProgressStyle::with_template("replay {bar:40} {percent:>3}%  {msg}  {elapsed} (still {eta})") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn open(path: &PathBuf) -> anyhow::Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(BufWriter::new(std::io::stdout())));
+    }
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+/// Writes decisions, one a line.
+struct Writer {
+    path: PathBuf,
+    out: Box<dyn Write + Send>,
+}
+
+impl Act for Writer {
+    fn decided(&mut self, _tick: Tick, decided: Vec<Decided>, _view: &View<'_>) -> anyhow::Result<()> {
+        for (decision, _) in decided {
+            serde_json::to_writer(&mut self.out, &decision)
+                .map_err(anyhow::Error::from)
+                .and_then(|()| Ok(self.out.write_all(b"\n")?))
+                .with_context(|| format!("cannot write {}", self.path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
+        if upper.is_none() {
+            self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where dead letters go: to a file where one is named; they are counted in any case.
+fn bury(path: Option<&PathBuf>) -> anyhow::Result<Bury<'static>> {
+    let Some(path) = path.cloned() else { return Ok(Box::new(|_| Ok(()))) };
+    let mut out = open(&path)?;
+    Ok(Box::new(move |letter: DeadLetter| {
+        writeln!(out, "{}", letter.json())
+            .and_then(|()| out.flush())
+            .with_context(|| format!("cannot write {}", path.display()))
+    }))
+}
+
+/// What a replay did.
+struct Summary<'s> {
+    meter: &'s Meter,
+    counts: &'s Counts,
+    took: Duration,
+}
+
+impl std::fmt::Display for Summary<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (records, seconds) = (self.meter.records(), self.took.as_secs_f64());
+        writeln!(out, "{records} records in {seconds:.2} s, {:.0} a second", records as f64 / seconds.max(1e-9))?;
+        for stream in Stream::ALL {
+            let (stale, duplicates) = (self.counts.stale_records(stream), self.counts.duplicate_records(stream));
+            writeln!(
+                out,
+                "  {stream:<12} {:>10}  {stale} stale, {duplicates} duplicate",
+                self.meter.records_of(stream)
+            )?;
+        }
+        writeln!(out, "{} late", self.meter.late_records())?;
+        for ((stream, kind), count) in self.meter.bad_records() {
+            writeln!(out, "{count} bad: {stream}, {kind}")?;
+        }
+        for ((outcome, reason), count) in self.meter.decisions() {
+            writeln!(
+                out,
+                "{count} {}{}",
+                outcome.name(),
+                reason.map(|r| format!(", {}", r.name())).unwrap_or_default()
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The configuration (SPEC §10). In: one TOML file, and the templates that it names. Out: a [`Config`] that cannot be wrong,
+//! defaults filled in, or [`Faults`]: everything that is wrong, all at once, each with its place.
+//!
+//! The document is walked by hand (`section.rs`) rather than by serde, which would stop at the first fault. What can be
+//! written but is not built yet is refused by the one list in `unsupported.rs`. A new key is read in its section's file,
+//! next to the field it fills; there is no list of keys to keep in step, since a key nobody asked for is an unknown one.
+//!
+//! Durations are milliseconds in fields that end in `_ms`. Relative paths are relative to the file, so that a service
+//! started from another folder finds the same ledger.
+
+mod campaign;
+mod duration;
+mod enrich;
+mod esp;
+mod expression;
+mod fault;
+mod kafka;
+mod limits;
+mod nearest;
+mod section;
+mod template;
+#[cfg(test)]
+mod tests;
+mod trigger;
+mod unsupported;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use campaign::{Campaign, Discount, Variant};
+pub use enrich::Enrichment;
+pub use esp::{Esp, EspKind, Mailbox};
+pub use expression::Expression;
+pub use fault::{Fault, Faults, Place};
+pub use kafka::Kafka;
+pub use limits::{FrequencyCap, Limits, QuietHours};
+pub use template::PARTS as TEMPLATE_PARTS;
+pub use trigger::{StockRule, Trigger};
+
+use section::{Report, Section, Value};
+use template::Templates;
+
+const DAY_MS: u64 = 86_400_000;
+
+/// The largest configuration that is read, in bytes.
+const FILE_BYTES_MAX: usize = 4 << 20;
+
+/// A whole configuration, every value checked (SPEC §10).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Milliseconds between ticks: at least 2, and a whole number of them makes a day; 1 s unless set (SPEC §2).
+    pub tick_ms: u64,
+    /// How far a partition's watermark is behind its greatest event time, in milliseconds; 5 s unless set (SPEC §2).
+    pub allowed_lateness_ms: u64,
+    /// How long a live partition may be silent before it follows the wall clock, in milliseconds; 10 s unless set (SPEC §2).
+    pub idle_after_ms: u64,
+    /// How long after a decision an order counts for it, in milliseconds; 5 days unless set (SPEC §9).
+    pub attribution_ms: u64,
+    /// The folder of ledger, timeline and snapshots; `state` beside the file unless set (SPEC §10).
+    pub state: PathBuf,
+    /// The folder of the templates; `templates` beside the file unless set (SPEC §10).
+    pub templates: PathBuf,
+    /// Where the streams are; always there for [`Purpose::Run`] (SPEC §10).
+    pub kafka: Option<Kafka>,
+    /// Limits over all campaigns (SPEC §5, §10).
+    pub limits: Limits,
+    /// What makes SKUs similar (SPEC §3).
+    pub similar: Similar,
+    /// The campaigns in the order of the file: the index is the engine's campaign number (SPEC §4, §5).
+    pub campaigns: Vec<Campaign>,
+    /// What is fetched when a mail is rendered, in the order of the file (SPEC §10).
+    pub enrichments: Vec<Enrichment>,
+    /// Who sends the mails; always there for [`Purpose::Run`] (SPEC §6, §10).
+    pub esp: Option<Esp>,
+}
+
+/// What makes SKUs similar (SPEC §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Similar {
+    /// How long an interest counts, in milliseconds; 7 days unless set.
+    pub window_ms: u64,
+    /// How many of a customer's latest distinct SKUs count; 20 unless set.
+    pub recent: u32,
+}
+
+impl Default for Similar {
+    fn default() -> Similar {
+        Similar { window_ms: 7 * DAY_MS, recent: 20 }
+    }
+}
+
+/// What a configuration is wanted for, which decides what it must have (SPEC §7, §10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `beckon run`: `[kafka]`, `[esp]` with its key in the environment, and a whole template for all that may be sent.
+    Run,
+    /// `beckon replay`: nothing is sent, so neither `[kafka]` nor `[esp]` nor any template is needed or looked for.
+    Replay,
+    /// `beckon check`: all that is there must be right, the templates it names included; nothing need be there.
+    Check,
+}
+
+impl Config {
+    /// Reads and checks the configuration at `path`. Fails with every fault in it; with a single one when the file cannot
+    /// be read, and with those of its syntax alone when it is not TOML.
+    pub fn load(path: &Path, purpose: Purpose) -> Result<Config, Faults> {
+        let refuse = |what, hint: &str| Err(Faults::one(Fault::of_file(path, what, Some(hint.to_owned()))));
+        match fs::read(path) {
+            Ok(bytes) if bytes.len() > FILE_BYTES_MAX => {
+                refuse(format!("has {} bytes", bytes.len()), "a configuration has at most 4 MiB")
+            }
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Config::parse(path, &text, purpose),
+                Err(error) => refuse(format!("is not UTF-8: {}", error.utf8_error()), "TOML is UTF-8 text"),
+            },
+            Err(error) => refuse(format!("cannot be read: {error}"), "give the configuration with --config FILE"),
+        }
+    }
+
+    /// Checks the configuration `text` as if it were read from `file`. Fails like [`Config::load`].
+    pub fn parse(file: &Path, text: &str, purpose: Purpose) -> Result<Config, Faults> {
+        parse(file, text, purpose, unsupported::NOT_BUILT)
+    }
+}
+
+/// Checks a configuration, of which `not_built` is refused.
+fn parse(file: &Path, text: &str, purpose: Purpose, not_built: &[&str]) -> Result<Config, Faults> {
+    let report = Report::new(file, text, not_built);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let is_twice = error.message().contains("duplicate");
+        let hint =
+            if is_twice { "each key is given once" } else { "text and durations stand in quotes: tick = \"1s\"" };
+        report.fault(error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()), Some(hint.to_owned()));
+    }
+    // What is left of a document with broken syntax would be faulted for what was lost.
+    if !errors.is_empty() {
+        return Err(report.into_faults());
+    }
+    let config = read(file, &report, document.get_ref(), purpose);
+    // A configuration only leaves here when there is no fault at all.
+    let faults = report.into_faults();
+    if faults.iter().len() == 0 { Ok(config) } else { Err(faults) }
+}
+
+fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purpose: Purpose) -> Config {
+    let section = Section::document(report, document);
+    let beside = |name: &str| file.parent().unwrap_or(Path::new("")).join(name);
+    let path = |key, default| beside(section.get(key).and_then(Value::text).unwrap_or(default));
+    let mailing = purpose == Purpose::Run;
+
+    let templates = path("templates", "templates");
+    let shelf = Templates::new((purpose != Purpose::Replay).then(|| templates.clone()));
+    let table = |key: &'static str| section.get(key).and_then(|value| value.section(key));
+    let config = Config {
+        file: file.to_owned(),
+        tick_ms: section.get("tick").and_then(read_tick).unwrap_or(1_000),
+        allowed_lateness_ms: section.get("allowed_lateness").and_then(Value::duration_ms).unwrap_or(5_000),
+        idle_after_ms: section.get("idle_after").and_then(Value::positive_ms).unwrap_or(10_000),
+        attribution_ms: section.get("attribution").and_then(Value::positive_ms).unwrap_or(5 * DAY_MS),
+        state: path("state", "state"),
+        templates,
+        kafka: table("kafka").map(kafka::read),
+        limits: table("limits").map(limits::read).unwrap_or_default(),
+        similar: table("similar").map(read_similar).unwrap_or_default(),
+        campaigns: section.get("campaign").map(|list| campaign::read_all(list, &shelf, mailing)).unwrap_or_default(),
+        enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
+        esp: table("esp").and_then(|section| esp::read(section, mailing)),
+    };
+    if mailing {
+        for (key, example) in [("kafka", "brokers = \"localhost:9092\""), ("esp", "kind, api_key_env and from")] {
+            if !section.has(key) {
+                report
+                    .fault_of_file(format!("`[{key}]` is missing"), format!("a service that runs needs it: {example}"));
+            }
+        }
+    }
+    section.finish();
+    config
+}
+
+/// A tick, in milliseconds: a day's ticks are the same every day, and there is room for a moment between two.
+fn read_tick(value: Value<'_>) -> Option<u64> {
+    let tick_ms = value.clone().duration_ms()?;
+    if tick_ms < 2 || !DAY_MS.is_multiple_of(tick_ms) {
+        value.fault("`tick` must be at least 2ms, and divide a day evenly", "such as \"100ms\", \"1s\" or \"1m\"");
+        return None;
+    }
+    Some(tick_ms)
+}
+
+fn read_similar(section: Section<'_>) -> Similar {
+    let default = Similar::default();
+    let similar = Similar {
+        window_ms: section.get("window").and_then(Value::positive_ms).unwrap_or(default.window_ms),
+        recent: section.get("recent").and_then(|value| value.count(1..=1_000)).unwrap_or(default.recent),
+    };
+    section.finish();
+    similar
+}

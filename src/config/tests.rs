@@ -1,0 +1,194 @@
+//! What a configuration is read as, with nothing refused as not built: that list is no part of what keys mean.
+
+use std::path::Path;
+
+use beckon_dataflows::model::{Money, Stream};
+use jiff::civil::time;
+use jiff::tz::TimeZone;
+use rust_decimal::Decimal;
+
+use super::*;
+
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+
+/// Reads `text` for a replay, and panics with its faults.
+fn read(text: &str) -> Config {
+    parse(Path::new("shop/beckon.toml"), text, Purpose::Replay, &[]).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Reads a single campaign of these lines.
+fn campaign(lines: &str) -> Campaign {
+    read(&format!("[[campaign]]\nname = 'c'\n{lines}")).campaigns.remove(0)
+}
+
+/// Reads the trigger of a campaign of these lines.
+fn trigger(lines: &str) -> Trigger {
+    campaign(lines).trigger
+}
+
+#[test]
+fn nothing_set_is_every_default() {
+    let config = read("");
+    assert_eq!((config.tick_ms, config.allowed_lateness_ms, config.idle_after_ms), (1_000, 5_000, 10_000));
+    assert_eq!(config.attribution_ms, 5 * DAY_MS);
+    assert_eq!(config.state, Path::new("shop/state"));
+    assert_eq!(config.templates, Path::new("shop/templates"));
+    assert_eq!((config.kafka, config.esp), (None, None));
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.similar, Similar { window_ms: 7 * DAY_MS, recent: 20 });
+    assert!(config.campaigns.is_empty() && config.enrichments.is_empty());
+}
+
+#[test]
+fn a_plain_campaign_asks_for_nothing() {
+    let campaign = campaign("trigger = 'back_in_stock'");
+    assert_eq!(campaign.experiment, "c");
+    assert_eq!((campaign.priority, campaign.holdout), (0, 0.0));
+    assert_eq!((campaign.expires_ms, campaign.cooldown_ms, campaign.send_within_ms), (None, None, None));
+    assert_eq!((&campaign.audience, campaign.stock_budget, campaign.similar), (&None, None, None));
+    assert!(campaign.discounts.is_empty() && campaign.variants.is_empty());
+    assert_eq!(campaign.templates(), [None]);
+}
+
+#[test]
+fn every_trigger_holds_its_own_parameters() {
+    let money = |text: &str| text.parse::<Money>().expect("a decimal");
+    assert_eq!(
+        trigger("trigger = 'cart_abandonment'\nafter = '30m'\nstock = 'all'\nmin_total = '20.00'"),
+        Trigger::CartAbandonment { after_ms: 30 * MINUTE_MS, stock: StockRule::All, min_total: Some(money("20.00")) }
+    );
+    assert_eq!(
+        trigger("trigger = 'cart_abandonment'\nafter = '0s'"),
+        Trigger::CartAbandonment { after_ms: 0, stock: StockRule::Any, min_total: None }
+    );
+    assert_eq!(
+        trigger("trigger = 'browse_abandonment'\nafter = '1h'"),
+        Trigger::BrowseAbandonment { after_ms: HOUR_MS, min_views: 1, lookback_ms: DAY_MS }
+    );
+    assert_eq!(trigger("trigger = 'back_in_stock'"), Trigger::BackInStock { lookback_ms: 30 * DAY_MS });
+    assert_eq!(trigger("trigger = 'low_stock'\nthreshold = 3"), Trigger::LowStock { threshold: 3 });
+    assert_eq!(
+        trigger("trigger = 'price_drop'\npercent = 12.5\nlookback = '1d'"),
+        Trigger::PriceDrop { percent: Decimal::new(125, 1), lookback_ms: DAY_MS }
+    );
+    for name in ["checkout_abandonment", "search_abandonment", "replenishment", "post_purchase", "win_back", "welcome"]
+    {
+        let read = trigger(&format!("trigger = '{name}'\nafter = '1h30m'"));
+        assert_eq!(read.name(), name);
+        assert!(format!("{read:?}").ends_with("{ after_ms: 5400000 }"), "{read:?}");
+    }
+}
+
+#[test]
+fn money_is_exact_however_it_is_written() {
+    for (written, meant) in [("'20.00'", "20.00"), ("19.90", "19.90"), ("20", "20"), ("0", "0"), ("0.10", "0.10")] {
+        let Trigger::CartAbandonment { min_total: Some(total), .. } =
+            trigger(&format!("trigger = 'cart_abandonment'\nafter = '1m'\nmin_total = {written}"))
+        else {
+            panic!("{written}");
+        };
+        assert_eq!(total.to_string(), meant, "{written}");
+    }
+}
+
+#[test]
+fn variants_keep_their_order_and_inherit_the_template() {
+    let campaign = campaign(
+        "trigger = 'back_in_stock'\ntemplate = 'own'\nexperiment = 'e'\nholdout = 0\n\
+         variants = [{ name = 'z', weight = 2 }, { name = 'a', weight = 0.5, template = 'other' }]",
+    );
+    let variants: Vec<_> = campaign.variants.iter().map(|variant| (variant.name.as_str(), variant.weight)).collect();
+    assert_eq!(variants, [("z", 2.0), ("a", 0.5)]);
+    assert_eq!(campaign.templates(), [Some("own"), Some("other")]);
+    assert_eq!(campaign.experiment, "e");
+}
+
+#[test]
+fn gates_and_content_are_read() {
+    let campaign = campaign(
+        "trigger = 'back_in_stock'\npriority = -1\ncooldown = '1d'\nexpires = '0s'\nsend_within = '2h'\nsimilar = 3\n\
+         stock_budget = 1.5\naudience = \"customer.tags.exists(t, t == 'vip') && cart.total >= 50.0\"\n\
+         discount = [{ when = 'customer.orders == 0', percent = 15 }]",
+    );
+    assert_eq!((campaign.priority, campaign.cooldown_ms), (-1, Some(DAY_MS)));
+    assert_eq!((campaign.expires_ms, campaign.send_within_ms), (Some(0), Some(2 * HOUR_MS)));
+    assert_eq!((campaign.similar, campaign.stock_budget), (Some(3), Some(Decimal::new(15, 1))));
+    assert!(campaign.audience.is_some_and(|audience| audience.as_str().starts_with("customer.tags")));
+    assert_eq!(campaign.discounts[0].when.as_str(), "customer.orders == 0");
+    assert_eq!(campaign.discounts[0].percent, Decimal::from(15));
+}
+
+#[test]
+fn campaigns_and_enrichments_are_in_the_order_of_the_file() {
+    let config = read(
+        "[[campaign]]\nname = 'z'\ntrigger = 'back_in_stock'\n[[campaign]]\nname = 'a'\ntrigger = 'back_in_stock'\n\
+         [enrich.z]\nurl = 'http://x/{{a.b}}'\nfallback = { text = '', list = [1, 2.5, true] }\ncache = '10m'\n\
+         [enrich.a]\nurl = 'http://x'\nfallback = 1\ntimeout = '1s'",
+    );
+    let names: Vec<_> = config.campaigns.iter().map(|campaign| campaign.name.as_str()).collect();
+    assert_eq!(names, ["z", "a"]);
+    let [z, a] = &config.enrichments[..] else { panic!("two") };
+    assert_eq!((z.name.as_str(), z.timeout_ms, z.cache_ms), ("z", 300, 10 * MINUTE_MS));
+    assert_eq!(z.fallback, serde_json::json!({"text": "", "list": [1, 2.5, true]}));
+    assert_eq!((a.name.as_str(), a.timeout_ms, a.cache_ms), ("a", 1_000, 0));
+}
+
+#[test]
+fn limits_are_read() {
+    let limits = read(
+        "[limits]\nfrequency_cap = [{ sends = 1, per = '1d' }]\n\
+         quiet_hours = { from = '21:00', to = '08:00', default_timezone = 'Europe/Berlin' }",
+    )
+    .limits;
+    assert_eq!(limits.frequency_caps, [FrequencyCap { sends: 1, per_ms: DAY_MS }]);
+    let quiet = limits.quiet_hours.expect("set");
+    assert_eq!((quiet.from, quiet.to), (time(21, 0, 0, 0), time(8, 0, 0, 0)));
+    assert_eq!(quiet.default_timezone.iana_name(), Some("Europe/Berlin"));
+    let quiet = read("[limits]\nquiet_hours = { from = '21:00', to = '08:00' }").limits.quiet_hours.expect("set");
+    assert_eq!(quiet.default_timezone, TimeZone::UTC);
+}
+
+#[test]
+fn topics_default_to_the_streams_names() {
+    let kafka = read("[kafka]\nbrokers = 'a:1, [::1]:9092'\ntopics = { orders = 'shop.orders' }").kafka.expect("set");
+    assert_eq!(kafka.brokers, "a:1,[::1]:9092");
+    assert_eq!((kafka.topic(Stream::Orders), kafka.topic(Stream::Carts)), ("shop.orders", "carts"));
+}
+
+#[test]
+fn an_esp_has_the_defaults_of_its_kind() {
+    let esp = read("[esp]\nkind = 'resend'\napi_key_env = 'KEY'\nfrom = 'Shop <s@example.com>'").esp.expect("set");
+    assert_eq!((esp.kind, esp.base_url.as_str()), (EspKind::Resend, "https://api.resend.com/"));
+    assert_eq!((esp.requests_per_second, esp.timeout_ms, esp.max_in_flight), (10, 10_000, 32));
+    assert_eq!((esp.honours_idempotency_key, esp.unknown_after_ms), (true, DAY_MS));
+    assert_eq!(esp.from, Mailbox { name: Some("Shop".to_owned()), address: "s@example.com".to_owned() });
+
+    let esp =
+        read("[esp]\nkind = 'http'\nbase_url = 'http://127.0.0.1:9090'\nfrom = 's@example.com'").esp.expect("set");
+    assert_eq!((esp.honours_idempotency_key, esp.api_key_env), (false, None));
+}
+
+#[test]
+fn a_thing_is_refused_only_while_it_is_listed() {
+    let text = "[limits]\nquiet_hours = { from = '21:00', to = '08:00' }\n[[campaign]]\nname = 'c'\ntrigger = 'win_back'\n\
+                after = '90d'\nsimilar = 2";
+    assert_eq!(read(text).campaigns.len(), 1);
+    let listed = ["limits.quiet_hours", "campaign.trigger.win_back", "campaign.similar"];
+    let faults = parse(Path::new("x"), text, Purpose::Replay, &listed).expect_err("refused");
+    let whats: Vec<_> = faults.iter().map(|fault| fault.what.as_str()).collect();
+    assert_eq!(
+        whats,
+        ["`quiet_hours` is not built yet", "trigger `win_back` is not built yet", "`similar` is not built yet"]
+    );
+}
+
+#[test]
+fn what_is_listed_as_not_built_exists() {
+    // A listed path that no longer names anything would refuse nothing, and hide that.
+    let everything = include_str!("tests/everything.toml");
+    read(everything);
+    let faults = parse(Path::new("x"), everything, Purpose::Replay, unsupported::NOT_BUILT)
+        .map_or_else(|f| f.iter().count(), |_| 0);
+    assert_eq!(faults, unsupported::NOT_BUILT.len());
+}

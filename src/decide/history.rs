@@ -1,0 +1,79 @@
+//! What the decider remembers: which episodes were decided, and to whom what was sent lately. Bounded by the longest window
+//! and by how long an episode can come back.
+
+use std::collections::BTreeMap;
+
+use beckon_dataflows::model::{Id, Tick};
+use hashbrown::{HashMap, HashSet};
+
+use crate::decision::DecisionId;
+
+/// A decided send.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// The campaign's index.
+    pub campaign: u16,
+    /// When.
+    pub at: Tick,
+}
+
+/// The decider's memory.
+pub struct History {
+    /// Sends older than this, ms, are of no interest.
+    window_ms: u64,
+    sends: HashMap<Id, Vec<Sent>>,
+    sent_at: BTreeMap<Tick, Vec<Id>>,
+    decided: HashSet<DecisionId>,
+    over_at: BTreeMap<Tick, Vec<DecisionId>>,
+}
+
+impl History {
+    /// A memory for windows of at most `window_ms`.
+    pub fn new(window_ms: u64) -> History {
+        let (sends, sent_at) = (HashMap::new(), BTreeMap::new());
+        History { window_ms, sends, sent_at, decided: HashSet::new(), over_at: BTreeMap::new() }
+    }
+
+    /// Forgets what no longer matters at `tick`.
+    pub fn advance(&mut self, tick: Tick) {
+        while let Some(entry) = self.over_at.first_entry().filter(|entry| *entry.key() < tick) {
+            for id in entry.remove() {
+                self.decided.remove(&id);
+            }
+        }
+        let oldest = tick.saturating_sub(self.window_ms);
+        while let Some(entry) = self.sent_at.first_entry().filter(|entry| *entry.key() < oldest) {
+            for customer in entry.remove() {
+                if let Some(sends) = self.sends.get_mut(&customer) {
+                    sends.retain(|send| send.at >= oldest);
+                    if sends.is_empty() {
+                        self.sends.remove(&customer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// True the first time it is asked about a decision. After `over`, if that is ever, the episode cannot come back, and
+    /// need not be remembered.
+    pub fn decide_once(&mut self, id: DecisionId, over: Option<Tick>) -> bool {
+        let new = self.decided.insert(id);
+        if let (true, Some(over)) = (new, over) {
+            self.over_at.entry(over).or_default().push(id);
+        }
+        new
+    }
+
+    /// Remembers a send.
+    pub fn sent(&mut self, customer: Id, campaign: u16, at: Tick) {
+        if self.window_ms > 0 {
+            self.sends.entry(customer).or_default().push(Sent { campaign, at });
+            self.sent_at.entry(at).or_default().push(customer);
+        }
+    }
+
+    /// The remembered sends to a customer.
+    pub fn sends(&self, customer: Id) -> impl Iterator<Item = &Sent> {
+        self.sends.get(&customer).into_iter().flatten()
+    }
+}

@@ -1,0 +1,133 @@
+//! The way through the house: the one file that names every stage, in order.
+//!
+//! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
+
+pub mod gather;
+pub mod lanes;
+pub mod live;
+pub mod replay;
+pub mod wiring;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use beckon_dataflows::counts::Counts;
+use beckon_dataflows::model::{Change, Contact, Id, Opening, Product, Tick};
+use beckon_dataflows::plan::Plan;
+use crossbeam_channel::Receiver;
+
+use crate::decide::{Decided, Decider, Facts};
+use crate::decode::Dictionary;
+use crate::meter::Meter;
+use crate::state::State;
+use crate::worker::{self, Closed, Workers};
+use gather::Gather;
+
+/// The state and the dictionary, as decisions are made from them.
+pub struct View<'v> {
+    /// The state as of the newest closed tick.
+    pub state: &'v State,
+    /// The texts behind the ids.
+    pub dictionary: &'v Dictionary,
+}
+
+impl Facts for View<'_> {
+    fn contact(&self, customer: Id) -> Option<&Contact> {
+        self.state.contact(customer).map(|contact| &**contact)
+    }
+
+    fn on_hand(&self, sku: Id) -> i64 {
+        self.state.on_hand(sku)
+    }
+
+    fn product(&self, sku: Id) -> Option<&Product> {
+        self.state.product(sku).map(|product| &**product)
+    }
+
+    fn text(&self, id: Id) -> Arc<str> {
+        self.dictionary.text(id).map(Arc::from).unwrap_or_default()
+    }
+}
+
+/// Whoever acts on what was decided.
+pub trait Act: Send + 'static {
+    /// Decisions of one closed tick, in SPEC §5's order. The state is as of that tick.
+    fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()>;
+
+    /// All ticks before `upper` are closed and decided; none: all there will ever be.
+    fn closed(&mut self, _upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// The middle of the house, running: workers that take batches, and a thread that decides what they close.
+pub struct Engine {
+    /// Takes batches and watermarks.
+    pub workers: Workers,
+    /// What the graph set aside.
+    pub counts: Arc<Counts>,
+    deciding: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Engine {
+    /// Starts `workers` workers on `plan` and the thread that decides for `act`.
+    pub fn start(
+        workers: usize,
+        plan: Plan,
+        decider: Decider,
+        dictionary: Arc<Dictionary>,
+        meter: Arc<Meter>,
+        act: impl Act,
+    ) -> anyhow::Result<Engine> {
+        let counts = Arc::new(Counts::default());
+        let (started, closed) = worker::start(workers, Arc::new(plan), counts.clone())
+            .map_err(|error| anyhow::anyhow!("workers: {error}"))?;
+        let deciding = std::thread::Builder::new()
+            .name("decide".into())
+            .spawn(move || decide_closed(workers, &closed, decider, &dictionary, &meter, act))?;
+        Ok(Engine { workers: started, counts, deciding })
+    }
+
+    /// Waits for the workers, which must have been closed, and for the last decision.
+    pub fn finish(self) -> anyhow::Result<Arc<Counts>> {
+        self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
+        self.deciding.join().map_err(|_| anyhow::anyhow!("the deciding thread failed"))??;
+        Ok(self.counts)
+    }
+}
+
+/// Takes up the closed ticks, one after the other, and decides the episodes that entered at each.
+fn decide_closed(
+    workers: usize,
+    closed: &Receiver<Closed>,
+    mut decider: Decider,
+    dictionary: &Dictionary,
+    meter: &Meter,
+    mut act: impl Act,
+) -> anyhow::Result<()> {
+    let mut gather = Gather::new(workers);
+    let mut state = State::default();
+    for span in closed {
+        let mut changes = gather.add(span).into_iter().peekable();
+        while let Some((tick, _)) = changes.peek() {
+            let tick = *tick;
+            let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
+            let entered = take_up(tick, now, &mut state);
+            let view = View { state: &state, dictionary };
+            let decided = decider.decide(tick, entered, &view);
+            decided.iter().for_each(|(decision, _)| meter.decided(decision));
+            act.decided(tick, decided, &view)?;
+        }
+        if let Some(upper) = gather.upper() {
+            state.close(upper.saturating_sub(1));
+        }
+        meter.closed(state.as_of(), state.trigger_set().len());
+        act.closed(gather.upper(), &View { state: &state, dictionary })?;
+    }
+    Ok(())
+}
+
+/// Takes up a tick's changes whole, and only then says who entered.
+fn take_up(tick: Tick, changes: impl Iterator<Item = Change>, state: &mut State) -> Vec<Opening> {
+    changes.filter_map(|change| state.apply(tick, change)).collect()
+}

@@ -1,0 +1,96 @@
+//! Live: decisions as records come in (SPEC §2, §7). Ticks close as the watermarks pass them, and where nothing comes, as the
+//! wall clock does, so that deadlines fire with no traffic.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use beckon_dataflows::model::Tick;
+
+use super::Engine;
+use super::lanes::{Intake, Lane};
+use crate::reclock::PartitionClock;
+use crate::source::Partition;
+
+/// How long the feeder sleeps when nothing comes and nobody wakes it: the grain of idleness.
+const NAP: Duration = Duration::from_millis(20);
+
+/// How many blocks of one partition are taken before the others have their turn.
+const BLOCKS_A_TURN: usize = 8;
+
+/// The wall clock, epoch ms; a simulated one in the demo and in tests.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How live records are timed (SPEC §2), ms.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Length of a tick.
+    pub tick_ms: u64,
+    /// How far behind its partition's greatest event time a record may come.
+    pub allowed_lateness_ms: u64,
+    /// After this long with nothing a partition follows the wall clock.
+    pub idle_after_ms: u64,
+}
+
+/// Feeds the engine from partitions that never end.
+pub struct Live {
+    /// Where the records go.
+    pub engine: Engine,
+    /// How records are timed.
+    pub timing: Timing,
+    /// What time it is.
+    pub clock: WallClock,
+    /// Set to end it.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A lane with when it last gave something.
+struct Watched {
+    lane: Lane,
+    seen_ms: u64,
+}
+
+impl Live {
+    /// Feeds until told to stop. Fails when a source does, or the intake.
+    pub fn run(mut self, partitions: Vec<Box<dyn Partition>>, mut intake: Intake<'_>) -> anyhow::Result<()> {
+        let clock = PartitionClock::new(self.timing.tick_ms, self.timing.allowed_lateness_ms);
+        let start_ms = (self.clock)();
+        let watch = |partition| Watched { lane: Lane::new(partition, clock.clone()), seen_ms: start_ms };
+        let mut lanes: Vec<Watched> = partitions.into_iter().map(watch).collect();
+        let mut open: Tick = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut read = false;
+            for watched in &mut lanes {
+                read |= self.take_turn(watched, open, &mut intake)?;
+            }
+            let now_open = lanes.iter().map(|watched| watched.lane.clock.open()).min().unwrap_or(0);
+            if now_open > open {
+                open = now_open;
+                self.engine.workers.advance(open);
+            }
+            if !read {
+                std::thread::park_timeout(NAP);
+            }
+        }
+        self.engine.workers.close(open.max(1));
+        self.engine.finish().map(drop)
+    }
+
+    /// Takes what a partition has to give, up to a few blocks. Whether that was anything.
+    fn take_turn(&mut self, watched: &mut Watched, open: Tick, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+        let mut read = false;
+        for _ in 0..BLOCKS_A_TURN {
+            let now_ms = (self.clock)();
+            let Some(batch) = watched.lane.take(intake, Duration::ZERO, open, Some(now_ms))? else { break };
+            (read, watched.seen_ms) = (true, now_ms);
+            if !batch.is_empty() {
+                self.engine.workers.feed(batch);
+            }
+        }
+        let now_ms = (self.clock)();
+        if !read && watched.lane.caught_up() && now_ms >= watched.seen_ms + self.timing.idle_after_ms {
+            watched.lane.clock.idle_until(now_ms);
+        }
+        Ok(read)
+    }
+}

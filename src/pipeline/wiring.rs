@@ -1,0 +1,74 @@
+//! The configuration as each stage wants it. One rule of its own: times are compared by tick, so every length of time is
+//! rounded up to a tick here, once (SPEC §2; ARCHITECTURE, "Time").
+
+use beckon_dataflows::plan::{self, Plan};
+
+use crate::config::{self, Config, Trigger};
+use crate::decide::{Arms, Campaign, Cap, Decider, Stocked, Variant};
+
+/// What the graph is built for.
+pub fn plan(config: &Config) -> Plan {
+    let tick_ms = config.tick_ms;
+    let triggers = config.campaigns.iter().filter_map(|campaign| trigger(campaign, tick_ms)).collect();
+    Plan { tick_ms, triggers }
+}
+
+/// Gates and arbitration.
+pub fn decider(config: &Config) -> Decider {
+    let tick_ms = config.tick_ms;
+    let caps =
+        config.limits.frequency_caps.iter().map(|cap| Cap { sends: cap.sends, per_ms: ticks(cap.per_ms, tick_ms) });
+    let campaigns = config.campaigns.iter().map(|config| campaign(config, tick_ms));
+    Decider::new(campaigns.collect(), caps.collect())
+}
+
+/// The campaign's trigger. A checked configuration has none that the graph does not know.
+fn trigger(campaign: &config::Campaign, tick_ms: u64) -> Option<plan::Trigger> {
+    let expires_ms = campaign.expires_ms.map(|expires_ms| ticks(expires_ms, tick_ms).max(tick_ms));
+    match &campaign.trigger {
+        Trigger::CartAbandonment { after_ms, stock, min_total } => {
+            let stock = match stock {
+                config::StockRule::Any => plan::StockRule::Any,
+                config::StockRule::All => plan::StockRule::All,
+                config::StockRule::Ignore => plan::StockRule::Ignore,
+            };
+            let min_total = min_total.map(|money| money.0);
+            Some(plan::Trigger::CartAbandonment(plan::CartAbandonment {
+                after_ms: ticks(*after_ms, tick_ms),
+                expires_ms,
+                stock,
+                min_total,
+            }))
+        }
+        Trigger::BackInStock { lookback_ms } => Some(plan::Trigger::BackInStock(plan::BackInStock {
+            lookback_ms: ticks(*lookback_ms, tick_ms),
+            expires_ms,
+        })),
+        _ => None,
+    }
+}
+
+/// A length of time in whole ticks, rounded up, ms.
+fn ticks(length_ms: u64, tick_ms: u64) -> u64 {
+    length_ms.div_ceil(tick_ms) * tick_ms
+}
+
+fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
+    let variant = |variant: &config::Variant| Variant { name: variant.name.as_str().into(), weight: variant.weight };
+    Campaign {
+        name: campaign.name.as_str().into(),
+        trigger: campaign.trigger.name().into(),
+        priority: campaign.priority,
+        cooldown_ms: campaign.cooldown_ms.map(|cooldown_ms| ticks(cooldown_ms, tick_ms)),
+        expires_ms: campaign.expires_ms.map(|expires_ms| ticks(expires_ms, tick_ms).max(tick_ms)),
+        lines: match campaign.trigger {
+            Trigger::CartAbandonment { stock: config::StockRule::Any, .. } => Stocked::Only,
+            _ => Stocked::OrNot,
+        },
+        arms: Arms {
+            experiment: campaign.experiment.as_str().into(),
+            holdout: campaign.holdout,
+            variants: campaign.variants.iter().map(variant).collect(),
+        },
+    }
+}

@@ -1,0 +1,143 @@
+//! One attempt at one delivery, from the durable `in_flight` to the durable answer (SPEC §6). In: a job. Out: whether it is
+//! settled or has to be tried again. Fails only when the log does; then nothing is sent.
+
+use std::sync::Arc;
+
+use super::delivery::{Ports, Unsendable};
+use super::queue::Job;
+use super::{Accepted, LogFault, SendError};
+use crate::decision::{DeliveryRecord, DeliveryState, Message};
+
+/// What the dispatcher does next.
+pub(super) enum Next {
+    /// Nothing more; `answered` when it was the ESP that settled it.
+    Settled { answered: bool },
+    /// Try again.
+    Again { job: Box<Job>, cause: &'static str, retry_after_ms: Option<u64> },
+    /// Sent, unanswered, and not to be tried again.
+    LeftUnknown,
+}
+
+/// A reason not to make the request.
+pub(super) struct Verdict {
+    state: DeliveryState,
+    note: String,
+}
+
+impl Verdict {
+    /// Whether the delivery should not be made any more: it left the trigger set, or is late.
+    pub fn of(ports: &Ports, job: &Job) -> Option<Verdict> {
+        if !(ports.still_true)(&job.owed.episode) {
+            let note = "left the trigger set before it was sent".to_owned();
+            return Some(Verdict { state: DeliveryState::Withdrawn, note });
+        }
+        let late = job.owed.deadline_ms().is_some_and(|deadline_ms| (ports.now_ms)() > deadline_ms);
+        let note = || "not sent within send_within".to_owned();
+        late.then(|| Verdict { state: DeliveryState::Expired, note: note() })
+    }
+
+    /// An earlier process died around the request, and it may not be repeated: the ESP's webhook has to tell.
+    pub fn unanswered() -> Verdict {
+        let note = "the process ended around the request, and it may not be repeated".to_owned();
+        Verdict { state: DeliveryState::Unknown, note }
+    }
+}
+
+impl From<Unsendable> for Verdict {
+    fn from(fault: Unsendable) -> Verdict {
+        match fault {
+            Unsendable::Unreachable(note) => Verdict { state: DeliveryState::Withdrawn, note },
+            Unsendable::Broken(note) => Verdict { state: DeliveryState::Refused, note },
+        }
+    }
+}
+
+/// Makes the request, if it should still be made once `in_flight` is durable.
+pub(super) async fn attempt(ports: Arc<Ports>, mut job: Job) -> Result<Next, LogFault> {
+    if job.state == DeliveryState::InFlight {
+        let note = "the process ended around the request";
+        write(&ports, &mut job, DeliveryState::Unknown, Some(note.to_owned())).await?;
+    }
+    job.attempts += 1;
+    write(&ports, &mut job, DeliveryState::InFlight, None).await?;
+    if let Some(verdict) = Verdict::of(&ports, &job) {
+        return give_up(ports, job, verdict).await;
+    }
+    let message = match job.repeat.take() {
+        Some(message) => message,
+        None => match (ports.compose)(&job.owed) {
+            Ok(message) => message,
+            Err(fault) => return give_up(ports, job, fault.into()).await,
+        },
+    };
+    let result = ports.esp.send(&message, job.id()).await;
+    conclude(&ports, job, message, result).await
+}
+
+/// Settles a delivery without a request. One that may already have been taken stays `unknown`: the other states would say
+/// that nothing was sent.
+pub(super) async fn give_up(ports: Arc<Ports>, mut job: Job, verdict: Verdict) -> Result<Next, LogFault> {
+    let end = if job.ambiguous_since_ms.is_some() { DeliveryState::Unknown } else { verdict.state };
+    if job.state == end {
+        return Ok(Next::Settled { answered: false });
+    }
+    if job.state == DeliveryState::InFlight && !end.is_ambiguous() {
+        // The request that `in_flight` announced was not made.
+        job.attempts = job.attempts.saturating_sub(1);
+        write(&ports, &mut job, DeliveryState::Pending, None).await?;
+    }
+    write(&ports, &mut job, end, Some(verdict.note)).await?;
+    Ok(Next::Settled { answered: false })
+}
+
+/// Writes down what the ESP said.
+async fn conclude(
+    ports: &Ports,
+    mut job: Job,
+    message: Message,
+    result: Result<Accepted, SendError>,
+) -> Result<Next, LogFault> {
+    let error = match result {
+        Ok(Accepted { esp_id }) => {
+            write(ports, &mut job, DeliveryState::Accepted, esp_id).await?;
+            return Ok(Next::Settled { answered: true });
+        }
+        Err(error) => error,
+    };
+    let note = Some(error.to_string());
+    let (cause, retry_after_ms) = match error {
+        SendError::Refused { status, .. } => {
+            if matches!(status, 401 | 403) {
+                tracing::error!(status, id = %job.id(), "the ESP refuses our key; check the variable that `api_key_env` names");
+            }
+            write(ports, &mut job, DeliveryState::Refused, note).await?;
+            return Ok(Next::Settled { answered: true });
+        }
+        SendError::NotSent { .. } => ("not_sent", None),
+        SendError::Throttled { retry_after_ms, .. } => ("throttled", retry_after_ms),
+        SendError::Unknown { .. } => {
+            job.ambiguous_since_ms.get_or_insert_with(|| (ports.now_ms)());
+            ("unknown", None)
+        }
+    };
+    match job.ambiguous_since_ms {
+        // Nothing can have been taken: the next attempt renders anew.
+        None => write(ports, &mut job, DeliveryState::Pending, note).await?,
+        Some(since_ms) => {
+            write(ports, &mut job, DeliveryState::Unknown, note).await?;
+            if !ports.may_repeat(since_ms) {
+                return Ok(Next::LeftUnknown);
+            }
+            job.repeat = Some(message);
+        }
+    }
+    Ok(Next::Again { job: Box::new(job), cause, retry_after_ms })
+}
+
+async fn write(ports: &Ports, job: &mut Job, state: DeliveryState, note: Option<String>) -> Result<(), LogFault> {
+    let record = DeliveryRecord { state, attempts: job.attempts, since_ms: (ports.now_ms)(), note };
+    ports.log.write(job.id(), record).await?;
+    job.state = state;
+    metrics::counter!("beckon_delivery_states_total", "state" => state.name()).increment(1);
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! The sender: which delivery goes when (SPEC §6). In: sends, over a bounded channel. Out: requests to the ESP, and each
+//! delivery's states through the [`DeliveryLog`](super::DeliveryLog). Fails only when that cannot be written.
+//!
+//! Highest priority first; never faster than the configured rate, retries included; never more at a time than the
+//! configured concurrency; each just after it was made sure that it is still true. What fails without having been sent
+//! waits with full jitter and goes again; an ESP that is down is left alone (`breaker`).
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use beckon_dataflows::model::Episode;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use rand::rngs::StdRng;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+
+use super::attempt::{Next, Verdict, attempt, give_up};
+use super::breaker::Breaker;
+use super::queue::{Job, Queue};
+use super::{DeliveryLog, Esp, LogFault, backoff_ms};
+use crate::decision::{self, DeliveryRecord, Message};
+
+/// A send with what the ledger says of its delivery.
+#[derive(Clone, Debug)]
+pub struct Owed {
+    /// What to send.
+    pub send: decision::Send,
+    /// [`DeliveryRecord::pending`] for a new one; after a restart, what the ledger has.
+    pub delivery: DeliveryRecord,
+}
+
+/// Why no message can be made of a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsendable {
+    /// There is nobody to send it to any more (erased, no address, consent withdrawn): the delivery is withdrawn.
+    Unreachable(String),
+    /// The template or the address is broken: the delivery is refused.
+    Broken(String),
+}
+
+/// Renders the message of a send from the state of now.
+pub type Compose = dyn Fn(&decision::Send) -> Result<Message, Unsendable> + Send + Sync;
+
+/// What the sender asks and tells.
+pub struct Ports {
+    /// Where messages go.
+    pub esp: Arc<dyn Esp>,
+    /// Where states go.
+    pub log: Arc<dyn DeliveryLog>,
+    /// Whether an episode is in the trigger set as of the newest closed tick.
+    pub still_true: Box<dyn Fn(&Episode) -> bool + Send + Sync>,
+    /// Makes the message.
+    pub compose: Box<Compose>,
+    /// The clock that `send_within` is measured on, epoch ms; simulated in the demo and in tests. Waiting between
+    /// attempts is in real time always: it is the ESP that is waited for.
+    pub now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How hard the ESP is pressed.
+    pub limits: Limits,
+}
+
+/// A limit on everything that grows or repeats.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests per second, retries included; a burst is at most a tenth of it.
+    pub requests_per_second: NonZeroU32,
+    /// Requests under way at a time.
+    pub concurrency: usize,
+    /// Sends held in memory; the rest wait in the channel. Priority holds among these.
+    pub queue_max: usize,
+    /// The longest first wait before a retry, milliseconds; doubles with each attempt.
+    pub backoff_base_ms: u64,
+    /// The longest wait of all, milliseconds.
+    pub backoff_cap_ms: u64,
+    /// How long after its first unanswered request a message is still repeated to an ESP that honours keys, milliseconds.
+    pub unknown_after_ms: u64,
+    /// How long a shutdown waits for the requests under way, milliseconds.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            requests_per_second: NonZeroU32::new(50).unwrap_or(NonZeroU32::MIN),
+            concurrency: 16,
+            queue_max: 10_000,
+            backoff_base_ms: 500,
+            backoff_cap_ms: 60_000,
+            unknown_after_ms: 60 * 60 * 1000,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+/// What a shutdown left behind; the ledger has all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Deliveries still owed, not counting those in the channel.
+    pub owed: usize,
+    /// Requests cut off after `drain_ms`: `in_flight` in the ledger, taken up as ambiguous at the next start.
+    pub cut_off: usize,
+}
+
+impl Ports {
+    /// Whether a message that may have been taken may be sent again.
+    pub(super) fn may_repeat(&self, ambiguous_since_ms: u64) -> bool {
+        let age_ms = (self.now_ms)().saturating_sub(ambiguous_since_ms);
+        self.esp.honours_idempotency() && age_ms < self.limits.unknown_after_ms
+    }
+}
+
+/// Sends what comes, until the channel is closed and everything is settled, or until `shutdown` resolves: then requests
+/// under way may finish for [`Limits::drain_ms`], and the rest stays in the ledger.
+pub async fn run(
+    ports: Ports,
+    mut incoming: mpsc::Receiver<Owed>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Drained, LogFault> {
+    let mut sender = Sender::new(ports);
+    let mut closed = false;
+    tokio::pin!(shutdown);
+    while !(closed && sender.is_idle()) {
+        let now = Instant::now();
+        sender.queue.wake(now);
+        let may_start = sender.may_start(now);
+        let may_take = !closed && sender.has_room();
+        let wake = sender.next_wake(now);
+        tokio::select! {
+            biased;
+            () = &mut shutdown => return sender.drain().await,
+            Some(done) = sender.running.join_next() => sender.finish(done)?,
+            owed = incoming.recv(), if may_take => match owed {
+                Some(owed) => sender.take(owed),
+                None => closed = true,
+            },
+            () = sender.limiter.until_ready(), if may_start => sender.start(),
+            () = tokio::time::sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
+        }
+    }
+    Ok(Drained::default())
+}
+
+struct Sender {
+    ports: Arc<Ports>,
+    queue: Queue,
+    breaker: Breaker,
+    limiter: DefaultDirectRateLimiter,
+    running: JoinSet<Result<Next, LogFault>>,
+    rng: StdRng,
+}
+
+impl Sender {
+    fn new(ports: Ports) -> Sender {
+        let limits = &ports.limits;
+        let rate = limits.requests_per_second;
+        let burst = NonZeroU32::new(rate.get() / 10).unwrap_or(NonZeroU32::MIN);
+        Sender {
+            queue: Queue::default(),
+            breaker: Breaker::new(Instant::now(), limits.backoff_base_ms, limits.backoff_cap_ms),
+            limiter: RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
+            running: JoinSet::new(),
+            rng: rand::make_rng(),
+            ports: Arc::new(ports),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.len() == 0 && self.running.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.queue.len() + self.running.len() < self.ports.limits.queue_max.max(1)
+    }
+
+    fn may_start(&self, now: Instant) -> bool {
+        let concurrency = self.breaker.concurrency(self.ports.limits.concurrency.max(1));
+        self.queue.has_ready() && self.running.len() < concurrency && self.breaker.shut_until() <= now
+    }
+
+    /// When something changes by itself: a retry is due, or the breaker lets the next through.
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let shut_until = Some(self.breaker.shut_until()).filter(|until| self.queue.has_ready() && *until > now);
+        self.queue.next_due().into_iter().chain(shut_until).min()
+    }
+
+    /// Takes a send in hand. One that was under way when an earlier process died may have been taken by the ESP.
+    fn take(&mut self, owed: Owed) {
+        let DeliveryRecord { state, attempts, since_ms, .. } = owed.delivery;
+        let ambiguous_since_ms = state.is_ambiguous().then_some(since_ms);
+        let job = Job { owed: owed.send, state, attempts, ambiguous_since_ms, repeat: None };
+        match ambiguous_since_ms {
+            _ if !state.is_open() => {}
+            Some(since_ms) if !self.ports.may_repeat(since_ms) => {
+                self.running.spawn(give_up(self.ports.clone(), job, Verdict::unanswered()));
+            }
+            _ => self.queue.push(job),
+        }
+    }
+
+    /// Starts the attempt that goes first. Those that are not to be made any more do not use up the rate.
+    fn start(&mut self) {
+        while let Some(job) = self.queue.pop() {
+            let ports = Arc::clone(&self.ports);
+            match Verdict::of(&ports, &job) {
+                Some(verdict) => self.running.spawn(give_up(ports, job, verdict)),
+                None => {
+                    self.running.spawn(attempt(ports, job));
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Learns what an attempt came to.
+    fn finish(&mut self, done: Result<Result<Next, LogFault>, JoinError>) -> Result<(), LogFault> {
+        let next = match done {
+            Ok(next) => next?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => return Err(LogFault(error.into())),
+        };
+        let now = Instant::now();
+        match next {
+            Next::Settled { answered: true } => self.breaker.answered(),
+            Next::Settled { answered: false } => {}
+            Next::LeftUnknown => self.breaker.failed(now, None, &mut self.rng),
+            Next::Again { job, cause, retry_after_ms } => {
+                metrics::counter!("beckon_delivery_retries_total", "cause" => cause).increment(1);
+                self.breaker.failed(now, retry_after_ms, &mut self.rng);
+                let Limits { backoff_base_ms, backoff_cap_ms, .. } = self.ports.limits;
+                let earlier = job.attempts.saturating_sub(1);
+                let wait_ms = backoff_ms(earlier, backoff_base_ms, backoff_cap_ms, &mut self.rng);
+                let wait_ms = wait_ms.max(retry_after_ms.unwrap_or(0));
+                self.queue.push_at(now + Duration::from_millis(wait_ms), *job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the requests under way finish, within the bound.
+    async fn drain(mut self) -> Result<Drained, LogFault> {
+        let until = tokio::time::Instant::now() + Duration::from_millis(self.ports.limits.drain_ms);
+        while let Ok(Some(done)) = tokio::time::timeout_at(until, self.running.join_next()).await {
+            self.finish(done)?;
+        }
+        let cut_off = self.running.len();
+        self.running.shutdown().await;
+        Ok(Drained { owed: self.queue.len() + cut_off, cut_off })
+    }
+}

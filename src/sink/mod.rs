@@ -1,0 +1,181 @@
+//! The sink: from a decided send to the ESP's answer (SPEC §6). One file an ESP (`http`, `sendgrid`), all behind [`Esp`];
+//! `delivery` decides when, whether, and how often they are asked. In: sends. Out: delivery states, through
+//! [`DeliveryLog`]. What may be retried is said by [`SendError`], by type.
+
+mod answer;
+mod attempt;
+mod backoff;
+mod breaker;
+pub mod delivery;
+pub mod http;
+mod queue;
+pub mod sendgrid;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::decision::{DecisionId, DeliveryRecord, Message};
+
+pub use backoff::backoff_ms;
+
+/// A future that a trait object returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An e-mail service provider.
+pub trait Esp: Send + Sync {
+    /// Hands over one message. `key` is the same in every attempt for one decision.
+    fn send<'a>(&'a self, message: &'a Message, key: DecisionId) -> BoxFuture<'a, Result<Accepted, SendError>>;
+
+    /// Whether two requests of one key give one mail. Only then may a [`SendError::Unknown`] be tried again.
+    fn honours_idempotency(&self) -> bool;
+}
+
+/// The ESP took the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The ESP's own name for it, if it gave one.
+    pub esp_id: Option<String>,
+}
+
+/// Why a message was not accepted, by what may be done about it.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SendError {
+    /// A permanent answer: sending it again gives the same.
+    #[error("the ESP refused it with status {status}: {excerpt}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The beginning of the answer's body.
+        excerpt: String,
+    },
+    /// The connection was never made, so nothing was sent. Retried freely.
+    #[error("no connection to the ESP: {reason}")]
+    NotSent {
+        /// What the network said.
+        reason: String,
+    },
+    /// 429 or 503: not taken, come back later. Retried freely.
+    #[error("the ESP is not taking messages now (status {status})")]
+    Throttled {
+        /// HTTP status.
+        status: u16,
+        /// How long the ESP wants to be left alone, if it says.
+        retry_after_ms: Option<u64>,
+    },
+    /// Sent, and no answer that says whether it was taken. Retried only with a key that the ESP honours.
+    #[error("no answer that says whether it was taken, after {waited_ms} ms: {reason}")]
+    Unknown {
+        /// HTTP status, if there was an answer.
+        status: Option<u16>,
+        /// From the request's start, milliseconds.
+        waited_ms: u64,
+        /// Time-out, reset, or the beginning of the answer's body.
+        reason: String,
+    },
+}
+
+/// Where the sender writes what becomes of a delivery. The pipeline puts the ledger behind it.
+pub trait DeliveryLog: Send + Sync {
+    /// Resolves when `record` is durable. A request is made only after its `in_flight` is.
+    fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>>;
+}
+
+/// The log could not be written. Nothing more may be sent: the sender stops.
+#[derive(Debug, thiserror::Error)]
+#[error("the sender stops, because delivery states can no longer be written: {0}")]
+pub struct LogFault(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// An ESP's key. Never shown: not by `Debug`, and there is no `Display`.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+/// A key that cannot stand in a header.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "the ESP's API key is empty, or has characters that cannot stand in a header; check the variable that `api_key_env` names"
+)]
+pub struct ApiKeyFault;
+
+impl ApiKey {
+    /// Takes the key from wherever the caller has it; surrounding white space is dropped.
+    pub fn new(key: &str) -> Result<ApiKey, ApiKeyFault> {
+        let key = key.trim();
+        let sound = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if sound { Ok(ApiKey(key.to_owned())) } else { Err(ApiKeyFault) }
+    }
+
+    /// The key itself, for the header.
+    fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ApiKey(***)")
+    }
+}
+
+/// An ESP that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The address is none.
+    #[error("`base_url` {url:?} is no http or https address: {reason}")]
+    BaseUrl {
+        /// What was configured.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The HTTP client cannot be made.
+    #[error("cannot set up HTTP: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// The HTTP client of every ESP. An answer is awaited for `timeout_ms` from the request's start; a connection for a third
+/// of that, so that one that is never made is told from an answer that never comes.
+pub fn client(timeout_ms: u64) -> Result<reqwest::Client, SetupError> {
+    // The process may have a provider already; either will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder()
+        .user_agent(concat!("beckon/", env!("CARGO_PKG_VERSION")))
+        .timeout(Duration::from_millis(timeout_ms))
+        .connect_timeout(Duration::from_millis(timeout_ms / 3))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never());
+    Ok(client.build()?)
+}
+
+/// `path` under `base_url`, whether or not that ends in a slash.
+fn endpoint(base_url: &str, path: &str) -> Result<reqwest::Url, SetupError> {
+    let fault = |reason: String| SetupError::BaseUrl { url: base_url.to_owned(), reason };
+    let url = format!("{}{path}", base_url.trim_end_matches('/'));
+    let url: reqwest::Url = url.parse().map_err(|error| fault(format!("{error}")))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        scheme => Err(fault(format!("its scheme is {scheme:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_shown_and_a_broken_one_is_refused() {
+        let key = ApiKey::new(" SG.secret\n").unwrap();
+        assert_eq!(format!("{key:?}"), "ApiKey(***)");
+        assert_eq!(key.expose(), "SG.secret");
+        assert!(ApiKey::new("").is_err());
+        assert!(ApiKey::new("a\r\nX-Evil: 1").is_err());
+    }
+
+    #[test]
+    fn a_base_url_is_checked() {
+        assert_eq!(endpoint("http://127.0.0.1:9/", "/send").unwrap().as_str(), "http://127.0.0.1:9/send");
+        assert!(endpoint("ftp://example.com", "/send").is_err());
+        assert!(endpoint("example.com", "/send").is_err());
+    }
+}

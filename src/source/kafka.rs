@@ -1,0 +1,187 @@
+//! Streams kept as Kafka topics. In: brokers and the topics' names. Out: one partition each, from its beginning. Offsets are
+//! Beckon's own: nothing is committed to the broker. Fails when no broker answers, or a topic is not there; once reading, an
+//! outage of the broker is waited out.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use beckon_dataflows::model::Stream;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Block, Framing, Partition, Read, SourceError};
+
+/// A block is handed out when it has this many bytes or records, or nothing more is there.
+const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_RECORDS: usize = 2048;
+
+/// How long to wait for a broker's answer before the start is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a topic ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Where it ends now: what is retained, for a replay.
+    Retained,
+    /// Never.
+    Endless,
+}
+
+/// Opens every partition of the topics, from its beginning. `wake` is called, from any thread, when one that had nothing to
+/// give has something again.
+pub fn open(
+    brokers: &str,
+    topics: &[(Stream, String)],
+    extent: Extent,
+    wake: Arc<dyn Fn() + Send + Sync>,
+) -> Result<Vec<Box<dyn Partition>>, SourceError> {
+    let failed =
+        |topic: &str, error: KafkaError| SourceError::Kafka { brokers: brokers.into(), topic: topic.into(), error };
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "beckon")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "50")
+        .set("queued.max.messages.kbytes", "65536")
+        .create()
+        .map_err(|error| failed("", error))?;
+    let mut found: Vec<(Stream, &str, i32)> = Vec::new();
+    for (stream, topic) in topics {
+        let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let partitions: Vec<i32> = partitions.map(|partition| partition.id()).collect();
+        if partitions.is_empty() {
+            return Err(SourceError::NoTopic { brokers: brokers.into(), topic: topic.clone(), stream: *stream });
+        }
+        found.extend(partitions.into_iter().map(|partition| (*stream, topic.as_str(), partition)));
+    }
+    let consumer = Arc::new(consumer);
+    let mut assignment = TopicPartitionList::new();
+    let mut partitions: Vec<Box<dyn Partition>> = Vec::new();
+    for (stream, topic, number) in found {
+        let (low, high) =
+            consumer.fetch_watermarks(topic, number, ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
+        assignment.add_partition_offset(topic, number, Offset::Beginning).map_err(|error| failed(topic, error))?;
+        let mut queue = consumer
+            .split_partition_queue(topic, number)
+            .ok_or_else(|| failed(topic, KafkaError::Subscription(format!("no queue for partition {number}"))))?;
+        let wake = wake.clone();
+        queue.set_nonempty_callback(move || wake());
+        let ends_at = (extent == Extent::Retained).then_some(high);
+        let ended = ends_at.is_some_and(|high| low >= high);
+        let topic = topic.to_owned();
+        partitions.push(Box::new(TopicPartition {
+            stream,
+            topic,
+            number,
+            queue,
+            low,
+            high,
+            ends_at,
+            ended,
+            caught_up: false,
+        }));
+    }
+    consumer.assign(&assignment).map_err(|error| failed("", error))?;
+    serve(&consumer);
+    Ok(partitions)
+}
+
+/// Serves the consumer's own events (errors, statistics), which librdkafka wants polled, until the last partition is gone.
+fn serve(consumer: &Arc<BaseConsumer>) {
+    let consumer: Weak<BaseConsumer> = Arc::downgrade(consumer);
+    std::thread::spawn(move || {
+        while let Some(consumer) = consumer.upgrade() {
+            if let Some(Err(error)) = consumer.poll(Duration::from_millis(100)) {
+                tracing::warn!(%error, "kafka");
+            }
+            drop(consumer);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+}
+
+/// One partition of one topic.
+struct TopicPartition {
+    stream: Stream,
+    topic: String,
+    number: i32,
+    queue: PartitionQueue<DefaultConsumerContext>,
+    low: i64,
+    high: i64,
+    ends_at: Option<i64>,
+    ended: bool,
+    /// The broker has said that there is nothing more.
+    caught_up: bool,
+}
+
+impl Partition for TopicPartition {
+    fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    fn number(&self) -> u32 {
+        self.number.unsigned_abs()
+    }
+
+    fn read(&mut self, wait: Duration) -> Result<Read, SourceError> {
+        if self.ended {
+            return Ok(Read::End);
+        }
+        let mut bytes = Vec::new();
+        let mut messages: Vec<(u64, usize)> = Vec::new();
+        let mut wait = wait;
+        while bytes.len() < BLOCK_BYTES && messages.len() < BLOCK_RECORDS && !self.ended {
+            match self.queue.poll(wait) {
+                Some(Ok(message)) => {
+                    self.caught_up = false;
+                    bytes.extend_from_slice(message.payload().unwrap_or_default());
+                    messages.push((message.offset().unsigned_abs(), bytes.len()));
+                    self.ended = self.ends_at.is_some_and(|end| message.offset() + 1 >= end);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.caught_up = true;
+                    self.ended = self.ends_at.is_some();
+                }
+                Some(Err(error)) if fatal(&error) => {
+                    let (brokers, topic) = (String::new(), format!("{}/{}", self.topic, self.number));
+                    return Err(SourceError::Kafka { brokers, topic, error });
+                }
+                Some(Err(error)) => tracing::warn!(%error, topic = self.topic, partition = self.number, "kafka"),
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        if messages.is_empty() {
+            return Ok(if self.ended { Read::End } else { Read::Idle { caught_up: self.caught_up } });
+        }
+        let read_to = messages.last().map_or(0, |(offset, _)| offset + 1);
+        let share_read =
+            self.ends_at.map(|_| (read_to as f64 - self.low as f64) / (self.high - self.low).max(1) as f64);
+        let framing = Framing::Messages(messages);
+        Ok(Read::Block(Block { stream: self.stream, partition: self.number(), bytes, framing, share_read }))
+    }
+}
+
+/// Whether waiting cannot help: the records that come next are gone, or the topic is.
+fn fatal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::Fatal
+        )
+    )
+}
