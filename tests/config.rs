@@ -1,0 +1,485 @@
+//! The configuration from outside: what is refused, where, and in which words (SPEC §10).
+
+use std::fs;
+use std::path::Path;
+
+use beckon::config::{Config, Faults, Purpose, TEMPLATE_PARTS};
+use tempfile::TempDir;
+
+/// A folder with `beckon.toml` and whole templates of the given names.
+fn folder(text: &str, templates: &[&str]) -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    fs::create_dir(folder.path().join("templates")).expect("a folder");
+    for template in templates {
+        for part in TEMPLATE_PARTS {
+            fs::write(folder.path().join(format!("templates/{template}.{part}")), "Hello {{name}}")
+                .expect("a template");
+        }
+    }
+    fs::write(folder.path().join("beckon.toml"), text).expect("a configuration");
+    folder
+}
+
+fn load(folder: &TempDir, purpose: Purpose) -> Result<Config, Faults> {
+    Config::load(&folder.path().join("beckon.toml"), purpose)
+}
+
+/// The faults as printed, without the temporary folder's name.
+fn printed(folder: &TempDir, faults: &Faults) -> String {
+    faults.to_string().replace(&format!("{}/", folder.path().display()), "")
+}
+
+/// The faults of a replay of `text`: `line:column: what`, and the hint.
+fn faults_of(text: &str) -> Vec<(String, String)> {
+    let Err(faults) = Config::parse(Path::new("beckon.toml"), text, Purpose::Replay) else { return Vec::new() };
+    faults
+        .iter()
+        .map(|fault| {
+            let place = fault.place.as_ref().map_or("-".to_owned(), |place| format!("{}:{}", place.line, place.column));
+            (format!("{place}: {}", fault.what), fault.hint.clone().unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Checks that `text` has exactly the fault `expected`, with a hint that contains `hint`.
+#[track_caller]
+fn refused(text: &str, expected: &str, hint: &str) {
+    let faults = faults_of(text);
+    let found: Vec<&str> = faults.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(found, [expected], "in:\n{text}");
+    assert!(faults[0].1.contains(hint), "hint `{}` lacks `{hint}`", faults[0].1);
+}
+
+/// A campaign of these lines; the first of them is line 4.
+fn campaign(lines: &str) -> String {
+    format!("[[campaign]]\nname = \"c\"\ntrigger = \"back_in_stock\"\n{lines}\n")
+}
+
+/// A cart campaign of these lines; the first of them is line 4.
+fn cart(lines: &str) -> String {
+    format!("[[campaign]]\nname = \"c\"\ntrigger = \"cart_abandonment\"\n{lines}\n")
+}
+
+/// SPEC §10's example, word for word.
+const SPEC_EXAMPLE: &str = r#"tick = "1s"
+allowed_lateness = "5s"
+state = "state"                                   # ledger, timeline, snapshots
+
+[kafka]
+brokers = "localhost:9092"
+topics = { clickstream = "shop.clicks" }          # default: the stream's own name
+
+[limits]
+frequency_cap = [{ sends = 1, per = "1d" }, { sends = 3, per = "7d" }]
+quiet_hours = { from = "21:00", to = "08:00", default_timezone = "Europe/Berlin" }
+
+[[campaign]]
+name = "cart-abandonment"
+trigger = "cart_abandonment"
+after = "30m"
+expires = "24h"
+stock = "any"
+min_total = "20.00"
+priority = 100
+cooldown = "24h"
+audience = "customer.attributes.tier == 'gold' || cart.total >= 50.0"
+send_within = "2h"
+template = "cart_abandonment"                     # NAME.subject.hbs, NAME.html.hbs, NAME.txt.hbs
+holdout = 0.10
+similar = 3
+discount = [{ when = "customer.orders == 0", percent = 15 }, { when = "cart.total >= 100.0", percent = 10 }]   # first that holds
+variants = [{ name = "plain", weight = 1 }, { name = "urgent", weight = 1, template = "cart_urgent" }]
+
+[enrich.weather]                                  # fetched when the mail is rendered; `enrich.weather` in the template
+url = "https://api.example.com/now?city={{customer.attributes.city}}"
+timeout = "300ms"
+cache = "10m"
+fallback = { text = "" }
+
+[esp]
+kind = "sendgrid"                                 # postmark, mailgun, ses, resend, smtp, http
+api_key_env = "SENDGRID_API_KEY"
+base_url = "http://127.0.0.1:9090"                # any ESP can be pointed at a simulator
+from = "Shop <shop@example.com>"
+requests_per_second = 50
+"#;
+
+#[test]
+fn the_specifications_example_lacks_only_what_is_not_built_and_its_templates() {
+    let folder = folder(SPEC_EXAMPLE, &[]);
+    let faults = load(&folder, Purpose::Check).expect_err("no templates");
+    let other: Vec<&str> = faults
+        .iter()
+        .map(|fault| fault.what.as_str())
+        .filter(|what| !what.ends_with("is not built yet") && !what.ends_with("is incomplete"))
+        .collect();
+    assert_eq!(other, [""; 0]);
+    assert_eq!(faults.iter().filter(|fault| fault.what.ends_with("is incomplete")).count(), 2);
+    insta::assert_snapshot!("specification_example", printed(&folder, &faults));
+}
+
+#[test]
+fn every_fault_of_a_file_is_told_at_once() {
+    let text = r#"tik = "1s"
+tick = "7s"
+allowed_lateness = 5
+state = ["state"]
+
+[kafka]
+brokers = "localhost"
+topics = { clickstrem = "shop.clicks", carts = "orders" }
+
+[limits]
+frequency_cap = [{ sends = 0, per = "1 day" }, { per = "7d", every = 1 }]
+
+[[campaign]]
+trigger = "cart_abandonment"
+stock = "some"
+min_total = "-20.00"
+lookback = "30d"
+prioriti = 100
+
+[[campaign]]
+name = "same"
+trigger = "back_in_stok"
+holdout = 10
+variants = [{ name = "a", weight = 0 }, { name = "a", weight = 1 }, "b"]
+
+[[campaign]]
+name = "same"
+trigger = "back_in_stock"
+after = "30m"
+	priority = "hoch"    # with a tab before, and Ümläute: the caret stays
+template = "../etc/passwd"
+audience = "customer.orders = 0"
+
+[esp]
+kind = "sendgird"
+api_key_env = "SG.secret-key"
+base_url = "localhost:9090"
+from = "Shop"
+requests_per_second = 0
+"#;
+    let folder = folder(text, &[]);
+    let faults = load(&folder, Purpose::Check).expect_err("many faults");
+    let printed = printed(&folder, &faults);
+    assert!(!printed.contains("secret-key"), "a key in the wrong place must not be shown");
+    insta::assert_snapshot!("many_faults", printed);
+}
+
+#[test]
+fn faults_of_syntax_are_told_alone_and_all_at_once() {
+    let text = "tick = 1s\nallowed_lateness = \"5s\"\nallowed_lateness = \"6s\"\n[kafka\nunknown = 1\n";
+    let folder = folder(text, &[]);
+    let faults = load(&folder, Purpose::Check).expect_err("not TOML");
+    insta::assert_snapshot!("broken_syntax", printed(&folder, &faults));
+}
+
+#[test]
+fn broken_templates_are_told_at_their_own_place() {
+    let text = campaign("template = \"t\"\nvariants = [{ name = \"v\", weight = 1, template = \"u\" }]");
+    let folder = folder(&text, &["t"]);
+    let template =
+        |name: &str, text: &str| fs::write(folder.path().join("templates").join(name), text).expect("a template");
+    template("t.html.hbs", "<p>\n  {{#if name}}x{{/each}}\n</p>\n");
+    template("t.txt.hbs", "Hello {{name");
+    template("u.txt.hbs", "fine");
+    let faults = load(&folder, Purpose::Check).expect_err("broken templates");
+    insta::assert_snapshot!("broken_templates", printed(&folder, &faults));
+    assert!(load(&folder, Purpose::Replay).is_ok(), "a replay renders nothing");
+}
+
+#[test]
+fn a_run_needs_kafka_an_esp_its_key_and_templates() {
+    let bare = folder(&campaign("priority = 1"), &[]);
+    assert!(load(&bare, Purpose::Replay).is_ok());
+    assert!(load(&bare, Purpose::Check).is_ok());
+    let faults = load(&bare, Purpose::Run).expect_err("nothing to run with");
+    insta::assert_snapshot!("bare_run", printed(&bare, &faults));
+
+    let esp = |key: &str| {
+        format!(
+            "[kafka]\nbrokers = \"k:9092\"\n[esp]\nkind = \"postmark\"\napi_key_env = \"{key}\"\nfrom = \"s@example.com\"\n{}",
+            campaign("template = \"t\"")
+        )
+    };
+    let unset = folder(&esp("BECKON_TEST_NO_SUCH_KEY"), &["t"]);
+    assert!(load(&unset, Purpose::Check).is_ok(), "a check needs no secrets");
+    let faults = load(&unset, Purpose::Run).expect_err("no key");
+    assert_eq!(faults.iter().count(), 1);
+    assert!(faults.to_string().contains("`BECKON_TEST_NO_SUCH_KEY` is not set"), "{faults}");
+
+    // Any variable that is set will do.
+    let whole = folder(&esp("PATH"), &["t"]);
+    let config = load(&whole, Purpose::Run).expect("whole");
+    assert!(config.esp.is_some() && config.kafka.is_some());
+}
+
+#[test]
+fn variants_with_templates_of_their_own_need_no_other() {
+    let esp =
+        "[kafka]\nbrokers = \"k:9092\"\n[esp]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n";
+    let text = |second: &str| {
+        let variants =
+            format!("[{{ name = \"a\", weight = 1, template = \"t\" }}, {{ name = \"b\", weight = 1{second} }}]");
+        format!("{esp}{}", campaign(&format!("variants = {variants}")))
+    };
+    assert!(load(&folder(&text(", template = \"t\""), &["t"]), Purpose::Run).is_ok());
+    let faults = load(&folder(&text(""), &["t"]), Purpose::Run).expect_err("b has none");
+    assert!(faults.to_string().contains("a campaign that is run needs a template"), "{faults}");
+}
+
+#[test]
+fn the_example_that_users_copy_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("campaigns/beckon.toml");
+    let text = fs::read_to_string(&path).expect("the example");
+    let folder = folder(&text, &["cart_abandonment", "cart_urgent", "back_in_stock"]);
+    let config = load(&folder, Purpose::Run).unwrap_or_else(|faults| panic!("{faults}"));
+    let names: Vec<&str> = config.campaigns.iter().map(|campaign| campaign.name.as_str()).collect();
+    assert_eq!(names, ["cart-abandonment", "back-in-stock"]);
+    assert_eq!(config.campaigns[0].templates(), [Some("cart_abandonment"), Some("cart_urgent")]);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_one_fault() {
+    let folder = folder("", &[]);
+    let missing = Config::load(&folder.path().join("other.toml"), Purpose::Check).expect_err("missing");
+    assert!(missing.to_string().contains("other.toml: cannot be read"), "{missing}");
+    fs::write(folder.path().join("beckon.toml"), b"tick = \"\xff\"").expect("a file");
+    let faults = load(&folder, Purpose::Check).expect_err("not UTF-8");
+    assert!(faults.to_string().contains("is not UTF-8"), "{faults}");
+}
+
+#[test]
+fn unknown_keys_are_refused_with_what_was_meant() {
+    refused("tik = \"1s\"", "1:1: unknown key `tik`", "did you mean `tick`?");
+    refused(
+        "[kafka]\nbrokers = \"a:1\"\nbroker = 1",
+        "3:1: unknown key `broker` in `kafka`",
+        "did you mean `brokers`?",
+    );
+    refused("[limits]\nquite = 1", "2:1: unknown key `quite` in `limits`", "one of: frequency_cap, quiet_hours");
+    let secret = Config::parse(Path::new("x"), "[esp]\napi_key = \"SG.secret\"", Purpose::Replay).expect_err("unknown");
+    assert!(!secret.to_string().contains("SG.secret"), "{secret}");
+    refused("[[campaigns]]\nname = \"c\"", "1:3: unknown key `campaigns`", "did you mean `campaign`?");
+}
+
+#[test]
+fn durations_are_text_with_units() {
+    refused("tick = 1", "1:8: `tick` must be a duration, but is a whole number", "\"30m\"");
+    refused("allowed_lateness = \"5\"", "1:20: the duration `5` lacks a unit", "\"1h30m\"");
+    refused("allowed_lateness = \"5w\"", "1:20: `w` in `5w` is no unit (d, h, m, s, ms)", "\"250ms\"");
+    refused("allowed_lateness = \"5m1h\"", "1:20: `h` in `5m1h` stands after a smaller unit, or twice", "\"2d\"");
+    refused("idle_after = \"0s\"", "1:14: `idle_after` must be longer than nothing", "\"30m\"");
+}
+
+#[test]
+fn a_tick_divides_a_day() {
+    let fault = "1:8: `tick` must be at least 2ms, and divide a day evenly";
+    for tick in ["0s", "1ms", "7s", "2d", "86399999ms"] {
+        refused(&format!("tick = \"{tick}\""), fault, "\"100ms\"");
+    }
+    for tick in ["2ms", "100ms", "1s", "1m", "1d"] {
+        assert_eq!(faults_of(&format!("tick = \"{tick}\"")), [], "{tick}");
+    }
+}
+
+#[test]
+fn campaigns_have_names_of_their_own_and_known_triggers() {
+    refused("[[campaign]]\ntrigger = \"back_in_stock\"", "1:1: `name` is missing", "cart-abandonment");
+    refused("[[campaign]]\nname = \"c\"", "1:1: `trigger` is missing", "cart_abandonment");
+    refused(&campaign("").repeat(2), "6:8: the name `c` is taken", "first used on line 2");
+    let control = campaign("").replace("\"c\"", "\"a\\u001fb\"");
+    refused(&control, "2:8: `name` is not a well-formed name", "no control characters");
+    let unknown = campaign("threshold = 1").replace("back_in_stock", "back_in_stok");
+    refused(&unknown, "3:11: unknown trigger `back_in_stok`", "did you mean `back_in_stock`?");
+}
+
+#[test]
+fn triggers_take_their_own_parameters_only() {
+    refused(&campaign("after = \"1h\""), "4:1: trigger `back_in_stock` does not take `after`", "it takes: lookback");
+    let takes = "it takes: after, stock, min_total";
+    refused(&cart("after = \"1h\"\npercent = 5"), "5:1: trigger `cart_abandonment` does not take `percent`", takes);
+    refused(&cart(""), "1:1: `after` is missing", "after = \"30m\"");
+    refused(&cart("after = \"1h\"\nstock = \"al\""), "5:9: unknown stock `al`", "did you mean `all`?");
+}
+
+#[test]
+fn money_is_an_exact_amount_that_is_not_negative() {
+    let total = |value: &str| cart(&format!("after = \"1h\"\nmin_total = {value}"));
+    refused(&total("-0.01"), "5:13: `min_total` must not be negative", "20.00");
+    refused(&total("\"20 EUR\""), "5:13: `min_total` is not an exact decimal", "no currency");
+    refused(&total("nan"), "5:13: `min_total` is not an exact decimal", "plain decimal");
+    refused(&total("0.00000000000000000000000000001"), "5:13: `min_total` is not an exact decimal", "28 digits");
+    refused(&total("true"), "5:13: `min_total` must be an amount of money, but is true or false", "20.00");
+}
+
+#[test]
+fn experiments_are_well_formed() {
+    for holdout in ["-0.1", "1.0", "10"] {
+        let fault = "4:11: `holdout` must be at least 0 and less than 1";
+        refused(&campaign(&format!("holdout = {holdout}")), fault, "10 percent is written 0.10");
+    }
+    let variants = |list: &str| campaign(&format!("variants = [{list}]"));
+    let a = "{ name = \"a\", weight = 1 }";
+    refused(&variants("{ name = \"a\", weight = 0 }"), "4:36: `weight` must be over 0", "leave it out");
+    refused(&variants("{ name = \"a\", weight = inf }"), "4:36: `weight` must be a finite number", "");
+    refused(&variants("{ name = \"a\" }"), "4:13: `weight` is missing", "weight = 1");
+    refused(&variants(&format!("{a}, {a}")), "4:50: the name `a` is taken", "first used on line 4");
+    refused(&campaign("priority = 1.5"), "4:12: `priority` must be a whole number, but is a number with a point", "");
+    refused(
+        &campaign("priority = 99999999999999999999"),
+        "4:12: `priority` is out of range",
+        "from -1000000 to 1000000",
+    );
+}
+
+#[test]
+fn limits_are_well_formed() {
+    let cap = |cap: &str| format!("[limits]\nfrequency_cap = [{{ {cap} }}]");
+    refused(&cap("sends = 0, per = \"1d\""), "2:28: `sends` is out of range", "from 1");
+    refused(&cap("sends = 1"), "2:18: `per` is missing", "7d");
+    refused(&cap("sends = 1, per = \"0s\""), "2:37: `per` must be longer than nothing", "");
+    refused("[limits]\nfrequency_cap = 3", "2:17: `frequency_cap` must be a list, but is a whole number", "[ ]");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+    /// Whatever is done to a file, it is read or refused, and every fault is within it.
+    #[test]
+    fn no_file_is_too_broken_to_be_refused(
+        cut in 0..SPEC_EXAMPLE.len(),
+        length in 0_usize..40,
+        put in "[\\PC\n]{0,12}|[\\[\\]{}=\"'.,\n a-z0-9_-]{0,12}",
+    ) {
+        let end = (cut + length).min(SPEC_EXAMPLE.len());
+        let text = format!("{}{put}{}", &SPEC_EXAMPLE[..cut], &SPEC_EXAMPLE[end..]);
+        let Err(faults) = Config::parse(Path::new("beckon.toml"), &text, Purpose::Replay) else { return Ok(()) };
+        for place in faults.iter().filter_map(|fault| fault.place.as_ref()) {
+            proptest::prop_assert!(place.line <= text.matches('\n').count() + 1);
+        }
+        proptest::prop_assert!(faults.iter().len() > 0 && faults.to_string().contains(" fault"));
+    }
+
+    /// The expressions' parser is another's, and it gets whatever is written.
+    #[test]
+    fn no_expression_is_too_broken_to_be_refused(
+        expression in "(customer|cart|\\.|[a-z]|\\(|\\)|\\[|\\]|\\{|\\}|\\?|:|,|&&|\\|\\||[<>=!]=?|[-+*/%]|[0-9]{1,25}|0x|1e9|u|'|`|\"| |\\\\|has|exists|in|true|ä|€){0,20}",
+    ) {
+        let quoted = expression.replace('\\', "\\\\").replace('"', "\\\"");
+        faults_of(&campaign(&format!("audience = \"{quoted}\"")));
+    }
+}
+
+#[test]
+fn depth_is_refused_before_it_is_a_danger() {
+    for (deep, length) in ["(", "[", "!", "-", "cart.", "{1:", "has(", "1+", "1 in "].map(|deep| (deep, deep.len())) {
+        // Right below the limit the parser must bear it, whether or not it is an expression; beyond, it must not see it.
+        faults_of_audience(&format!("{}1", deep.repeat(1_999 / length)));
+        let faults = faults_of_audience(&deep.repeat(20_000 / length));
+        assert!(faults[0].0.contains("the expression has "), "{faults:?}");
+    }
+    let nested = format!("tick = {}{}", "[".repeat(5_000), "]".repeat(5_000));
+    assert!(!faults_of(&nested).is_empty());
+}
+
+/// The faults of these quiet hours, without the one that they are not built.
+fn faults_of_quiet_hours(hours: &str) -> Vec<String> {
+    let faults = faults_of(&format!("[limits]\nquiet_hours = {{ {hours} }}"));
+    faults.into_iter().map(|(what, _)| what).filter(|what| !what.ends_with("is not built yet")).collect()
+}
+
+#[test]
+fn quiet_hours_are_times_of_day_in_a_known_time_zone() {
+    assert_eq!(faults_of_quiet_hours("from = \"21:00\", to = \"08:00\""), [""; 0]);
+    assert_eq!(faults_of_quiet_hours("from = \"24:00\", to = \"08:00\""), ["2:24: `24:00` is not a time of day"]);
+    assert_eq!(faults_of_quiet_hours("from = \"9:00\", to = \"08:00\""), ["2:24: `9:00` is not a time of day"]);
+    assert_eq!(faults_of_quiet_hours("from = \"21:00\""), ["2:15: `to` is missing"]);
+    assert_eq!(
+        faults_of_quiet_hours("from = \"08:00\", to = \"08:00\""),
+        ["2:15: quiet hours that end when they begin"]
+    );
+    assert_eq!(
+        faults_of_quiet_hours("from = 21:00, to = \"08:00\""),
+        ["2:24: `from` must be a string, but is a date or time"]
+    );
+    assert_eq!(
+        faults_of_quiet_hours("from = \"21:00\", to = \"08:00\", default_timezone = \"Europe/Berlim\""),
+        ["2:66: unknown time zone `Europe/Berlim`"]
+    );
+}
+
+#[test]
+fn streams_have_topics_of_their_own() {
+    let topics = |topics: &str| format!("[kafka]\nbrokers = \"k:9092\"\ntopics = {{ {topics} }}");
+    refused(&topics("order = \"x\""), "3:12: unknown stream `order`", "did you mean `orders`?");
+    refused(&topics("orders = \"a b\""), "3:21: `a b` cannot be a topic's name", "at most 249");
+    refused(&topics("orders = \"carts\""), "3:21: topic `carts` is that of stream `carts` too", "of its own");
+    refused("[kafka]", "1:1: `brokers` is missing", "localhost:9092");
+    refused("[kafka]\nbrokers = \"a:1,b\"", "2:11: `b` is not a broker's address", "host:port");
+}
+
+#[test]
+fn an_esp_is_well_formed() {
+    let esp = |lines: &str| format!("[esp]\nfrom = \"s@example.com\"\n{lines}");
+    let http = |lines: &str| esp(&format!("kind = \"http\"\nbase_url = \"http://x\"\n{lines}"));
+    refused(&esp("kind = \"sendgird\""), "3:8: unknown kind `sendgird`", "did you mean `sendgrid`?");
+    refused(&esp("kind = \"sendgrid\""), "1:1: `api_key_env` is missing", "environment variable");
+    refused(&esp("kind = \"smtp\""), "1:1: `base_url` is missing", "smtp://");
+    refused(
+        &esp("kind = \"http\"\nbase_url = \"localhost:1\""),
+        "4:12: `localhost:1` is not a URL for this",
+        "http://",
+    );
+    refused(&http("").replace("s@example.com", "s@"), "2:8: `s@` is not an e-mail sender", "Shop <shop@example.com>");
+    refused(&http("api_key_env = \"a-b\""), "5:15: `api_key_env` is not the name of an environment variable", "name");
+    refused(&http("requests_per_second = 0"), "5:23: `requests_per_second` is out of range", "from 1 to 100000");
+    refused(&http("timeout = \"0s\""), "5:11: `timeout` must be longer than nothing", "");
+    let resend = esp("kind = \"resend\"\napi_key_env = \"K\"\nhonours_idempotency_key = true");
+    refused(&resend, "5:1: kind `resend` does not take `honours_idempotency_key`", "only kind `http`");
+}
+
+/// The faults of this audience, without the one that audiences are not built.
+fn faults_of_audience(expression: &str) -> Vec<(String, String)> {
+    let faults = faults_of(&campaign(&format!("audience = \"{expression}\"")));
+    faults.into_iter().filter(|(what, _)| !what.ends_with("is not built yet")).collect()
+}
+
+#[test]
+fn expressions_parse_and_are_about_what_there_is() {
+    for good in [
+        "customer.attributes.tier == 'gold' || cart.total >= 50.0",
+        "customer.tags.exists(tag, tag == 'vip') && !has(customer.email)",
+        "trigger.lines.map(line, line.sku).size() > 1",
+        "{'a': cart.total}['a'] > 1.0 && [1, 2].all(n, n > 0)",
+    ] {
+        assert_eq!(faults_of_audience(good), [], "{good}");
+    }
+    let faults = faults_of_audience("customer.orders = 0");
+    assert_eq!(faults[0].0, "4:29: the expression does not parse: token recognition error at: '= '");
+    assert_eq!(faults[0].1, "equality is `==` (CEL)");
+    let faults = faults_of_audience("cart.total >");
+    assert_eq!(faults[0].0, "4:25: the expression does not parse: mismatched input the end");
+    let faults = faults_of_audience("custmer.orders == 0");
+    assert_eq!(faults[0], ("4:12: unknown name `custmer` in the expression".into(), "did you mean `customer`?".into()));
+    let faults = faults_of_audience("customer.tags.exists(tag, tog == 'vip')");
+    assert_eq!(faults[0].0, "4:12: unknown name `tog` in the expression");
+}
+
+#[test]
+fn enrichments_are_well_formed() {
+    let faults = |lines: &str| -> Vec<String> {
+        let faults = faults_of(&format!("[enrich.weather]\nfallback = 1\n{lines}"));
+        faults.into_iter().map(|(what, _)| what).filter(|what| !what.ends_with("is not built yet")).collect()
+    };
+    assert_eq!(faults("url = \"https://x/{{customer.attributes.city}}\""), [""; 0]);
+    assert_eq!(faults(""), ["1:1: `url` is missing"]);
+    assert_eq!(faults("url = \"https://{{customer.host}}/\""), ["3:7: `https://{{customer.host}}/` is not a URL"]);
+    assert_eq!(faults("url = \"ftp://x\""), ["3:7: `ftp://x` is not a URL"]);
+    assert!(faults("url = \"https://x/{{\"")[0].starts_with("3:7: the URL's template does not render"));
+    assert_eq!(
+        faults("url = \"https://x\"\ntimeout = 300"),
+        ["4:11: `timeout` must be a duration, but is a whole number"]
+    );
+}

@@ -1,0 +1,113 @@
+//! Tests against a real Apache Kafka. `broker` starts it, or skips them where Java or Maven is missing.
+#![cfg(unix)] // the broker is watched over by a shell script
+
+#[path = "kafka/broker.rs"]
+mod broker;
+mod skip;
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use broker::{Broker, StoredRecord};
+use skip::or_skip;
+
+/// `count` lines over 50 keys, each naming its key and its number.
+fn numbered_lines(count: usize) -> Vec<(String, String)> {
+    (0..count).map(|number| (format!("key-{}", number % 50), format!("line {number}"))).collect()
+}
+
+/// Asserts that `read` is exactly `lines`: each where it was acknowledged, and offsets from 0 without a gap.
+fn assert_all_read_back(lines: &[(String, String)], acknowledged: &[(i32, i64)], read: &[StoredRecord]) {
+    assert_eq!(acknowledged.len(), lines.len());
+    assert_eq!(read.len(), lines.len());
+    let by_position: HashMap<_, _> = read.iter().map(|record| ((record.partition, record.offset), record)).collect();
+    for ((key, line), position) in lines.iter().zip(acknowledged) {
+        let record = by_position[position];
+        assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
+        assert_eq!(record.payload.as_deref(), Some(line.as_bytes()));
+    }
+    let mut next_offset = HashMap::new();
+    for record in read {
+        let next = next_offset.entry(record.partition).or_insert(0);
+        assert_eq!(record.offset, *next, "a gap in partition {}", record.partition);
+        *next += 1;
+    }
+}
+
+#[test]
+fn acknowledged_records_are_read_back_from_every_partition() {
+    let name = "acknowledged_records_are_read_back_from_every_partition";
+    let Some(broker) = or_skip(name, Broker::shared()) else {
+        return;
+    };
+    let topic = broker.topic_name("read-back");
+    broker.create_topic(&topic, 3).unwrap();
+    let lines = numbered_lines(1_000);
+
+    let acknowledged = broker.produce(&topic, &lines).unwrap();
+
+    let read = broker.read_all(&topic).unwrap();
+    assert_all_read_back(&lines, &acknowledged, &read);
+    let partitions: HashSet<_> = read.iter().map(|record| record.partition).collect();
+    assert_eq!(partitions.len(), 3, "50 keys spread over all three partitions");
+}
+
+#[test]
+fn an_empty_topic_reads_as_empty_and_an_unknown_one_as_an_error() {
+    let name = "an_empty_topic_reads_as_empty_and_an_unknown_one_as_an_error";
+    let Some(broker) = or_skip(name, Broker::shared()) else {
+        return;
+    };
+    let topic = broker.topic_name("empty");
+    broker.create_topic_with(&topic, 2, &[("cleanup.policy", "compact")]).unwrap();
+
+    assert_eq!(broker.read_all(&topic).unwrap(), []);
+    assert!(broker.read_all(&broker.topic_name("never-created")).is_err());
+    assert!(broker.create_topic(&topic, 2).is_err(), "it exists already");
+}
+
+#[test]
+fn a_killed_broker_keeps_what_it_acknowledged() {
+    let name = "a_killed_broker_keeps_what_it_acknowledged";
+    let Some(mut broker) = or_skip(name, Broker::start_own()) else {
+        return;
+    };
+    broker.create_topic("orders", 3).unwrap();
+    let lines = numbered_lines(1_000);
+    let (before, after) = lines.split_at(700);
+    let mut acknowledged = broker.produce("orders", before).unwrap();
+
+    broker.kill().unwrap();
+    broker.restart().unwrap();
+
+    assert_all_read_back(before, &acknowledged, &broker.read_all("orders").unwrap());
+    acknowledged.extend(broker.produce("orders", after).unwrap());
+    broker.stop().unwrap();
+    broker.restart().unwrap();
+    assert_all_read_back(&lines, &acknowledged, &broker.read_all("orders").unwrap());
+}
+
+/// The shared broker is never dropped, and a test may be killed: `leash.sh` must see either.
+#[test]
+fn a_broker_ends_with_its_test_and_leaves_no_files() {
+    let directory = tempfile::tempdir().unwrap().keep();
+    let mut broker = Command::new("sh")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/leash.sh"))
+        .arg(&directory)
+        .args(["sleep", "600"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    drop(broker.stdin.take()); // all that the system does for a test that was killed
+
+    let status = broker.wait().unwrap();
+    assert_eq!(status.signal(), Some(9), "{status}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while directory.exists() {
+        assert!(Instant::now() < deadline, "{} is still there", directory.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

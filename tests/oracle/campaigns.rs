@@ -1,0 +1,180 @@
+//! Random configurations. In: a random number generator. Out: a valid `beckon.toml`, and what a world needs to know of
+//! it to hit its deadlines. Cannot fail.
+
+use std::fmt::Write;
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// A configuration drawn.
+pub struct Drawn {
+    pub config_toml: String,
+    pub tick_ms: i64,
+    pub lateness_ms: i64,
+    /// Every W, X, cooldown and window in it: steps that a world takes to arrive right at a deadline.
+    pub waits_ms: Vec<i64>,
+    /// Whether a campaign has a subject that is no cart of one customer's.
+    pub shared_subjects: bool,
+}
+
+/// Draws one.
+pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str]) -> Drawn {
+    let tick_ms = pick(rng, &[1000, 1000, 1000, 250, 500, 10_000]);
+    let lateness_ms = pick(rng, &[5000, 5000, 0, 1000, 2000, 30_000]);
+    let mut draw = Draw { rng, tick_ms, text: String::new(), waits_ms: Vec::new() };
+    if tick_ms != 1000 || draw.chance(0.5) {
+        let tick = draw.duration(tick_ms);
+        draw.line(&format!("tick = \"{tick}\""));
+    }
+    if lateness_ms != 5000 || draw.chance(0.5) {
+        let lateness = draw.duration(lateness_ms);
+        draw.line(&format!("allowed_lateness = \"{lateness}\""));
+    }
+    draw.limits();
+    let mut names = vec!["welcome-back", "cart", "cart-2", "Basket", "restock", "back", "zz"];
+    let mut shared_subjects = false;
+    for _ in 0..draw.rng.random_range(1..=5) {
+        let name = names.swap_remove(draw.rng.random_range(0..names.len()));
+        let trigger = pick(draw.rng, triggers);
+        shared_subjects |= trigger != "cart_abandonment";
+        draw.campaign(name, trigger);
+    }
+    Drawn { config_toml: draw.text, tick_ms, lateness_ms, waits_ms: draw.waits_ms, shared_subjects }
+}
+
+fn pick<T: Copy>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
+    *choices.choose(rng).expect("there is something to choose")
+}
+
+/// A configuration being drawn.
+struct Draw<'a> {
+    rng: &'a mut ChaCha8Rng,
+    tick_ms: i64,
+    text: String,
+    waits_ms: Vec<i64>,
+}
+
+impl Draw<'_> {
+    fn chance(&mut self, of: f64) -> bool {
+        self.rng.random_bool(of)
+    }
+
+    fn line(&mut self, line: &str) {
+        writeln!(self.text, "{line}").expect("writing to a string");
+    }
+
+    /// `ms` in one of the units that can say it.
+    fn duration(&mut self, ms: i64) -> String {
+        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let fitting: Vec<(&str, i64)> =
+            units.into_iter().filter(|(_, unit_ms)| ms % unit_ms == 0 && (ms > 0 || *unit_ms <= 1000)).collect();
+        let (unit, unit_ms) = pick(self.rng, &fitting);
+        format!("{}{unit}", ms / unit_ms)
+    }
+
+    /// A wait of a few ticks, not always whole ones, in TOML's quotes.
+    fn wait(&mut self, ticks: &[i64]) -> String {
+        let ticks = pick(self.rng, ticks);
+        let odd_ms = match self.chance(0.2) {
+            true => self.tick_ms / 2,
+            false => 0,
+        };
+        let wait_ms = (ticks * self.tick_ms - odd_ms).max(1);
+        self.waits_ms.push(wait_ms);
+        format!("\"{}\"", self.duration(wait_ms))
+    }
+
+    fn limits(&mut self) {
+        if self.chance(0.5) {
+            return;
+        }
+        let caps: Vec<String> = (0..self.rng.random_range(1..=2))
+            .map(|_| {
+                let sends = self.rng.random_range(1..=3);
+                let per = self.wait(&[3, 10, 60, 600]);
+                format!("{{ sends = {sends}, per = {per} }}")
+            })
+            .collect();
+        self.line(&format!("[limits]\nfrequency_cap = [{}]", caps.join(", ")));
+    }
+
+    fn campaign(&mut self, name: &str, trigger: &str) {
+        self.line("\n[[campaign]]");
+        self.line(&format!("name = \"{name}\"\ntrigger = \"{trigger}\""));
+        match trigger {
+            "cart_abandonment" => self.cart_abandonment(),
+            "back_in_stock" => self.lookback(),
+            "price_drop" => {
+                let percent = pick(self.rng, &["1", "10", "50"]);
+                self.line(&format!("percent = {percent}"));
+                self.lookback();
+            }
+            "browse_abandonment" => {
+                let min_views = self.rng.random_range(1..=2);
+                self.line(&format!("min_views = {min_views}"));
+                self.after();
+                self.lookback();
+            }
+            _ => self.after(),
+        }
+        if self.chance(0.5) {
+            let expires = self.wait(&[0, 1, 2, 5, 20]);
+            self.line(&format!("expires = {expires}"));
+        }
+        if self.chance(0.6) {
+            let priority = pick(self.rng, &[1, 2, 100, 0, -1]);
+            self.line(&format!("priority = {priority}"));
+        }
+        if self.chance(0.45) {
+            let cooldown = self.wait(&[1, 5, 20, 60]);
+            self.line(&format!("cooldown = {cooldown}"));
+        }
+        self.experiment();
+    }
+
+    fn after(&mut self) {
+        let after = self.wait(&[1, 2, 3, 5, 10, 30]);
+        self.line(&format!("after = {after}"));
+    }
+
+    fn cart_abandonment(&mut self) {
+        self.after();
+        let stock = pick(self.rng, &["", "any", "all", "ignore"]);
+        if !stock.is_empty() {
+            self.line(&format!("stock = \"{stock}\""));
+        }
+        if self.chance(0.3) {
+            let total = pick(self.rng, &["20.00", "39.80", "5", "100.00"]);
+            self.line(&format!("min_total = \"{total}\""));
+        }
+    }
+
+    fn lookback(&mut self) {
+        if self.chance(0.6) {
+            let lookback = self.wait(&[1, 5, 20, 120]);
+            self.line(&format!("lookback = {lookback}"));
+        }
+    }
+
+    fn experiment(&mut self) {
+        if self.chance(0.4) {
+            let holdout = pick(self.rng, &["0.1", "0.25", "0.5"]);
+            self.line(&format!("holdout = {holdout}"));
+        }
+        if self.chance(0.25) {
+            self.line("experiment = \"shared\"");
+        }
+        if self.chance(0.5) {
+            let variants: Vec<String> = ["plain", "urgent", "kind"]
+                .into_iter()
+                .take(self.rng.random_range(1..=3))
+                .map(|name| {
+                    let weight = self.rng.random_range(1..=3);
+                    format!("{{ name = \"{name}\", weight = {weight} }}")
+                })
+                .collect();
+            self.line(&format!("variants = [{}]", variants.join(", ")));
+        }
+    }
+}

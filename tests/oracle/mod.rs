@@ -1,0 +1,417 @@
+//! The oracle: SPEC §1 to §5 recomputed naively, tick by tick, from the whole history and on plain maps. In: a world,
+//! which is a configuration and the lines of each stream. Out: every decision, and the whole trigger set at every tick
+//! at which it changed. It shares nothing with the engine, so that where the two differ, one of them is wrong.
+//!
+//! ```text
+//! lines → records (decode) → time (ticks) → writes (facts) → state (as of a tick) → triggers → gates → decisions
+//! ```
+
+mod bad_lines;
+pub mod campaigns;
+mod config;
+mod examples;
+mod gates;
+mod records;
+mod state;
+mod time;
+mod triggers;
+pub mod world;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+use config::Config;
+use gates::Send;
+use records::{Bad, Record, STREAMS, Who};
+use state::State;
+use time::{Stamped, round_up};
+use triggers::{Episode, Found};
+use writes::Fact;
+
+pub use world::random_world;
+
+/// What a replay is given: a configuration, and each stream's lines. A stream that is not there has no file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct World {
+    pub seed: u64,
+    pub config_toml: String,
+    pub streams: BTreeMap<&'static str, Vec<String>>,
+}
+
+/// Where a replay ends (SPEC §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The tick at which the last record takes effect.
+    LastEvent,
+    /// No deadline is pending.
+    Drain,
+    /// The last tick that is no later than this, epoch ms.
+    Time(i64),
+}
+
+/// A member of the trigger set: campaign, customer, subject, anchor in epoch ms.
+pub type Member = (String, String, String, i64);
+
+/// Records by stream.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    pub bad: BTreeMap<&'static str, usize>,
+    pub late: BTreeMap<&'static str, usize>,
+    /// Those that were never the state of their key; `superseded` among them.
+    pub stale: BTreeMap<&'static str, usize>,
+    /// Those that lost only to a greater record of their own tick.
+    pub superseded: BTreeMap<&'static str, usize>,
+    pub duplicates: BTreeMap<&'static str, usize>,
+}
+
+/// What the oracle found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// SPEC §5's objects, sorted by (`as_of`, `customer_id`, `campaign`, `subject`).
+    pub decisions: Vec<Value>,
+    /// The whole trigger set at every tick (epoch ms) at which it changed.
+    pub trigger_set: BTreeMap<i64, BTreeSet<Member>>,
+    pub counts: Counts,
+    /// How often each thing that a random world should contain came to pass.
+    pub occurred: BTreeMap<String, usize>,
+}
+
+/// Which ticks are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Ticks at which a record takes effect or a deadline falls.
+    WhereNeeded,
+    /// Every tick from the first record on.
+    EveryTick,
+}
+
+/// Runs the world.
+pub fn run(world: &World, until: Until) -> Outcome {
+    run_looking(world, until, Look::WhereNeeded)
+}
+
+/// Runs the world, evaluating the ticks that `look` says.
+pub fn run_looking(world: &World, until: Until, look: Look) -> Outcome {
+    let config = config::parse(&world.config_toml);
+    let mut run = Run::new(&config);
+    let stamped = run.read(world);
+    let last_event_ms = stamped.iter().map(|record| record.decoded.time_ms).max();
+    let end = match until {
+        Until::LastEvent => round_up(last_event_ms.unwrap_or(0), config.tick_ms),
+        Until::Drain => i64::MAX,
+        Until::Time(time_ms) => time_ms,
+    };
+    let ticks: BTreeSet<i64> = stamped.iter().map(|record| record.tick).collect();
+    let (facts, without) = writes::facts(stamped);
+    run.count(without);
+    run.observe_facts(&facts);
+    run.evaluate(&facts, &ticks, end, look);
+    run.finish()
+}
+
+/// A run in progress.
+struct Run<'a> {
+    config: &'a Config,
+    outcome: Outcome,
+    /// The keys by which the decisions are sorted at the end.
+    decisions: Vec<((i64, Episode), Value)>,
+    decided: BTreeSet<Episode>,
+    sends: Vec<Send>,
+    set: BTreeSet<Episode>,
+}
+
+impl<'a> Run<'a> {
+    fn new(config: &'a Config) -> Self {
+        Run {
+            config,
+            outcome: Outcome {
+                decisions: Vec::new(),
+                trigger_set: BTreeMap::new(),
+                counts: Counts::default(),
+                occurred: BTreeMap::new(),
+            },
+            decisions: Vec::new(),
+            decided: BTreeSet::new(),
+            sends: Vec::new(),
+            set: BTreeSet::new(),
+        }
+    }
+
+    /// Decodes and stamps every line, counting the bad and the late.
+    fn read(&mut self, world: &World) -> Vec<Stamped> {
+        let mut all = Vec::new();
+        for (index, stream) in STREAMS.into_iter().enumerate() {
+            let Some(lines) = world.streams.get(stream) else {
+                self.occur("missing stream");
+                continue;
+            };
+            let mut good = Vec::new();
+            for (line, text) in (1..).zip(lines) {
+                match records::decode(stream, text) {
+                    Ok(decoded) => good.push((line, decoded)),
+                    Err(bad) => self.dead_letter(stream, bad),
+                }
+            }
+            let stamped = time::stamp(index, good, self.config.tick_ms, self.config.lateness_ms);
+            let late = stamped.iter().filter(|record| record.late).count();
+            if late > 0 {
+                self.outcome.counts.late.insert(stream, late);
+            }
+            all.extend(stamped);
+        }
+        all
+    }
+
+    fn dead_letter(&mut self, stream: &'static str, bad: Bad) {
+        *self.outcome.counts.bad.entry(stream).or_default() += 1;
+        self.occur(&format!("bad: {bad:?}"));
+    }
+
+    fn count(&mut self, without: writes::Without) {
+        self.outcome.counts.stale = without.stale;
+        self.outcome.counts.superseded = without.superseded;
+        self.outcome.counts.duplicates = without.duplicates;
+        self.occur_times("repeated after a day", without.repeated_after_a_day);
+        self.occur_times("position decides", without.position_decides);
+    }
+
+    /// Looks at every tick up to `end` at which something may change.
+    fn evaluate(&mut self, facts: &[Fact], ticks: &BTreeSet<i64>, end: i64, look: Look) {
+        let tick_ms = self.config.tick_ms;
+        let Some(&first) = ticks.first() else {
+            return;
+        };
+        let mut state = State::at(first, tick_ms, facts);
+        while state.tick <= end {
+            let deadlines = self.look(&state);
+            let after = state.tick + 1;
+            let effect = ticks.range(after..).next().copied();
+            let deadline = deadlines.into_iter().filter(|tick| *tick >= after).min();
+            let needed = effect.into_iter().chain(deadline).min();
+            let next = match look {
+                Look::WhereNeeded => needed,
+                Look::EveryTick => needed.map(|_| state.tick + tick_ms),
+            };
+            match next {
+                None => break,
+                Some(tick) if ticks.contains(&tick) => state = State::at(tick, tick_ms, facts),
+                // With nothing new, only the tick is another.
+                Some(tick) => state.tick = tick,
+            }
+        }
+    }
+
+    /// Finds the trigger set at the state's tick, decides what enters, and gives the deadlines ahead.
+    fn look(&mut self, state: &State) -> Vec<i64> {
+        let mut found = Found::default();
+        for campaign in &self.config.campaigns {
+            triggers::by_name(&campaign.trigger)(state, campaign, &mut found);
+        }
+        let set: BTreeSet<Episode> = found.episodes.keys().cloned().collect();
+        let again = set.iter().filter(|it| self.decided.contains(it));
+        let again = again.filter(|it| !self.set.contains(it)).count();
+        self.occur_times("re-entry with the same anchor", again);
+        self.observe(state);
+        let undecided = |(episode, _): &(Episode, Value)| !self.decided.contains(episode);
+        let entering: Vec<_> = found.episodes.into_iter().filter(undecided).collect();
+        self.decide(&entering, state);
+        if set != self.set {
+            let members = set.iter().map(member).collect();
+            self.outcome.trigger_set.insert(state.tick, members);
+        }
+        self.set = set;
+        found.deadlines
+    }
+
+    fn decide(&mut self, entering: &[(Episode, Value)], state: &State) {
+        let decided = gates::decide(entering, self.config, state, &self.sends);
+        for ((episode, _), decided) in entering.iter().zip(decided) {
+            if decided.sent {
+                self.sends.push(Send { tick: state.tick, campaign: decided.campaign, customer: decided.customer });
+            }
+            self.observe_decision(episode, entering, &decided.decision);
+            self.decided.insert(episode.clone());
+            let key = (state.tick, episode.clone());
+            self.decisions.push((key, decided.decision));
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        self.decisions.sort_by(|((a_tick, a), _), ((b_tick, b), _)| {
+            let a = (a_tick, a.customer.id(), &a.campaign, &a.subject, &a.customer);
+            let b = (b_tick, b.customer.id(), &b.campaign, &b.subject, &b.customer);
+            a.cmp(&b)
+        });
+        self.outcome.decisions = self.decisions.into_iter().map(|(_, it)| it).collect();
+        self.outcome
+    }
+
+    fn occur(&mut self, what: &str) {
+        self.occur_times(what, 1);
+    }
+
+    fn occur_times(&mut self, what: &str, times: usize) {
+        *self.outcome.occurred.entry(what.to_owned()).or_default() += times;
+    }
+
+    /// Notes what the facts show.
+    fn observe_facts(&mut self, facts: &[Fact]) {
+        let mut owners: BTreeMap<&str, &Who> = BTreeMap::new();
+        let (mut users, mut visitors) = (BTreeSet::new(), BTreeSet::new());
+        for fact in facts {
+            let who = match &fact.record {
+                Record::Cart(cart) => {
+                    let before = owners.insert(&cart.cart_id, &cart.who);
+                    if before.is_some_and(|before| *before != cart.who) {
+                        self.occur("cart that changed its owner");
+                    }
+                    &cart.who
+                }
+                Record::Order(order) => &order.who,
+                Record::Message(message) => &message.who,
+                _ => continue,
+            };
+            users.extend(&who.user);
+            visitors.extend(&who.anonymous);
+        }
+        let same = users.intersection(&visitors).count();
+        self.occur_times("user and visitor of one id", same);
+    }
+
+    /// Notes what the state shows, once for each tick looked at.
+    fn observe(&mut self, state: &State) {
+        for (key, cart) in &state.carts {
+            if cart.lines.is_empty() {
+                self.occur("emptied cart");
+            }
+            for line in &cart.lines {
+                let closed = state.is_closed(key, cart, line);
+                let ordered = state.is_ordered(cart, line);
+                let orders = state.orders_of(&cart.owner);
+                let tie = orders.filter(|it| it.placed == line.changed).count();
+                self.occur_times("closed cart", usize::from(closed));
+                self.occur_times("left-out line of an open cart", usize::from(ordered && !closed));
+                self.occur_times("order in the tick of a cart's change", tie);
+            }
+        }
+    }
+
+    fn observe_decision(&mut self, episode: &Episode, entering: &[(Episode, Value)], decision: &Value) {
+        let text = |member: &str| decision[member].as_str().unwrap_or("none").to_owned();
+        self.occur(&format!("outcome: {}", text("outcome")));
+        self.occur(&format!("reason: {}", text("reason")));
+        self.occur(&format!("trigger: {}", text("trigger")));
+        self.occur(&format!("variant: {}", text("variant")));
+        let campaign = |name: &str| {
+            let mut campaigns = self.config.campaigns.iter();
+            campaigns.find(|it| it.name == name)
+        };
+        let Some(own) = campaign(&episode.campaign) else {
+            return;
+        };
+        let rivals = entering.iter().map(|(it, _)| it);
+        let rivals = rivals.filter(|it| it.customer == episode.customer && *it != episode);
+        let ties: Vec<&str> = rivals
+            .filter(|_| text("reason") == "outranked")
+            .filter_map(|it| match campaign(&it.campaign) {
+                Some(other) if other.name == own.name => Some("tie of one campaign's subjects"),
+                Some(other) if other.priority == own.priority => Some("tie of priority"),
+                _ => None,
+            })
+            .collect();
+        let stock = format!("stock: {:?}", own.stock);
+        let cart = own.trigger == "cart_abandonment";
+        for tie in ties {
+            self.occur(tie);
+        }
+        if cart {
+            self.occur(&stock);
+        }
+    }
+}
+
+fn member(episode: &Episode) -> Member {
+    (episode.campaign.clone(), episode.customer.id().to_owned(), episode.subject.clone(), episode.anchor)
+}
+
+/// Writes `NAME.jsonl` for each stream, and `beckon.toml`, into `dir`.
+pub fn write_world(world: &World, dir: &Path) -> std::io::Result<()> {
+    std::fs::write(dir.join("beckon.toml"), &world.config_toml)?;
+    for (stream, lines) in &world.streams {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(dir.join(format!("{stream}.jsonl")), text)?;
+    }
+    Ok(())
+}
+
+/// Says where `got`, a replay's output lines, first differs from the expected decisions.
+pub fn first_difference(expected: &Outcome, got: &[String]) -> Option<String> {
+    let expected: Vec<String> = expected.decisions.iter().map(Value::to_string).collect();
+    let longer = expected.len().max(got.len());
+    let index = (0..longer).find(|index| expected.get(*index) != got.get(*index))?;
+    let head = format!("decision {} differs ({} expected, {} got)", index + 1, expected.len(), got.len());
+    let side = |lines: &[String]| match lines.get(index) {
+        Some(line) => line.clone(),
+        None => "nothing".to_owned(),
+    };
+    Some(format!(
+        "{head}: {}\n  expected {}\n  got      {}",
+        difference(&expected, got, index),
+        side(&expected),
+        side(got)
+    ))
+}
+
+/// What kind of difference it is: a decision too few, one too many, or one that differs within.
+fn difference(expected: &[String], got: &[String], index: usize) -> String {
+    let about = |line: &String| -> Option<String> {
+        let decision: Value = serde_json::from_str(line).ok()?;
+        let of = |member: &str| decision[member].as_str().unwrap_or("?").to_owned();
+        Some(format!("{} of {} about {} since {}", of("campaign"), of("customer_id"), of("subject"), of("anchor")))
+    };
+    let among = |lines: &[String], wanted: &Option<String>| {
+        let mut lines = lines.iter();
+        lines.find(|line| about(line) == *wanted).cloned()
+    };
+    let wanted = expected.get(index).map(about);
+    let found = got.get(index).map(about);
+    if let Some(found) = &found
+        && among(expected, found).is_none()
+    {
+        let what = found.clone().unwrap_or("a line that is no decision".into());
+        return format!("{what} is one too many");
+    }
+    let (Some(line), Some(wanted)) = (expected.get(index), wanted) else {
+        return "a decision comes twice".to_owned();
+    };
+    let what = wanted.clone().unwrap_or_default();
+    match among(got, &wanted) {
+        None => format!("{what} is missing"),
+        Some(other) => format!("{what}: {}", differing_members(line, &other)),
+    }
+}
+
+fn differing_members(expected: &str, got: &str) -> String {
+    let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_default();
+    let (wanted, found) = (parse(expected), parse(got));
+    let (Some(wanted), Some(found)) = (wanted.as_object(), found.as_object()) else {
+        return "not an object".to_owned();
+    };
+    let members: BTreeSet<&String> = wanted.keys().chain(found.keys()).collect();
+    let differing: Vec<String> = members
+        .into_iter()
+        .filter(|member| wanted.get(*member) != found.get(*member))
+        .map(|member| {
+            let show = |side: Option<&Value>| side.map_or("nothing".to_owned(), Value::to_string);
+            let (wanted, found) = (wanted.get(member), found.get(member));
+            format!("{member} should be {}, is {}", show(wanted), show(found))
+        })
+        .collect();
+    match differing.is_empty() {
+        true => "only its place or the order of its members differs".to_owned(),
+        false => differing.join("; "),
+    }
+}

@@ -1,0 +1,12 @@
+//! The sender from end to end: templates, requests on the wire, and what becomes of a delivery in the ledger.
+
+#[path = "sender/delivery.rs"]
+mod delivery;
+#[path = "sender/esp.rs"]
+mod esp;
+#[path = "sender/render.rs"]
+mod render;
+#[path = "sender/wire.rs"]
+mod wire;
+#[path = "sender/world.rs"]
+mod world;

@@ -1,0 +1,214 @@
+//! Which deliveries are made, when, and in what order; and what is left of them after a stop.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use beckon::decision::{self, DeliveryRecord, DeliveryState};
+use beckon::sink::delivery::{Drained, Unsendable};
+
+use crate::esp::{Answer, FakeEsp, nobody, says};
+use crate::world::{AS_OF_MS, World, http, send, sendgrid};
+
+async fn esp(world: &World) -> FakeEsp {
+    FakeEsp::start([], world.events.clone()).await
+}
+
+#[tokio::test]
+async fn what_left_the_trigger_set_is_withdrawn_without_a_request() {
+    let world = World::new();
+    let esp = esp(&world).await;
+    *world.still_true.lock().unwrap() = Some(Box::new(|_| false));
+    world.deliver(http(&esp.base_url()), vec![send("cart-9")]).await.unwrap();
+    assert_eq!(world.events(), ["withdrawn 0"]);
+    assert!(esp.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_leaves_while_in_flight_is_being_written_is_withdrawn_all_the_same() {
+    let world = World::new();
+    let esp = esp(&world).await;
+    let events = world.events.clone();
+    *world.still_true.lock().unwrap() = Some(Box::new(move |_| events.lock().unwrap().is_empty()));
+    let cart = send("cart-9");
+    world.deliver(http(&esp.base_url()), vec![cart.clone()]).await.unwrap();
+    assert_eq!(world.events(), ["in_flight 1", "pending 0", "withdrawn 0"]);
+    assert!(esp.requests().is_empty());
+    assert_eq!(world.outcome(&cart), (DeliveryState::Withdrawn, 0));
+}
+
+#[tokio::test]
+async fn a_late_one_expires_and_one_without_a_limit_never_does() {
+    let world = World::new();
+    let esp = esp(&world).await;
+    world.now_ms.store(AS_OF_MS + 60_001, Ordering::SeqCst);
+    let late = send("late");
+    let patient = decision::Send { send_within_ms: None, ..send("patient") };
+    let just = decision::Send { send_within_ms: Some(60_001), ..send("just in time") };
+    world.deliver(http(&esp.base_url()), vec![late.clone(), patient.clone(), just.clone()]).await.unwrap();
+    assert_eq!(world.outcome(&late), (DeliveryState::Expired, 0));
+    assert_eq!(world.outcome(&patient), (DeliveryState::Accepted, 1));
+    assert_eq!(world.outcome(&just), (DeliveryState::Accepted, 1));
+    assert_eq!(esp.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn one_that_was_throttled_too_long_expires() {
+    let world = World::new();
+    let esp = FakeEsp::start([says(503), says(503)], world.events.clone()).await;
+    let (now_ms, events) = (world.now_ms.clone(), world.events.clone());
+    *world.still_true.lock().unwrap() = Some(Box::new(move |_| {
+        let requests = events.lock().unwrap().iter().filter(|event| event.starts_with("request")).count();
+        now_ms.store(AS_OF_MS + 40_000 * requests as u64, Ordering::SeqCst);
+        true
+    }));
+    let cart = send("cart-9");
+    world.deliver(sendgrid(&esp.base_url()), vec![cart.clone()]).await.unwrap();
+    assert_eq!(world.outcome(&cart), (DeliveryState::Expired, 2));
+    assert_eq!(esp.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn nobody_to_send_to_withdraws_and_a_broken_template_refuses() {
+    let cases = [
+        (Unsendable::Unreachable("erased".into()), DeliveryState::Withdrawn),
+        (Unsendable::Broken("no `nmae`".into()), DeliveryState::Refused),
+    ];
+    for (fault, state) in cases {
+        let mut world = World::new();
+        world.unsendable = Some(fault);
+        let esp = esp(&world).await;
+        let cart = send("cart-9");
+        world.deliver(http(&esp.base_url()), vec![cart.clone()]).await.unwrap();
+        assert_eq!(world.outcome(&cart), (state, 0));
+        assert!(esp.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn higher_priority_goes_first_then_the_older_decision() {
+    let mut world = World::new();
+    world.limits.concurrency = 1;
+    let esp = esp(&world).await;
+    let ranked = |subject: &str, priority, as_of| {
+        let mut send = decision::Send { priority, ..send(subject) };
+        Arc::make_mut(&mut send.decision).as_of = as_of;
+        send
+    };
+    let sends = vec![
+        ranked("low", 1, AS_OF_MS - 9),
+        ranked("high, younger", 9, AS_OF_MS),
+        ranked("lowest", -1, AS_OF_MS - 9),
+        ranked("high, older", 9, AS_OF_MS - 5),
+    ];
+    world.deliver(http(&esp.base_url()), sends).await.unwrap();
+    let order: Vec<_> =
+        world.events().into_iter().filter_map(|event| event.strip_prefix("request ").map(String::from)).collect();
+    assert_eq!(order, ["high, older", "high, younger", "low", "lowest"]);
+}
+
+#[tokio::test]
+async fn the_rate_holds_for_all_requests_together() {
+    let mut world = World::new();
+    world.limits.requests_per_second = NonZeroU32::new(20).unwrap();
+    let esp = FakeEsp::start([says(503), says(503)], world.events.clone()).await;
+    let sends = (0..4).map(|n| send(&n.to_string())).collect();
+    let started = Instant::now();
+    world.deliver(http(&esp.base_url()), sends).await.unwrap();
+    // Six requests: two at once, and each of the others 50 ms after the one before.
+    assert_eq!(esp.requests().len(), 6);
+    assert!(started.elapsed() >= Duration::from_millis(190), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn every_request_comes_after_its_durable_in_flight() {
+    let world = World::new();
+    let esp = FakeEsp::start((0..10).map(|n| says([202, 503, 500][n % 3])), world.events.clone()).await;
+    let sends: Vec<_> = (0..20).map(|n| send(&n.to_string())).collect();
+    world.deliver(http(&esp.base_url()), sends).await.unwrap();
+    let (mut announced, mut made) = (0, 0);
+    for event in world.events() {
+        announced += usize::from(event.starts_with("in_flight"));
+        made += usize::from(event.starts_with("request"));
+        assert!(made <= announced, "a request before its in_flight: {:#?}", world.events());
+    }
+    assert_eq!((made, esp.requests().len()), (26, 26));
+}
+
+#[tokio::test]
+async fn what_was_never_recorded_is_never_sent() {
+    let world = World::new();
+    let esp = esp(&world).await;
+    let stranger = vec![send("never recorded")];
+    let fault = world.deliver_until(http(&esp.base_url()), stranger, std::future::pending()).await.unwrap_err();
+    assert!(fault.to_string().contains("the ledger has no delivery"), "{fault}");
+    assert!(esp.requests().is_empty());
+}
+
+/// A process died around the request: the ledger has `in_flight`.
+async fn after_a_crash(world: &World) -> decision::Send {
+    let cart = send("cart-9");
+    world.record(std::slice::from_ref(&cart));
+    let in_flight = DeliveryRecord { state: DeliveryState::InFlight, attempts: 1, since_ms: AS_OF_MS, note: None };
+    world.ledger.advance(cart.decision.decision_id, in_flight).await.unwrap();
+    assert_eq!(world.ledger.open_deliveries().unwrap().len(), 1);
+    cart
+}
+
+#[tokio::test]
+async fn after_a_crash_it_is_repeated_where_the_key_is_honoured_and_else_unknown() {
+    let world = World::new();
+    let esp = esp(&world).await;
+    let cart = after_a_crash(&world).await;
+    world.deliver_until(http(&esp.base_url()), vec![cart.clone()], std::future::pending()).await.unwrap();
+    assert_eq!((world.outcome(&cart), esp.requests().len()), ((DeliveryState::Accepted, 2), 1));
+
+    let world = World::new();
+    let cart = after_a_crash(&world).await;
+    world.deliver_until(sendgrid(&esp.base_url()), vec![cart.clone()], std::future::pending()).await.unwrap();
+    assert_eq!((world.outcome(&cart), esp.requests().len()), ((DeliveryState::Unknown, 1), 1));
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_is_never_called_withdrawn() {
+    let world = World::new();
+    let esp = esp(&world).await;
+    let cart = after_a_crash(&world).await;
+    *world.still_true.lock().unwrap() = Some(Box::new(|_| false));
+    world.deliver_until(http(&esp.base_url()), vec![cart.clone()], std::future::pending()).await.unwrap();
+    assert_eq!((world.outcome(&cart), esp.requests().len()), ((DeliveryState::Unknown, 1), 0));
+}
+
+#[tokio::test]
+async fn an_unanswered_message_is_not_repeated_for_ever() {
+    let mut world = World::new();
+    world.limits.unknown_after_ms = 0;
+    let esp = FakeEsp::start([says(500)], world.events.clone()).await;
+    let cart = send("cart-9");
+    world.deliver(http(&esp.base_url()), vec![cart.clone()]).await.unwrap();
+    assert_eq!(world.outcome(&cart), (DeliveryState::Unknown, 1));
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_request_finish_within_its_bound_and_cuts_off_the_rest() {
+    let world = World::new();
+    let esp = FakeEsp::start([Answer::Hangs], world.events.clone()).await;
+    let cart = send("cart-9");
+    world.record(std::slice::from_ref(&cart));
+    let stop = tokio::time::sleep(Duration::from_millis(100));
+    let drained = world.deliver_until(http(&esp.base_url()), vec![cart.clone()], stop).await.unwrap();
+    assert_eq!(drained, Drained { owed: 1, cut_off: 1 });
+    assert_eq!(world.outcome(&cart), (DeliveryState::InFlight, 1));
+}
+
+#[tokio::test]
+async fn a_stop_leaves_what_waits_in_the_ledger() {
+    let world = World::new();
+    let sends: Vec<_> = (0..3).map(|n| send(&n.to_string())).collect();
+    world.record(&sends);
+    let esp = http(&format!("http://{}", nobody().await));
+    let drained = world.deliver_until(esp, sends, tokio::time::sleep(Duration::from_millis(100))).await.unwrap();
+    assert_eq!(drained, Drained { owed: 3, cut_off: 0 });
+    assert_eq!(world.ledger.open_deliveries().unwrap().len(), 3);
+}

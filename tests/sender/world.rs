@@ -1,0 +1,166 @@
+//! What surrounds the sender in these tests: a real ledger, a clock that stands, and a trigger set that can be changed.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use beckon::decision::{self, Decision, DecisionId, DeliveryRecord, DeliveryState, Message, Outcome, Payload};
+use beckon::ledger::Ledger;
+use beckon::sink::delivery::{Drained, Limits, Owed, Ports, Unsendable, run};
+use beckon::sink::{ApiKey, BoxFuture, DeliveryLog, Esp, LogFault, client, http::Http, sendgrid::SendGrid};
+use beckon_dataflows::model::{Episode, Id};
+use tokio::sync::mpsc;
+
+/// What happened, in order: durable states and requests.
+pub type Events = Arc<Mutex<Vec<String>>>;
+
+/// An ESP waits this long for an answer.
+pub const TIMEOUT_MS: u64 = 400;
+
+/// When every decision of these tests was made, epoch ms.
+pub const AS_OF_MS: u64 = 1_767_261_600_000;
+
+type StillTrue = Box<dyn Fn(&Episode) -> bool + Send + Sync>;
+
+pub struct World {
+    _dir: tempfile::TempDir,
+    pub ledger: Arc<Ledger>,
+    pub events: Events,
+    pub now_ms: Arc<AtomicU64>,
+    pub limits: Limits,
+    pub still_true: Mutex<Option<StillTrue>>,
+    pub unsendable: Option<Unsendable>,
+}
+
+impl World {
+    pub fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        World {
+            ledger: Arc::new(Ledger::open(dir.path()).unwrap()),
+            _dir: dir,
+            events: Events::default(),
+            now_ms: Arc::new(AtomicU64::new(AS_OF_MS)),
+            limits: Limits {
+                requests_per_second: NonZeroU32::new(10_000).unwrap(),
+                backoff_base_ms: 4,
+                backoff_cap_ms: 20,
+                drain_ms: 50,
+                ..Limits::default()
+            },
+            still_true: Mutex::new(None),
+            unsendable: None,
+        }
+    }
+
+    /// Records the sends and delivers them, until everything is settled.
+    pub async fn deliver(&self, esp: impl Esp + 'static, sends: Vec<decision::Send>) -> Result<Drained, LogFault> {
+        self.record(&sends);
+        self.deliver_until(esp, sends, std::future::pending()).await
+    }
+
+    pub fn record(&self, sends: &[decision::Send]) {
+        let decisions: Vec<_> = sends.iter().map(|send| (*send.decision).clone()).collect();
+        self.ledger.record(&decisions).unwrap();
+    }
+
+    /// Delivers what the ledger says is open, until everything is settled or `shutdown`.
+    pub async fn deliver_until(
+        &self,
+        esp: impl Esp + 'static,
+        sends: Vec<decision::Send>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Drained, LogFault> {
+        let (outgoing, incoming) = mpsc::channel(sends.len().max(1));
+        for send in sends {
+            let recorded = self.ledger.delivery(send.decision.decision_id).unwrap();
+            let delivery = recorded.unwrap_or(DeliveryRecord::pending(AS_OF_MS));
+            outgoing.send(Owed { send, delivery }).await.unwrap();
+        }
+        drop(outgoing);
+        run(self.ports(esp), incoming, shutdown).await
+    }
+
+    fn ports(&self, esp: impl Esp + 'static) -> Ports {
+        let now_ms = Arc::clone(&self.now_ms);
+        let unsendable = self.unsendable.clone();
+        Ports {
+            esp: Arc::new(esp),
+            log: Arc::new(LedgerLog { ledger: Arc::clone(&self.ledger), events: Arc::clone(&self.events) }),
+            still_true: self.still_true.lock().unwrap().take().unwrap_or(Box::new(|_| true)),
+            compose: Box::new(move |send| unsendable.clone().map_or_else(|| Ok(message(send)), Err)),
+            now_ms: Box::new(move || now_ms.load(Ordering::SeqCst)),
+            limits: self.limits.clone(),
+        }
+    }
+
+    pub fn events(&self) -> Vec<String> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// The state in the ledger and the number of requests.
+    pub fn outcome(&self, send: &decision::Send) -> (DeliveryState, u32) {
+        let delivery = self.ledger.delivery(send.decision.decision_id).unwrap().unwrap();
+        (delivery.state, delivery.attempts)
+    }
+}
+
+/// The ledger as the sender's log; it refuses a step that a delivery may not take.
+struct LedgerLog {
+    ledger: Arc<Ledger>,
+    events: Events,
+}
+
+impl DeliveryLog for LedgerLog {
+    fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
+        Box::pin(async move {
+            let event = format!("{} {}", record.state, record.attempts);
+            self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into()))?;
+            self.events.lock().unwrap().push(event);
+            Ok(())
+        })
+    }
+}
+
+pub fn http(base_url: &str) -> Http {
+    Http::new(client(TIMEOUT_MS).unwrap(), base_url, Some(ApiKey::new("shop-key").unwrap())).unwrap()
+}
+
+pub fn sendgrid(base_url: &str) -> SendGrid {
+    SendGrid::new(client(TIMEOUT_MS).unwrap(), base_url, ApiKey::new("SG.key").unwrap()).unwrap()
+}
+
+/// A send about `subject`, which is also its mail's subject.
+pub fn send(subject: &str) -> decision::Send {
+    let decision = Decision {
+        decision_id: DecisionId::of("cart-abandonment", "u1", subject, AS_OF_MS),
+        campaign: "cart-abandonment".into(),
+        customer_id: "u1".into(),
+        trigger: "cart_abandonment".into(),
+        subject: subject.into(),
+        anchor: AS_OF_MS,
+        as_of: AS_OF_MS,
+        outcome: Outcome::Send,
+        reason: None,
+        variant: None,
+        payload: Payload::default(),
+    };
+    decision::Send {
+        decision: Arc::new(decision),
+        episode: Episode { campaign: 0, customer: Id(1), subject: Id(2), anchor: AS_OF_MS },
+        currency: Some("EUR".into()),
+        send_within_ms: Some(60_000),
+        priority: 0,
+        template: "cart_abandonment".into(),
+    }
+}
+
+fn message(send: &decision::Send) -> Message {
+    Message {
+        to: "ada@example.org".parse().unwrap(),
+        from: "Example Shop <shop@example.com>".parse().unwrap(),
+        subject: send.decision.subject.to_string(),
+        html: "<p>Your cart &amp; you</p>".into(),
+        text: "Your cart & you".into(),
+        message_id: format!("<{}@example.com>", send.decision.decision_id),
+    }
+}

@@ -1,0 +1,216 @@
+//! Worlds: the oracle's own tests, and the random worlds on which it and the engine must agree.
+
+mod engine;
+mod oracle;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use oracle::world::{BEGIN_MS, EVERYTHING, random_world_of};
+use oracle::{Look, Until, first_difference, random_world, run, run_looking, write_world};
+
+/// Enough worlds that everything below comes to pass in some.
+const WORLDS: u64 = 200;
+
+/// What must come to pass in one of the random worlds at least.
+const MUST_OCCUR: [&str; 51] = [
+    "outcome: send",
+    "outcome: suppress",
+    "outcome: holdout",
+    "reason: unreachable",
+    "reason: no_consent",
+    "reason: cooldown",
+    "reason: frequency_cap",
+    "reason: outranked",
+    "trigger: cart_abandonment",
+    "trigger: back_in_stock",
+    "variant: plain",
+    "variant: urgent",
+    "variant: kind",
+    "variant: none",
+    "stock: Any",
+    "stock: All",
+    "stock: Ignore",
+    "late: clickstream",
+    "late: carts",
+    "late: inventory",
+    "late: orders",
+    "late: profiles",
+    "late: engagement",
+    "stale: clickstream",
+    "stale: carts",
+    "stale: inventory",
+    "stale: catalog",
+    "stale: orders",
+    "stale: profiles",
+    "superseded: carts",
+    "superseded: inventory",
+    "superseded: orders",
+    "duplicates: clickstream",
+    "duplicates: engagement",
+    "repeated after a day",
+    "position decides",
+    "bad: NotJson",
+    "bad: WrongType",
+    "bad: Missing",
+    "bad: AbsurdTime",
+    "bad: TooLong",
+    "missing stream",
+    "emptied cart",
+    "closed cart",
+    "left-out line of an open cart",
+    "order in the tick of a cart's change",
+    "re-entry with the same anchor",
+    "tie of priority",
+    "tie of one campaign's subjects",
+    "user and visitor of one id",
+    "cart that changed its owner",
+];
+
+#[test]
+fn a_seed_is_a_world_and_a_world_is_an_outcome() {
+    for seed in 0..10 {
+        let world = random_world(seed);
+        assert_eq!(world, random_world(seed), "seed {seed}");
+        let (first, again) = (run(&world, Until::Drain), run(&world, Until::Drain));
+        assert_eq!(first, again, "seed {seed}");
+    }
+}
+
+/// The ticks that are skipped are those at which nothing changes.
+#[test]
+fn every_tick_gives_the_same() {
+    // Long enough for most; a world that jumps by a day would take too long.
+    let until = Until::Time(BEGIN_MS + 100 * 60 * 1000);
+    for seed in 0..40 {
+        let world = random_world_of(seed, EVERYTHING);
+        let needed = run_looking(&world, until, Look::WhereNeeded);
+        let every = run_looking(&world, until, Look::EveryTick);
+        assert_eq!(needed.decisions, every.decisions, "seed {seed}");
+        assert_eq!(needed.trigger_set, every.trigger_set, "seed {seed}");
+    }
+}
+
+/// What a replay decides by a time is the beginning of what it decides in the end.
+#[test]
+fn a_shorter_replay_is_the_beginning_of_a_longer() {
+    for seed in 0..40 {
+        let world = random_world(seed);
+        let whole = run(&world, Until::Drain);
+        let Some(middle) = whole.trigger_set.keys().nth(whole.trigger_set.len() / 2) else {
+            continue;
+        };
+        let half = run(&world, Until::Time(*middle));
+        let count = half.decisions.len();
+        assert_eq!(half.decisions, whole.decisions[..count], "seed {seed}");
+        let sets: BTreeMap<_, _> = whole.trigger_set.range(..=*middle).collect();
+        assert_eq!(half.trigger_set.iter().collect::<BTreeMap<_, _>>(), sets);
+    }
+}
+
+#[test]
+fn everything_occurs_in_the_random_worlds() {
+    let mut occurred: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for seed in 0..WORLDS {
+        let outcome = run(&random_world(seed), Until::Drain);
+        let counts = &outcome.counts;
+        let by_stream = [
+            ("late", &counts.late),
+            ("stale", &counts.stale),
+            ("superseded", &counts.superseded),
+            ("duplicates", &counts.duplicates),
+            ("bad in", &counts.bad),
+        ];
+        let by_stream = by_stream.into_iter().flat_map(|(what, streams)| {
+            let named = move |(stream, count): (&&str, &usize)| (format!("{what}: {stream}"), *count);
+            streams.iter().map(named)
+        });
+        for (what, count) in outcome.occurred.clone().into_iter().chain(by_stream) {
+            let (worlds, times) = occurred.entry(what).or_default();
+            *worlds += usize::from(count > 0);
+            *times += count;
+        }
+    }
+    let mut table = String::from("worlds   times  what\n");
+    for (what, (worlds, times)) in &occurred {
+        writeln!(table, "{worlds:6} {times:7}  {what}").expect("writing to a string");
+    }
+    println!("{table}");
+    let never = |what: &&str| occurred.get(*what).is_none_or(|(worlds, _)| *worlds == 0);
+    let missing: Vec<&str> = MUST_OCCUR.into_iter().filter(never).collect();
+    assert!(missing.is_empty(), "never occurred: {missing:?}\n{table}");
+}
+
+/// Triggers and identities that `random_world` does not draw by itself.
+#[test]
+fn every_trigger_occurs_in_worlds_of_everything() {
+    let mut decisions: BTreeMap<String, usize> = BTreeMap::new();
+    for seed in 0..WORLDS {
+        let outcome = run(&random_world_of(seed, EVERYTHING), Until::Drain);
+        let triggers = outcome.occurred.into_iter();
+        for (what, times) in triggers.filter(|(what, _)| what.starts_with("trigger: ")) {
+            *decisions.entry(what).or_default() += times;
+        }
+    }
+    println!("{decisions:#?}");
+    assert_eq!(decisions.len(), EVERYTHING.triggers.len(), "{decisions:#?}");
+}
+
+#[test]
+fn a_difference_is_explained() {
+    let world = random_world(1);
+    let outcome = run(&world, Until::Drain);
+    let lines: Vec<String> = outcome.decisions.iter().map(|it| it.to_string()).collect();
+    assert!(lines.len() > 2, "seed 1 decides too little for this test");
+    assert_eq!(first_difference(&outcome, &lines), None);
+    let says = |lines: &[String], what: &str| {
+        let difference = first_difference(&outcome, lines).unwrap_or_default();
+        assert!(difference.contains(what), "{difference}");
+    };
+    says(&lines[..1], "decision 2 differs");
+    says(&lines[1..], "is missing");
+    let mut more = lines.clone();
+    more.insert(1, lines[1].replace("\"subject\":\"", "\"subject\":\"no-"));
+    says(&more, "is one too many");
+    let mut other = lines.clone();
+    other[0] = lines[0].replace("\"variant\":null", "\"variant\":\"x\"");
+    other[0] = other[0].replace("\"reason\":", "\"reason\":\"odd\",\"was\":");
+    says(&other, "reason should be");
+}
+
+#[test]
+fn a_world_is_written_as_files() {
+    let dir = tempfile::tempdir().expect("a directory for the files");
+    let world = random_world(3);
+    write_world(&world, dir.path()).expect("the files are written");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name));
+    assert_eq!(read("beckon.toml").expect("a configuration"), world.config_toml);
+    for (stream, lines) in &world.streams {
+        let text = read(&format!("{stream}.jsonl")).expect("a stream");
+        assert_eq!(text.lines().collect::<Vec<_>>(), *lines);
+    }
+}
+
+/// The engine and the oracle agree on the whole trigger set at every tick and on every decision, to the byte.
+#[test]
+fn the_engine_agrees_with_the_oracle() {
+    let worlds = std::env::var("BECKON_WORLDS").map_or(WORLDS, |worlds| worlds.parse().unwrap());
+    let first = std::env::var("BECKON_SEED").map_or(0, |seed| seed.parse().unwrap());
+    for seed in first..first + worlds {
+        let world = random_world(seed);
+        let until = [Until::Drain, Until::LastEvent][seed as usize % 2];
+        let expected = run(&world, until);
+        let workers = 1 + seed as usize / 2 % 2;
+        let found = engine::replay(&world, until, workers);
+        if let Some(difference) = first_difference(&expected, &found.decisions) {
+            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("world-{seed}"));
+            std::fs::create_dir_all(&kept).and_then(|()| write_world(&world, &kept)).unwrap();
+            panic!("seed {seed}, {until:?}, {workers} workers, kept in {}: {difference}", kept.display());
+        }
+        for (tick, set) in &expected.trigger_set {
+            assert_eq!(found.trigger_set.get(tick), Some(set), "seed {seed}: the trigger set at {tick}");
+        }
+        assert_eq!(found.trigger_set.len(), expected.trigger_set.len(), "seed {seed}: ticks at which the set changes");
+    }
+}
