@@ -65,7 +65,8 @@ impl Decoder {
             "track" => self.tracked(row, origin)?,
             "identify" => self.identified(row)?,
             "alias" => self.aliased(row)?,
-            _ => Action::Seen,
+            "page" | "screen" | "group" => Action::Seen,
+            _ => return Err(Bad::WrongType { field: "type", expected: "one of Segment's calls, such as `track`" }),
         };
         Ok(Decoded { record: Record::Click(Click { owner, message, position, action }), event_ms })
     }
