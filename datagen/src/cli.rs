@@ -22,7 +22,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  datagen shop --out data --for 2h                 two hours of a shop with 1,000 customers, as files
+  datagen shop --out data --for 2h                 two hours of a shop, as files
   datagen shop --kafka localhost:9092 --live       a shop that is open now
   datagen esp --fail-429 0.02 --for 60s            an ESP on port 9090 that is busy now and then
   datagen otto otto_sessions.jsonl.gz --out data   real sessions, as the same files
@@ -31,11 +31,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// A seeded shop: to files, or to Kafka
     Shop(Box<shop::ShopArgs>),
-    /// An ESP simulator with faults, that counts by idempotency key
     Esp(esp::EspArgs),
-    /// Real sessions of the OTTO dataset, as files
     Otto(otto::OttoArgs),
 }
 

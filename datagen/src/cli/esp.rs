@@ -9,8 +9,10 @@ use clap::{ArgAction, Args};
 use super::values;
 use crate::esp::{Esp, EspConfig, FaultShares, Totals};
 
-/// An ESP that takes messages as SendGrid does (POST /v3/mail/send) or as plain JSON (POST /send), fails by a seed, and
-/// counts by idempotency key: the Idempotency-Key header, else custom_args.decision_id. The counts are printed at the
+/// An ESP simulator with faults, that counts by idempotency key
+///
+/// Takes messages as SendGrid does (POST /v3/mail/send) or as plain JSON (POST /send), fails by a seed, and counts by
+/// key: the Idempotency-Key header, else custom_args.decision_id. The counts are printed at the
 /// end, and at GET /stats; GET /messages?limit=N gives the latest messages.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -58,11 +60,14 @@ pub(super) struct EspArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  datagen esp                                                  takes everything, on port 9090
-  datagen esp --fail-429 0.02 --fail-500 0.01 --timeout-after-accept 0.01
-  datagen esp --honour-idempotency false --timeout-after-accept 0.05 --hold 2s
-                                                               who retries what timed out sends twice, and is counted
-  curl -s localhost:9090/stats";
+  Takes everything, on port 9090:
+    datagen esp
+  Is busy now and then, fails, or takes a message and never says so:
+    datagen esp --fail-429 0.02 --fail-500 0.01 --timeout-after-accept 0.01
+  Honours no key, so that who retries what timed out sends twice, and is counted:
+    datagen esp --honour-idempotency false --timeout-after-accept 0.05 --hold 2s
+  What it has seen so far:
+    curl -s localhost:9090/stats";
 
 pub(super) fn run(args: EspArgs) -> Result<()> {
     let config = EspConfig {
@@ -88,9 +93,13 @@ pub(super) fn run(args: EspArgs) -> Result<()> {
 
 async fn serve(config: EspConfig, lasting: Option<Duration>) -> Result<Totals> {
     let (listen, seed) = (config.listen, config.seed);
-    let esp =
-        Esp::start(config).await.with_context(|| format!("cannot listen on {listen}; is another program there?"))?;
-    eprintln!("esp: listening on {}, seed {seed}; Ctrl-C ends it", esp.base_url());
+    let esp = Esp::start(config)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; is another program there?"))?;
+    eprintln!(
+        "esp: listening on {}, seed {seed}; Ctrl-C ends it",
+        esp.base_url()
+    );
     let ended = async {
         match lasting {
             Some(lasting) => tokio::time::sleep(lasting).await,
@@ -109,7 +118,10 @@ fn table(totals: &Totals) -> String {
         ("requests", totals.requests),
         ("accepted", totals.accepted),
         ("distinct keys accepted", totals.distinct_keys),
-        ("keys accepted more than once", totals.keys_accepted_more_than_once),
+        (
+            "keys accepted more than once",
+            totals.keys_accepted_more_than_once,
+        ),
         ("replays of an accepted key", totals.replays),
         ("accepted without a key", totals.accepted_without_key),
         ("answered 429", totals.too_many),
@@ -119,5 +131,7 @@ fn table(totals: &Totals) -> String {
         ("refused for good (400)", totals.refused),
         ("malformed (400)", totals.malformed),
     ];
-    rows.iter().map(|(name, count)| format!("{name:<30} {:>12}\n", values::grouped(*count))).collect()
+    rows.iter()
+        .map(|(name, count)| format!("{name:<30} {:>12}\n", values::grouped(*count)))
+        .collect()
 }

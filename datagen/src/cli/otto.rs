@@ -8,8 +8,10 @@ use clap::Args;
 use super::values::{self, written_time};
 use crate::files::{Compression, StreamFiles};
 
-/// Turns sessions of the OTTO dataset into the seven streams: clicks become Product Viewed, carts become `carts`, orders
-/// become `orders`. Profiles that consent, a catalogue and stock are made up, and stand a second before the first event.
+/// Real sessions of the OTTO dataset, as files
+///
+/// Clicks become Product Viewed, carts become `carts`, orders become `orders`. Profiles that consent, a catalogue and
+/// stock are made up, and stand a second before the first event.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct OttoArgs {
@@ -36,7 +38,11 @@ pub(super) fn run(args: OttoArgs) -> Result<()> {
     }
     let mut result = values::table(&files.finish()?);
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
-        result += &format!("{} to {}\n", written_time(first.time_ms), written_time(last.time_ms));
+        result += &format!(
+            "{} to {}\n",
+            written_time(first.time_ms),
+            written_time(last.time_ms)
+        );
     }
     values::print(&result)
 }

@@ -31,8 +31,10 @@ enum MixArg {
     Bench,
 }
 
-/// A simulated shop: visitors browse, fill carts, buy or leave; prices change, stock sells out and comes back. The same
-/// seed gives the same bytes. All seven streams of SPEC §1 are written; catalogue, stock and profiles come first.
+/// A seeded shop: to files, or to Kafka
+///
+/// Visitors browse, fill carts, buy or leave; prices change, stock sells out and comes back. The same seed gives the
+/// same bytes. All seven streams of SPEC §1 are written; catalogue, stock and profiles come first.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, group = clap::ArgGroup::new("target").required(true))]
 pub(super) struct ShopArgs {
@@ -86,15 +88,21 @@ pub(super) struct ShopArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  datagen shop --out data                                    two hours, 1,000 customers, about 14,000 records
-  datagen shop --out data --customers 50000 --for 24h --compress zstd
-  datagen shop --out bench --mix bench --records 10000000 --preamble true
-  datagen shop --kafka localhost:9092 --live --rate 500      a shop that is open now; Ctrl-C closes it
-  datagen shop --kafka localhost:9092 --speed 60 --for 2h    two hours in two minutes
-  datagen shop --kafka localhost:9092 --mix bench --speed max --records 5000000
+  Two hours with 1,000 customers, about 17,000 records:
+    datagen shop --out data
+  A day of a greater shop, packed:
+    datagen shop --out data --customers 50000 --for 24h --compress zstd
+  Ten million records for a benchmark:
+    datagen shop --out bench --mix bench --records 10000000 --preamble true
+  A shop that is open now, until Ctrl-C:
+    datagen shop --kafka localhost:9092 --live --rate 500
+  Two hours in two minutes:
+    datagen shop --kafka localhost:9092 --speed 60 --for 2h
+  As fast as Kafka takes it:
+    datagen shop --kafka localhost:9092 --mix bench --speed max --records 5000000
 
-A second run into the same topics repeats the ids and versions of the first, so that its records are stale, unless it
-is --live.";
+A second run into the same topics repeats the ids and versions of the first, so that
+its records are stale, unless it is --live.";
 
 pub(super) fn run(args: ShopArgs) -> Result<()> {
     let (config, pace) = plan(&args, now());
@@ -114,12 +122,18 @@ pub(super) fn run(args: ShopArgs) -> Result<()> {
             let until_ms = write_all(Shop::new(config.clone()), &mut files, &meter, &stop)?;
             (files.finish()?, until_ms)
         }
-        (None, Some(brokers)) => produce_all(brokers, Shop::new(config.clone()), pace, &meter, &stop)?,
+        (None, Some(brokers)) => {
+            produce_all(brokers, Shop::new(config.clone()), pace, &meter, &stop)?
+        }
         (None, None) => anyhow::bail!("one of --out and --kafka is needed"),
     };
     meter.clear();
     let (from, to) = (written_time(config.start_ms), written_time(until_ms));
-    values::print(&format!("{}seed {}, {from} to {to}\n", values::table(&written), config.seed))
+    values::print(&format!(
+        "{}seed {}, {from} to {to}\n",
+        values::table(&written),
+        config.seed
+    ))
 }
 
 /// The shop and the pace that the arguments ask for.
@@ -135,8 +149,16 @@ fn plan(args: &ShopArgs, now: Duration) -> (ShopConfig, Pace) {
         Some(Speed::Max) => Pace::Unpaced,
     };
     // To Kafka the rate is the wall clock's; a virtual second has it `speed` times shorter.
-    let speed = if let Pace::Speed(speed) = pace { speed } else { 1.0 };
-    let start_ms = if args.live { now.as_millis() as i64 } else { args.start };
+    let speed = if let Pace::Speed(speed) = pace {
+        speed
+    } else {
+        1.0
+    };
+    let start_ms = if args.live {
+        now.as_millis() as i64
+    } else {
+        args.start
+    };
     let endless = args.lasting.is_none() && args.records.is_none() && args.kafka.is_none();
     let (lasting, records) = match mix {
         Mix::Shop if endless => (Some(FILES_FOR), None),
@@ -148,15 +170,19 @@ fn plan(args: &ShopArgs, now: Duration) -> (ShopConfig, Pace) {
         start_ms,
         customers: args.customers,
         skus: args.skus,
-        records_per_second: args
-            .rate
-            .map_or_else(|| ShopConfig::default_rate(mix, args.customers), |rate| rate / speed),
-        until_ms: lasting
-            .map(|lasting| start_ms.saturating_add(i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX))),
+        records_per_second: args.rate.map_or_else(
+            || ShopConfig::default_rate(mix, args.customers),
+            |rate| rate / speed,
+        ),
+        until_ms: lasting.map(|lasting| {
+            start_ms.saturating_add(i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX))
+        }),
         records,
         mix,
         preamble: args.preamble.unwrap_or(mix == Mix::Shop),
-        faults: args.faults.map_or_else(|| ShopConfig::default_faults(mix), FaultShares::each),
+        faults: args
+            .faults
+            .map_or_else(|| ShopConfig::default_faults(mix), FaultShares::each),
         numbered_from: if args.live { now.as_micros() as u64 } else { 1 },
     };
     (config, pace)
@@ -180,7 +206,13 @@ fn write_all(shop: Shop, files: &mut StreamFiles, meter: &Meter, stop: &AtomicBo
 }
 
 /// Produces everything, while another thread shows how far it is.
-fn produce_all(brokers: &str, shop: Shop, pace: Pace, meter: &Meter, stop: &AtomicBool) -> Result<(Written, i64)> {
+fn produce_all(
+    brokers: &str,
+    shop: Shop,
+    pace: Pace,
+    meter: &Meter,
+    stop: &AtomicBool,
+) -> Result<(Written, i64)> {
     let progress = Arc::new(Progress::default());
     let done = AtomicBool::new(false);
     let last_ms = || progress.time_ms.load(Ordering::Relaxed);
@@ -209,8 +241,10 @@ fn produce_all(brokers: &str, shop: Shop, pace: Pace, meter: &Meter, stop: &Atom
 fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot watch for Ctrl-C")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot watch for Ctrl-C")?;
     std::thread::spawn(move || {
         runtime.block_on(async {
             if tokio::signal::ctrl_c().await.is_ok() {
@@ -225,5 +259,7 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
 }
 
 fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }

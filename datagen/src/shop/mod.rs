@@ -7,7 +7,7 @@
 //! | `carts`, `messages` | what it says of carts, orders and visitors |
 //! | `opening` | all of it drawn, and said as the preamble |
 //! | `world` | the clock: what happens next |
-//! | `visits` | what a visitor does |
+//! | `visits`, `says` | what a visitor does, and what is said of it |
 //! | `bench` | the plain mix for benchmarks |
 //! | `outbox` | faults, and the order in which records leave |
 
@@ -18,6 +18,7 @@ mod customers;
 mod messages;
 mod opening;
 mod outbox;
+mod says;
 mod stock;
 mod visits;
 mod world;
@@ -159,7 +160,11 @@ impl Shop {
         };
         let preamble = play.outbox().ready_len() as u64;
         let left = records.map_or(u64::MAX, |records| records.saturating_add(preamble));
-        Shop { play, until_ms, left }
+        Shop {
+            play,
+            until_ms,
+            left,
+        }
     }
 }
 

@@ -10,12 +10,11 @@
 
 use rand::RngExt;
 
-use crate::shop::carts::{Cart, Line, Order, Owner, line_properties};
-use crate::shop::catalog::{Catalogue, pick};
+use crate::shop::carts::{Cart, Order};
+use crate::shop::catalog::pick;
 use crate::shop::customers::Customer;
-use crate::shop::messages::{message, track};
+use crate::shop::says::owner;
 use crate::shop::world::{Act, World, exponential};
-use crate::wire::{CURRENCY, ListItem, Message, Properties, Traits};
 
 /// Records that a visit leads to, on average, stock and second thoughts included. Measured; a test holds it to that.
 pub(super) const RECORDS_PER_VISIT: f64 = 9.6;
@@ -38,12 +37,15 @@ const REFUNDED_AFTER_MS: std::ops::Range<i64> = 2 * 3_600_000..72 * 3_600_000;
 #[derive(Debug)]
 pub(super) struct Visit {
     /// The customer's place, of one with an account.
-    customer: Option<usize>,
-    anonymous_id: Box<str>,
+    pub customer: Option<usize>,
+    /// The device.
+    pub anonymous_id: Box<str>,
     /// Whether the shop knows who it is.
-    known: bool,
-    app: bool,
-    cart: Option<Cart>,
+    pub known: bool,
+    /// Whether it is a visit with the app.
+    pub app: bool,
+    /// What the visitor sees in the cart.
+    pub cart: Option<Cart>,
     stage: Stage,
 }
 
@@ -69,8 +71,16 @@ enum Stage {
 impl World {
     /// Lets a visitor in: a customer who is not there yet, or a stranger. `half_way`: who is there already.
     pub(super) fn let_in(&mut self, half_way: bool) {
-        let customer = if self.rng.random_bool(STRANGERS) { None } else { self.absent_customer() };
-        let stage = if half_way { Stage::Browsing } else { Stage::Landing };
+        let customer = if self.rng.random_bool(STRANGERS) {
+            None
+        } else {
+            self.absent_customer()
+        };
+        let stage = if half_way {
+            Stage::Browsing
+        } else {
+            Stage::Landing
+        };
         let visit = match customer {
             Some(place) => self.customer_visit(place, stage),
             None => self.stranger_visit(stage),
@@ -80,7 +90,11 @@ impl World {
             self.visits.len() - 1
         });
         self.visits[place] = Some(visit);
-        let after_ms = if half_way { exponential(&mut self.rng, STEP_MS) as i64 } else { 0 };
+        let after_ms = if half_way {
+            exponential(&mut self.rng, STEP_MS) as i64
+        } else {
+            0
+        };
         self.schedule(after_ms, Act::Visit(place));
     }
 
@@ -116,7 +130,9 @@ impl World {
     fn absent_customer(&mut self) -> Option<usize> {
         let mut draw = || self.rng.random_range(0..self.customers.len());
         let tries = [draw(), draw(), draw(), draw()];
-        tries.into_iter().find(|place| !self.customers[*place].visiting && !self.customers[*place].deleted)
+        tries
+            .into_iter()
+            .find(|place| !self.customers[*place].visiting && !self.customers[*place].deleted)
     }
 
     /// The visit in this place takes its next step, and either schedules one more or ends.
@@ -156,7 +172,11 @@ impl World {
             self.say_identify(visit);
         }
         let came_back_for_the_cart = visit.cart.is_some() && self.rng.random_bool(0.25);
-        if came_back_for_the_cart { Stage::AtCart } else { Stage::Browsing }
+        if came_back_for_the_cart {
+            Stage::AtCart
+        } else {
+            Stage::Browsing
+        }
     }
 
     fn browse(&mut self, visit: &mut Visit) -> Stage {
@@ -169,15 +189,23 @@ impl World {
                 Stage::Viewing { sku, clicked: true }
             }
             45..60 => {
-                let properties = Properties::Query { query: Catalogue::search(&mut self.rng) };
-                let track = track("Products Searched", properties, owner(&self.customers, visit), self.now_ms);
-                self.numbers.say(track, &mut self.outbox);
+                self.say_search(visit);
                 let found_nothing = self.rng.random_bool(0.25);
-                if found_nothing { self.leave_or(visit) } else { self.view_something(true) }
+                if found_nothing {
+                    self.leave_or(visit)
+                } else {
+                    self.view_something(true)
+                }
             }
             60..70 => {
-                let (path, title) =
-                    pick(&mut self.rng, &[("/sale", "Sale"), ("/new", "New in"), ("/magazine", "Magazine")]);
+                let (path, title) = pick(
+                    &mut self.rng,
+                    &[
+                        ("/sale", "Sale"),
+                        ("/new", "New in"),
+                        ("/magazine", "Magazine"),
+                    ],
+                );
                 self.say_page(visit, path, title);
                 Stage::Browsing
             }
@@ -186,11 +214,18 @@ impl World {
     }
 
     fn view_something(&mut self, clicked: bool) -> Stage {
-        Stage::Viewing { sku: self.catalogue.pick(&mut self.rng), clicked }
+        Stage::Viewing {
+            sku: self.catalogue.pick(&mut self.rng),
+            clicked,
+        }
     }
 
     fn leave_or(&mut self, visit: &Visit) -> Stage {
-        if visit.cart.is_some() { Stage::Deciding } else { Stage::Gone }
+        if visit.cart.is_some() {
+            Stage::Deciding
+        } else {
+            Stage::Gone
+        }
     }
 
     fn view(&mut self, visit: &mut Visit, sku: usize, clicked: bool) -> Stage {
@@ -204,12 +239,23 @@ impl World {
             24 => self.say_product(visit, "Product Removed from Wishlist", sku, None),
             _ => {}
         }
-        if self.rng.random_bool(0.3) { Stage::Deciding } else { Stage::Browsing }
+        if self.rng.random_bool(0.3) {
+            Stage::Deciding
+        } else {
+            Stage::Browsing
+        }
     }
 
     fn decide(&mut self, visit: &Visit) -> Stage {
-        let has_lines = visit.cart.as_ref().is_some_and(|cart| !cart.lines.is_empty());
-        if has_lines && self.rng.random_bool(0.5) { Stage::AtCart } else { Stage::Gone }
+        let has_lines = visit
+            .cart
+            .as_ref()
+            .is_some_and(|cart| !cart.lines.is_empty());
+        if has_lines && self.rng.random_bool(0.5) {
+            Stage::AtCart
+        } else {
+            Stage::Gone
+        }
     }
 
     fn look_at_cart(&mut self, visit: &mut Visit) -> Stage {
@@ -219,8 +265,15 @@ impl World {
             10..13 => self.remove_from_cart(visit, usize::MAX),
             _ => {}
         }
-        let has_lines = visit.cart.as_ref().is_some_and(|cart| !cart.lines.is_empty());
-        if has_lines && self.rng.random_bool(0.65) { Stage::Checkout } else { Stage::Gone }
+        let has_lines = visit
+            .cart
+            .as_ref()
+            .is_some_and(|cart| !cart.lines.is_empty());
+        if has_lines && self.rng.random_bool(0.65) {
+            Stage::Checkout
+        } else {
+            Stage::Gone
+        }
     }
 
     fn check_out(&mut self, visit: &mut Visit) -> Stage {
@@ -232,7 +285,11 @@ impl World {
         self.numbers.order += 1;
         let order = self.numbers.order;
         self.say_lines(visit, "Checkout Started", Some(&order_id(order)));
-        if self.rng.random_bool(0.7) { Stage::Paying { order } } else { Stage::Gone }
+        if self.rng.random_bool(0.7) {
+            Stage::Paying { order }
+        } else {
+            Stage::Gone
+        }
     }
 
     /// Buys what is in stock, on one shelf: this shop sends no order in two parcels. The rest leaves the cart first.
@@ -252,7 +309,9 @@ impl World {
             }
         }
         if !sold_out.is_empty() {
-            sold_out.iter().for_each(|line| self.say_removed(visit, line));
+            sold_out
+                .iter()
+                .for_each(|line| self.say_removed(visit, line));
             self.say_cart(visit);
         }
         if changes.is_empty() {
@@ -278,7 +337,8 @@ impl World {
             placed_ms: self.now_ms,
             lines: cart.lines,
         };
-        self.outbox.say(order.event(&self.catalogue, "placed", 1, self.now_ms));
+        self.outbox
+            .say(order.event(&self.catalogue, "placed", 1, self.now_ms));
         match self.rng.random_range(0..100) {
             0..3 => {
                 let after_ms = self.rng.random_range(CANCELLED_AFTER_MS);
@@ -320,32 +380,10 @@ impl World {
         let Some(cart) = &mut visit.cart else { return };
         let kept = cart.lines.len().saturating_sub(lines);
         let removed = cart.lines.split_off(kept);
-        removed.iter().for_each(|line| self.say_removed(visit, line));
+        removed
+            .iter()
+            .for_each(|line| self.say_removed(visit, line));
         self.say_cart(visit);
-    }
-
-    /// Product Removed, of a cart of the app; any other is said as a whole.
-    fn say_removed(&mut self, visit: &Visit, line: &Line) {
-        if visit.app {
-            self.say_product(visit, "Product Removed", line.sku, Some(line.quantity));
-        }
-    }
-
-    /// Says the cart as a whole, as a new version of it.
-    fn say_cart(&mut self, visit: &mut Visit) {
-        let Some(mut cart) = visit.cart.take() else {
-            return;
-        };
-        cart.version += 1;
-        let full = owner(&self.customers, visit);
-        let owner = Owner { anonymous_id: full.anonymous_id.filter(|_| full.user_id.is_none()), ..full };
-        if let Some(event) = cart.event(&self.catalogue, owner, self.now_ms) {
-            self.outbox.say(event);
-        }
-        if cart.version > 1 {
-            self.outbox.say_stale(|| cart.stale_event(owner, self.now_ms));
-        }
-        visit.cart = Some(cart);
     }
 
     /// A customer who was anonymous says who it is. The cart goes along; without one, the account's is there again.
@@ -354,7 +392,11 @@ impl World {
         self.say_identify(visit);
         match &visit.cart {
             Some(_) => self.say_cart(visit),
-            None => visit.cart = visit.customer.and_then(|place| self.customers[place].cart.take()),
+            None => {
+                visit.cart = visit
+                    .customer
+                    .and_then(|place| self.customers[place].cart.take())
+            }
         }
     }
 
@@ -368,69 +410,8 @@ impl World {
         visit.customer = Some(number);
         self.say_profile(number);
         self.log_in(visit);
-        let of = Owner { user_id: Some(&self.customers[number].id), anonymous_id: None };
-        let previous_id = Some(&*visit.anonymous_id);
-        self.numbers.say(Message { previous_id, ..message("alias", of, self.now_ms) }, &mut self.outbox);
+        self.say_alias(visit, number);
     }
-
-    fn say_identify(&mut self, visit: &Visit) {
-        let Some(customer) = visit.customer.map(|place| &self.customers[place]) else {
-            return;
-        };
-        let email = customer.email();
-        let traits = email.as_deref().map(|email| Traits { email, first_name: customer.first_name });
-        let identify = message("identify", owner(&self.customers, visit), self.now_ms);
-        self.numbers.say(Message { traits, ..identify }, &mut self.outbox);
-    }
-
-    fn say_page(&mut self, visit: &Visit, path: &str, title: &str) {
-        let kind = if visit.app { "screen" } else { "page" };
-        let page = message(kind, owner(&self.customers, visit), self.now_ms);
-        let properties = Some(Properties::Page { path, title });
-        self.numbers.say(Message { properties, ..page }, &mut self.outbox);
-    }
-
-    fn say_product(&mut self, visit: &Visit, event: &'static str, sku: usize, quantity: Option<u32>) {
-        let properties = Properties::Product(self.catalogue.products[sku].properties(quantity));
-        let track = track(event, properties, owner(&self.customers, visit), self.now_ms);
-        self.numbers.say(track, &mut self.outbox);
-    }
-
-    /// Says Product List Viewed; the answer is the product that the visitor will click.
-    fn say_list(&mut self, visit: &Visit) -> usize {
-        let (list_id, category, places) = self.catalogue.list(&mut self.rng);
-        let places: Vec<usize> = places.collect();
-        let item = |(nth, place): (usize, &usize)| ListItem {
-            sku: &self.catalogue.products[*place].sku,
-            position: nth as u32 + 1,
-        };
-        let products: Vec<ListItem> = places.iter().enumerate().map(item).collect();
-        let properties = Properties::List { list_id, category, products: &products };
-        let track = track("Product List Viewed", properties, owner(&self.customers, visit), self.now_ms);
-        self.numbers.say(track, &mut self.outbox);
-        pick(&mut self.rng, &places)
-    }
-
-    /// Cart Viewed or Checkout Started, with all the cart's lines.
-    fn say_lines(&mut self, visit: &Visit, event: &'static str, order_id: Option<&str>) {
-        let Some(cart) = &visit.cart else { return };
-        let products = line_properties(&self.catalogue, &cart.lines);
-        let properties = Properties::Lines {
-            order_id,
-            cart_id: cart.id.as_deref(),
-            value: cart.total().number(),
-            currency: CURRENCY,
-            products: &products,
-        };
-        let track = track(event, properties, owner(&self.customers, visit), self.now_ms);
-        self.numbers.say(track, &mut self.outbox);
-    }
-}
-
-/// Who the shop takes a visitor for.
-fn owner<'a>(customers: &'a [Customer], visit: &'a Visit) -> Owner<'a> {
-    let user_id = visit.customer.filter(|_| visit.known).map(|place| &*customers[place].id);
-    Owner { user_id, anonymous_id: Some(&visit.anonymous_id) }
 }
 
 fn order_id(number: u64) -> String {
