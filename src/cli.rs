@@ -2,10 +2,15 @@
 //! configuration).
 
 mod check;
+mod demo;
 mod replay;
+mod run;
+mod summary;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +35,10 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
+    /// A shop, a broker and an ESP in this process, and Beckon between them; nothing to set up
+    Demo(demo::Arguments),
+    /// The live service, on Kafka
+    Run(run::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
@@ -44,10 +53,22 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+/// Sets `stop` on Ctrl-C or SIGTERM; a second one ends the process at once.
+fn on_interrupt(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(1);
+        }
+    })?;
+    Ok(())
+}
+
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
     };

@@ -2,13 +2,15 @@
 //!
 //! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
 
+pub mod deliver;
 pub mod gather;
 pub mod lanes;
 pub mod live;
 pub mod replay;
+pub mod service;
 pub mod wiring;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
 use beckon_dataflows::counts::Counts;
@@ -49,6 +51,9 @@ impl Facts for View<'_> {
     }
 }
 
+/// The state that the deciding thread writes and the sender reads: always as of one closed tick.
+pub type SharedState = Arc<RwLock<State>>;
+
 /// Whoever acts on what was decided.
 pub trait Act: Send + 'static {
     /// Decisions of one closed tick, in SPEC §5's order. The state is as of that tick.
@@ -76,6 +81,7 @@ impl Engine {
         plan: Plan,
         decider: Decider,
         dictionary: Arc<Dictionary>,
+        state: SharedState,
         meter: Arc<Meter>,
         act: impl Act,
     ) -> anyhow::Result<Engine> {
@@ -84,7 +90,7 @@ impl Engine {
             .map_err(|error| anyhow::anyhow!("workers: {error}"))?;
         let deciding = std::thread::Builder::new()
             .name("decide".into())
-            .spawn(move || decide_closed(workers, &closed, decider, &dictionary, &meter, act))?;
+            .spawn(move || decide_closed(workers, &closed, decider, &dictionary, &state, &meter, act))?;
         Ok(Engine { workers: started, counts, deciding })
     }
 
@@ -102,25 +108,27 @@ fn decide_closed(
     closed: &Receiver<Closed>,
     mut decider: Decider,
     dictionary: &Dictionary,
+    state: &RwLock<State>,
     meter: &Meter,
     mut act: impl Act,
 ) -> anyhow::Result<()> {
     let mut gather = Gather::new(workers);
-    let mut state = State::default();
     for span in closed {
         let mut changes = gather.add(span).into_iter().peekable();
         while let Some((tick, _)) = changes.peek() {
             let tick = *tick;
             let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
-            let entered = take_up(tick, now, &mut state);
+            let entered = take_up(tick, now, &mut write(state));
+            let state = read(state);
             let view = View { state: &state, dictionary };
             let decided = decider.decide(tick, entered, &view);
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
             act.decided(tick, decided, &view)?;
         }
         if let Some(upper) = gather.upper() {
-            state.close(upper.saturating_sub(1));
+            write(state).close(upper.saturating_sub(1));
         }
+        let state = read(state);
         meter.closed(state.as_of(), state.trigger_set().len());
         act.closed(gather.upper(), &View { state: &state, dictionary })?;
     }
@@ -130,4 +138,12 @@ fn decide_closed(
 /// Takes up a tick's changes whole, and only then says who entered.
 fn take_up(tick: Tick, changes: impl Iterator<Item = Change>, state: &mut State) -> Vec<Opening> {
     changes.filter_map(|change| state.apply(tick, change)).collect()
+}
+
+fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
+    state.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(state: &RwLock<State>) -> RwLockWriteGuard<'_, State> {
+    state.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -153,11 +153,11 @@ impl Station {
     /// Hands out the ticks closed since. False when that was the last of them.
     fn hand_out(&mut self, closed_to: &Sender<Closed>) -> bool {
         let upper = self.outputs.upper();
-        if upper == self.upper {
+        let finished = self.horizon.is_some_and(|horizon| upper.is_none_or(|upper| upper >= horizon));
+        if upper == self.upper && !finished {
             return true;
         }
         self.upper = upper;
-        let finished = self.horizon.is_some_and(|horizon| upper.is_none_or(|upper| upper >= horizon));
         let changes = self.outputs.take_closed();
         let upper = upper.filter(|_| !finished);
         closed_to.send(Closed { worker: self.index, upper, changes }).is_ok() && !finished

@@ -1,14 +1,15 @@
 //! What the graph sets aside without effect, counted by stream. Shared by all workers of a process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::model::Stream;
 
-/// Counters by stream; they only ever grow.
+/// Counters by stream, which only ever grow, and how many carts are open.
 #[derive(Debug, Default)]
 pub struct Counts {
     stale: [AtomicU64; Stream::ALL.len()],
     duplicates: [AtomicU64; Stream::ALL.len()],
+    carts_open: AtomicI64,
 }
 
 impl Counts {
@@ -20,6 +21,16 @@ impl Counts {
     /// A message seen before.
     pub fn duplicate(&self, stream: Stream) {
         self.duplicates[stream as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many more carts are open, or when negative, fewer.
+    pub fn opened_carts(&self, carts: i64) {
+        self.carts_open.fetch_add(carts, Ordering::Relaxed);
+    }
+
+    /// Carts with lines that are still to be bought.
+    pub fn carts_open(&self) -> i64 {
+        self.carts_open.load(Ordering::Relaxed)
     }
 
     /// Stale records of a stream so far.

@@ -72,16 +72,10 @@ impl StreamFiles {
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
         refuse_other_compressions(directory, compression)?;
         let open = |stream: &&str| {
-            Packer::create(
-                &directory.join(format!("{stream}.{}", compression.extension())),
-                compression,
-            )
+            Packer::create(&directory.join(format!("{stream}.{}", compression.extension())), compression)
         };
         let packers = STREAMS.iter().map(open).collect::<Result<_>>()?;
-        Ok(StreamFiles {
-            packers,
-            written: Written::default(),
-        })
+        Ok(StreamFiles { packers, written: Written::default() })
     }
 
     /// Writes one event as a line of its stream's file.
@@ -103,19 +97,14 @@ impl StreamFiles {
     /// Completes all files.
     pub fn finish(self) -> Result<Written> {
         for (packer, stream) in self.packers.into_iter().zip(STREAMS) {
-            packer
-                .finish()
-                .with_context(|| format!("cannot complete the file of {stream}"))?;
+            packer.finish().with_context(|| format!("cannot complete the file of {stream}"))?;
         }
         Ok(self.written)
     }
 }
 
 fn refuse_other_compressions(directory: &Path, compression: Compression) -> Result<()> {
-    for other in Compression::ALL
-        .into_iter()
-        .filter(|other| *other != compression)
-    {
+    for other in Compression::ALL.into_iter().filter(|other| *other != compression) {
         for stream in STREAMS {
             let path = directory.join(format!("{stream}.{}", other.extension()));
             if path.exists() {

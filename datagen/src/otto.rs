@@ -21,8 +21,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::stream::Event;
 use crate::wire::{
-    Attributes, CURRENCY, CartRecord, CatalogRecord, Consent, InventoryRecord, LineRecord, Message,
-    Money, OrderRecord, ProductProperties, ProfileRecord, Properties, Time,
+    Attributes, CURRENCY, CartRecord, CatalogRecord, Consent, InventoryRecord, LineRecord, Message, Money, OrderRecord,
+    ProductProperties, ProfileRecord, Properties, Time,
 };
 
 /// How long before the first event profiles, catalogue and stock are said.
@@ -55,11 +55,7 @@ enum Kind {
 pub fn read_file(path: &Path) -> Result<Vec<Event>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let packed = path.extension().is_some_and(|extension| extension == "gz");
-    let reader: Box<dyn Read> = if packed {
-        Box::new(MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
+    let reader: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     read(BufReader::new(reader)).with_context(|| format!("in {}", path.display()))
 }
 
@@ -86,20 +82,9 @@ pub fn read(lines: impl BufRead) -> Result<Vec<Event>> {
         return Ok(Vec::new());
     }
     let preamble_ms = first_ms - PREAMBLE_MS;
-    let mut all: Vec<Event> = articles
-        .iter()
-        .map(|aid| Article::new(*aid).catalog_event(preamble_ms))
-        .collect();
-    all.extend(
-        articles
-            .iter()
-            .map(|aid| Article::new(*aid).inventory_event(preamble_ms)),
-    );
-    all.extend(
-        users
-            .iter()
-            .map(|session| profile_event(*session, preamble_ms)),
-    );
+    let mut all: Vec<Event> = articles.iter().map(|aid| Article::new(*aid).catalog_event(preamble_ms)).collect();
+    all.extend(articles.iter().map(|aid| Article::new(*aid).inventory_event(preamble_ms)));
+    all.extend(users.iter().map(|session| profile_event(*session, preamble_ms)));
     // Stable: events of one session and time keep their order.
     events.sort_by_key(|event| event.time_ms);
     all.append(&mut events);
@@ -147,14 +132,8 @@ impl Article {
     }
 
     fn inventory_event(&self, time_ms: i64) -> Event {
-        InventoryRecord {
-            sku: &self.sku,
-            location: None,
-            on_hand: self.on_hand,
-            version: 1,
-            updated_at: time_ms,
-        }
-        .event()
+        InventoryRecord { sku: &self.sku, location: None, on_hand: self.on_hand, version: 1, updated_at: time_ms }
+            .event()
     }
 
     fn properties(&self) -> Properties<'_> {
@@ -183,10 +162,7 @@ fn profile_event(session: u64, time_ms: i64) -> Event {
         locale: "de-DE",
         timezone: "Europe/Berlin",
         consent: Consent { email: true },
-        attributes: Attributes {
-            tier: "bronze",
-            city: "Hamburg",
-        },
+        attributes: Attributes { tier: "bronze", city: "Hamburg" },
         deleted: false,
         version: 1,
         updated_at: Time(time_ms),
@@ -228,9 +204,7 @@ impl Journey {
                 Kind::Carts => into.push(self.add_to_cart(act)),
                 Kind::Orders if is_first_order_of_its_time(&acts[..nth], act) => {
                     let of_this_time = acts[nth..].iter().take_while(|other| other.ts == act.ts);
-                    let bought = of_this_time
-                        .filter(|other| other.kind == Kind::Orders)
-                        .map(|other| other.aid);
+                    let bought = of_this_time.filter(|other| other.kind == Kind::Orders).map(|other| other.aid);
                     into.push(self.order(act.ts, bought));
                 }
                 Kind::Orders => {}
@@ -273,8 +247,7 @@ impl Journey {
     fn order(&mut self, time_ms: i64, bought: impl Iterator<Item = u64>) -> Event {
         let mut lines = Vec::new();
         bought.for_each(|aid| add(&mut lines, aid));
-        self.cart
-            .retain(|line| lines.iter().all(|ordered| ordered.aid != line.aid));
+        self.cart.retain(|line| lines.iter().all(|ordered| ordered.aid != line.aid));
         let articles = articles(&lines);
         let priced = lines.iter().zip(&articles);
         let record = OrderRecord {
@@ -286,11 +259,7 @@ impl Journey {
             placed_at: Time(time_ms),
             version: 1,
             updated_at: Time(time_ms),
-            total: Money(
-                priced
-                    .map(|(line, article)| i64::from(line.quantity) * article.price.0)
-                    .sum(),
-            ),
+            total: Money(priced.map(|(line, article)| i64::from(line.quantity) * article.price.0).sum()),
             currency: CURRENCY,
             lines: &line_records(&lines, &articles),
         };
@@ -300,9 +269,7 @@ impl Journey {
 
 fn is_first_order_of_its_time(before: &[Act], act: &Act) -> bool {
     let of_this_time = before.iter().rev().take_while(|other| other.ts == act.ts);
-    of_this_time
-        .into_iter()
-        .all(|other| other.kind != Kind::Orders)
+    of_this_time.into_iter().all(|other| other.kind != Kind::Orders)
 }
 
 /// Puts one more of an article in.

@@ -54,13 +54,9 @@ pub struct Progress {
 impl Progress {
     /// What was handed to the producer, stream by stream.
     pub fn written(&self) -> Written {
-        let read = |counts: &[AtomicU64; STREAMS.len()]| {
-            std::array::from_fn(|place| counts[place].load(Ordering::Relaxed))
-        };
-        Written {
-            records: read(&self.said),
-            bytes: read(&self.bytes),
-        }
+        let read =
+            |counts: &[AtomicU64; STREAMS.len()]| std::array::from_fn(|place| counts[place].load(Ordering::Relaxed));
+        Written { records: read(&self.said), bytes: read(&self.bytes) }
     }
 
     fn count(&self, event: &Event, behind_ms: i64) {
@@ -73,10 +69,7 @@ impl Progress {
 
     /// Records handed to the producer, of all streams.
     pub fn said_total(&self) -> u64 {
-        self.said
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed))
-            .sum()
+        self.said.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -108,9 +101,7 @@ pub enum ProduceError {
         source: KafkaError,
     },
     /// Some records were never acknowledged.
-    #[error(
-        "{count} of {said} records were not acknowledged by Kafka; the topics are missing them"
-    )]
+    #[error("{count} of {said} records were not acknowledged by Kafka; the topics are missing them")]
     Unacknowledged {
         /// How many.
         count: u64,
@@ -128,11 +119,7 @@ impl ProducerContext for Acknowledgements {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let count = if result.is_ok() {
-            &self.0.acknowledged
-        } else {
-            &self.0.failed
-        };
+        let count = if result.is_ok() { &self.0.acknowledged } else { &self.0.failed };
         count.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -167,10 +154,7 @@ pub fn produce(
     }
 }
 
-fn connect(
-    brokers: &str,
-    progress: &Arc<Progress>,
-) -> Result<ThreadedProducer<Acknowledgements>, ProduceError> {
+fn connect(brokers: &str, progress: &Arc<Progress>) -> Result<ThreadedProducer<Acknowledgements>, ProduceError> {
     let producer: ThreadedProducer<Acknowledgements> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("client.id", "datagen")
@@ -180,29 +164,17 @@ fn connect(
         // As Java's client does it, so that a key has one partition whoever writes it.
         .set("partitioner", "murmur2_random")
         .create_with_context(Acknowledgements(progress.clone()))
-        .map_err(|source| ProduceError::Client {
-            brokers: brokers.to_owned(),
-            source,
-        })?;
+        .map_err(|source| ProduceError::Client { brokers: brokers.to_owned(), source })?;
     producer
         .client()
         .fetch_metadata(None, CONNECT)
-        .map_err(|source| ProduceError::Unreachable {
-            brokers: brokers.to_owned(),
-            source,
-        })?;
+        .map_err(|source| ProduceError::Unreachable { brokers: brokers.to_owned(), source })?;
     Ok(producer)
 }
 
 /// Hands one event over, waiting while the producer's queue is full. False if stopped while waiting.
-fn send(
-    producer: &ThreadedProducer<Acknowledgements>,
-    event: &Event,
-    stop: &AtomicBool,
-) -> Result<bool, ProduceError> {
-    let mut record = BaseRecord::to(event.stream)
-        .key(&event.key)
-        .payload(&event.json);
+fn send(producer: &ThreadedProducer<Acknowledgements>, event: &Event, stop: &AtomicBool) -> Result<bool, ProduceError> {
+    let mut record = BaseRecord::to(event.stream).key(&event.key).payload(&event.json);
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(true),
@@ -214,10 +186,7 @@ fn send(
                 record = back;
             }
             Err((source, _)) => {
-                return Err(ProduceError::Refused {
-                    topic: event.stream,
-                    source,
-                });
+                return Err(ProduceError::Refused { topic: event.stream, source });
             }
         }
     }
@@ -250,14 +219,11 @@ impl Metronome {
         match self.pace {
             Pace::Unpaced => 0.0,
             Pace::Live => {
-                let now = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 time_ms as f64 - now.as_secs_f64() * 1_000.0
             }
             Pace::Speed(speed) => {
-                let (began, first_ms) =
-                    *self.origin.get_or_insert_with(|| (Instant::now(), time_ms));
+                let (began, first_ms) = *self.origin.get_or_insert_with(|| (Instant::now(), time_ms));
                 (time_ms - first_ms) as f64 / speed - began.elapsed().as_secs_f64() * 1_000.0
             }
         }

@@ -16,15 +16,7 @@ pub const PROFILES: &str = "profiles";
 pub const ENGAGEMENT: &str = "engagement";
 
 /// All streams, in the order of SPEC §1's table.
-pub const STREAMS: [&str; 7] = [
-    CLICKSTREAM,
-    CARTS,
-    INVENTORY,
-    CATALOG,
-    ORDERS,
-    PROFILES,
-    ENGAGEMENT,
-];
+pub const STREAMS: [&str; 7] = [CLICKSTREAM, CARTS, INVENTORY, CATALOG, ORDERS, PROFILES, ENGAGEMENT];
 
 /// The place of a stream in [`STREAMS`]. The name must be one of them.
 pub fn stream_index(stream: &str) -> usize {
@@ -50,17 +42,7 @@ pub struct Event {
 
 impl Event {
     /// An event of these parts.
-    pub(crate) fn new(
-        stream: &'static str,
-        key: impl Into<String>,
-        time_ms: i64,
-        json: Vec<u8>,
-    ) -> Event {
-        Event {
-            stream,
-            key: key.into(),
-            time_ms,
-            json,
-        }
+    pub(crate) fn new(stream: &'static str, key: impl Into<String>, time_ms: i64, json: Vec<u8>) -> Event {
+        Event { stream, key: key.into(), time_ms, json }
     }
 }

@@ -87,16 +87,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -104,8 +99,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 /// The bytes of a record. `bytes` is a guess at its length that saves growing the buffer.
 fn json(record: &impl Serialize, bytes: usize) -> Vec<u8> {
     let mut json = Vec::with_capacity(bytes);
-    serde_json::to_writer(&mut json, record)
-        .expect("a record of plain fields always has a JSON form");
+    serde_json::to_writer(&mut json, record).expect("a record of plain fields always has a JSON form");
     json
 }
 
@@ -283,12 +277,7 @@ pub struct CartRecord<'a> {
 impl CartRecord<'_> {
     /// The record on `carts`, keyed by cart id.
     pub fn event(&self) -> Event {
-        Event::new(
-            CARTS,
-            self.cart_id,
-            self.updated_at.0,
-            json(self, 192 + 64 * self.lines.len()),
-        )
+        Event::new(CARTS, self.cart_id, self.updated_at.0, json(self, 192 + 64 * self.lines.len()))
     }
 }
 
@@ -384,12 +373,7 @@ pub struct OrderRecord<'a> {
 impl OrderRecord<'_> {
     /// The record on `orders`, keyed by order id.
     pub fn event(&self) -> Event {
-        Event::new(
-            ORDERS,
-            self.order_id,
-            self.updated_at.0,
-            json(self, 320 + 64 * self.lines.len()),
-        )
+        Event::new(ORDERS, self.order_id, self.updated_at.0, json(self, 320 + 64 * self.lines.len()))
     }
 }
 
@@ -461,12 +445,7 @@ pub struct EngagementRecord<'a> {
 impl EngagementRecord<'_> {
     /// The record on `engagement`, keyed by event id.
     pub fn event(&self) -> Event {
-        Event::new(
-            ENGAGEMENT,
-            self.event_id,
-            self.occurred_at.0,
-            json(self, 192),
-        )
+        Event::new(ENGAGEMENT, self.event_id, self.occurred_at.0, json(self, 192))
     }
 }
 
@@ -476,14 +455,7 @@ mod tests {
 
     #[test]
     fn times_are_those_of_a_calendar() {
-        for ms in [
-            0,
-            1,
-            951_782_400_000,
-            1_767_225_600_000,
-            1_772_323_199_999,
-            4_102_444_799_999,
-        ] {
+        for ms in [0, 1, 951_782_400_000, 1_767_225_600_000, 1_772_323_199_999, 4_102_444_799_999] {
             let text = String::from_utf8(Time(ms).rfc3339().to_vec()).unwrap();
             let read: jiff::Timestamp = text.parse().unwrap();
             assert_eq!(read.as_millisecond(), ms, "{text}");
@@ -495,13 +467,7 @@ mod tests {
         let written = |cents| serde_json::to_string(&Money(cents)).unwrap();
         assert_eq!(written(1990), "\"19.90\"");
         assert_eq!(written(5), "\"0.05\"");
-        assert_eq!(
-            serde_json::to_string(&Money(1990).number()).unwrap(),
-            "19.9"
-        );
-        assert_eq!(
-            serde_json::to_string(&Money(1_005).number()).unwrap(),
-            "10.05"
-        );
+        assert_eq!(serde_json::to_string(&Money(1990).number()).unwrap(), "19.9");
+        assert_eq!(serde_json::to_string(&Money(1_005).number()).unwrap(), "10.05");
     }
 }

@@ -121,7 +121,11 @@ impl fmt::Display for Mailbox {
 
 /// Reads the section. With `mailing`, the key must be in the environment.
 pub(super) fn read(section: Section<'_>, mailing: bool) -> Option<Esp> {
-    let kind = section.required("kind", "such as: kind = \"sendgrid\"").and_then(|value| value.one_of(&KINDS));
+    let kind = section.required("kind", "such as: kind = \"sendgrid\"").and_then(|value| {
+        let kind = value.clone().one_of(&KINDS)?;
+        value.refuse_unbuilt(&format!("esp.kind.{}", kind.name()), &format!("ESP `{}`", kind.name()));
+        Some(kind)
+    });
     let api_key_env = read_key(&section, kind, mailing);
     let base_url = read_base_url(&section, kind);
     let from = section.required("from", "the sender, such as: from = \"Shop <shop@example.com>\"");

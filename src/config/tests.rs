@@ -190,5 +190,7 @@ fn what_is_listed_as_not_built_exists() {
     read(everything);
     let faults = parse(Path::new("x"), everything, Purpose::Replay, unsupported::NOT_BUILT)
         .map_or_else(|f| f.iter().count(), |_| 0);
-    assert_eq!(faults, unsupported::NOT_BUILT.len());
+    // A file has one ESP, and that file has one that is built.
+    let others = unsupported::NOT_BUILT.iter().filter(|path| path.starts_with("esp.kind.")).count();
+    assert_eq!(faults, unsupported::NOT_BUILT.len() - others);
 }

@@ -33,9 +33,9 @@ pub struct Timing {
 }
 
 /// Feeds the engine from partitions that never end.
-pub struct Live {
+pub struct Live<'e> {
     /// Where the records go.
-    pub engine: Engine,
+    pub engine: &'e mut Engine,
     /// How records are timed.
     pub timing: Timing,
     /// What time it is.
@@ -50,9 +50,9 @@ struct Watched {
     seen_ms: u64,
 }
 
-impl Live {
-    /// Feeds until told to stop. Fails when a source does, or the intake.
-    pub fn run(mut self, partitions: Vec<Box<dyn Partition>>, mut intake: Intake<'_>) -> anyhow::Result<()> {
+impl Live<'_> {
+    /// Feeds until told to stop, and returns the least tick still open. Fails when a source does, or the intake.
+    pub fn run(mut self, partitions: Vec<Box<dyn Partition>>, mut intake: Intake<'_>) -> anyhow::Result<Tick> {
         let clock = PartitionClock::new(self.timing.tick_ms, self.timing.allowed_lateness_ms);
         let start_ms = (self.clock)();
         let watch = |partition| Watched { lane: Lane::new(partition, clock.clone()), seen_ms: start_ms };
@@ -72,8 +72,7 @@ impl Live {
                 std::thread::park_timeout(NAP);
             }
         }
-        self.engine.workers.close(open.max(1));
-        self.engine.finish().map(drop)
+        Ok(open)
     }
 
     /// Takes what a partition has to give, up to a few blocks. Whether that was anything.

@@ -10,7 +10,7 @@ use beckon_dataflows::plan::Plan;
 use beckon_dataflows::time::tick_at;
 
 use super::lanes::{Bury, Decoders, Intake, Lane};
-use super::{Act, Engine};
+use super::{Act, Engine, SharedState};
 use crate::decide::Decider;
 use crate::decode::Dictionary;
 use crate::meter::Meter;
@@ -66,7 +66,8 @@ impl Replay {
         let dictionary = Arc::new(Dictionary::default());
         let decoders = Decoders::start(self.decoders, &dictionary);
         let mut intake = Intake { decoders, meter: self.meter.clone(), bury };
-        let mut engine = Engine::start(self.workers, self.plan, self.decider, dictionary, self.meter, act)?;
+        let mut engine =
+            Engine::start(self.workers, self.plan, self.decider, dictionary, SharedState::default(), self.meter, act)?;
         let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
         let mut lanes: Vec<Lane> =
             partitions.into_iter().map(|partition| Lane::new(partition, clock.clone())).collect();

@@ -26,12 +26,18 @@ pub struct Http {
     client: Client,
     url: Url,
     key: Option<ApiKey>,
+    honours_idempotency: bool,
 }
 
 impl Http {
-    /// `base_url` is where `/send` is.
-    pub fn new(client: Client, base_url: &str, key: Option<ApiKey>) -> Result<Http, SetupError> {
-        Ok(Http { client, url: endpoint(base_url, "/send")?, key })
+    /// `base_url` is where `/send` is; `honours_idempotency` whether the service keeps the last paragraph of the contract.
+    pub fn new(
+        client: Client,
+        base_url: &str,
+        key: Option<ApiKey>,
+        honours_idempotency: bool,
+    ) -> Result<Http, SetupError> {
+        Ok(Http { client, url: endpoint(base_url, "/send")?, key, honours_idempotency })
     }
 }
 
@@ -95,6 +101,6 @@ impl Esp for Http {
     }
 
     fn honours_idempotency(&self) -> bool {
-        true
+        self.honours_idempotency
     }
 }

@@ -122,7 +122,7 @@ impl DeliveryLog for LedgerLog {
 }
 
 pub fn http(base_url: &str) -> Http {
-    Http::new(client(TIMEOUT_MS).unwrap(), base_url, Some(ApiKey::new("shop-key").unwrap())).unwrap()
+    Http::new(client(TIMEOUT_MS).unwrap(), base_url, Some(ApiKey::new("shop-key").unwrap()), true).unwrap()
 }
 
 pub fn sendgrid(base_url: &str) -> SendGrid {

@@ -93,13 +93,9 @@ pub(super) fn run(args: EspArgs) -> Result<()> {
 
 async fn serve(config: EspConfig, lasting: Option<Duration>) -> Result<Totals> {
     let (listen, seed) = (config.listen, config.seed);
-    let esp = Esp::start(config)
-        .await
-        .with_context(|| format!("cannot listen on {listen}; is another program there?"))?;
-    eprintln!(
-        "esp: listening on {}, seed {seed}; Ctrl-C ends it",
-        esp.base_url()
-    );
+    let esp =
+        Esp::start(config).await.with_context(|| format!("cannot listen on {listen}; is another program there?"))?;
+    eprintln!("esp: listening on {}, seed {seed}; Ctrl-C ends it", esp.base_url());
     let ended = async {
         match lasting {
             Some(lasting) => tokio::time::sleep(lasting).await,
@@ -118,10 +114,7 @@ fn table(totals: &Totals) -> String {
         ("requests", totals.requests),
         ("accepted", totals.accepted),
         ("distinct keys accepted", totals.distinct_keys),
-        (
-            "keys accepted more than once",
-            totals.keys_accepted_more_than_once,
-        ),
+        ("keys accepted more than once", totals.keys_accepted_more_than_once),
         ("replays of an accepted key", totals.replays),
         ("accepted without a key", totals.accepted_without_key),
         ("answered 429", totals.too_many),
@@ -131,7 +124,5 @@ fn table(totals: &Totals) -> String {
         ("refused for good (400)", totals.refused),
         ("malformed (400)", totals.malformed),
     ];
-    rows.iter()
-        .map(|(name, count)| format!("{name:<30} {:>12}\n", values::grouped(*count)))
-        .collect()
+    rows.iter().map(|(name, count)| format!("{name:<30} {:>12}\n", values::grouped(*count))).collect()
 }

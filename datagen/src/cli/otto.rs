@@ -38,11 +38,7 @@ pub(super) fn run(args: OttoArgs) -> Result<()> {
     }
     let mut result = values::table(&files.finish()?);
     if let (Some(first), Some(last)) = (events.first(), events.last()) {
-        result += &format!(
-            "{} to {}\n",
-            written_time(first.time_ms),
-            written_time(last.time_ms)
-        );
+        result += &format!("{} to {}\n", written_time(first.time_ms), written_time(last.time_ms));
     }
     values::print(&result)
 }

@@ -122,18 +122,12 @@ pub(super) fn run(args: ShopArgs) -> Result<()> {
             let until_ms = write_all(Shop::new(config.clone()), &mut files, &meter, &stop)?;
             (files.finish()?, until_ms)
         }
-        (None, Some(brokers)) => {
-            produce_all(brokers, Shop::new(config.clone()), pace, &meter, &stop)?
-        }
+        (None, Some(brokers)) => produce_all(brokers, Shop::new(config.clone()), pace, &meter, &stop)?,
         (None, None) => anyhow::bail!("one of --out and --kafka is needed"),
     };
     meter.clear();
     let (from, to) = (written_time(config.start_ms), written_time(until_ms));
-    values::print(&format!(
-        "{}seed {}, {from} to {to}\n",
-        values::table(&written),
-        config.seed
-    ))
+    values::print(&format!("{}seed {}, {from} to {to}\n", values::table(&written), config.seed))
 }
 
 /// The shop and the pace that the arguments ask for.
@@ -149,16 +143,8 @@ fn plan(args: &ShopArgs, now: Duration) -> (ShopConfig, Pace) {
         Some(Speed::Max) => Pace::Unpaced,
     };
     // To Kafka the rate is the wall clock's; a virtual second has it `speed` times shorter.
-    let speed = if let Pace::Speed(speed) = pace {
-        speed
-    } else {
-        1.0
-    };
-    let start_ms = if args.live {
-        now.as_millis() as i64
-    } else {
-        args.start
-    };
+    let speed = if let Pace::Speed(speed) = pace { speed } else { 1.0 };
+    let start_ms = if args.live { now.as_millis() as i64 } else { args.start };
     let endless = args.lasting.is_none() && args.records.is_none() && args.kafka.is_none();
     let (lasting, records) = match mix {
         Mix::Shop if endless => (Some(FILES_FOR), None),
@@ -170,19 +156,15 @@ fn plan(args: &ShopArgs, now: Duration) -> (ShopConfig, Pace) {
         start_ms,
         customers: args.customers,
         skus: args.skus,
-        records_per_second: args.rate.map_or_else(
-            || ShopConfig::default_rate(mix, args.customers),
-            |rate| rate / speed,
-        ),
-        until_ms: lasting.map(|lasting| {
-            start_ms.saturating_add(i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX))
-        }),
+        records_per_second: args
+            .rate
+            .map_or_else(|| ShopConfig::default_rate(mix, args.customers), |rate| rate / speed),
+        until_ms: lasting
+            .map(|lasting| start_ms.saturating_add(i64::try_from(lasting.as_millis()).unwrap_or(i64::MAX))),
         records,
         mix,
         preamble: args.preamble.unwrap_or(mix == Mix::Shop),
-        faults: args
-            .faults
-            .map_or_else(|| ShopConfig::default_faults(mix), FaultShares::each),
+        faults: args.faults.map_or_else(|| ShopConfig::default_faults(mix), FaultShares::each),
         numbered_from: if args.live { now.as_micros() as u64 } else { 1 },
     };
     (config, pace)
@@ -206,13 +188,7 @@ fn write_all(shop: Shop, files: &mut StreamFiles, meter: &Meter, stop: &AtomicBo
 }
 
 /// Produces everything, while another thread shows how far it is.
-fn produce_all(
-    brokers: &str,
-    shop: Shop,
-    pace: Pace,
-    meter: &Meter,
-    stop: &AtomicBool,
-) -> Result<(Written, i64)> {
+fn produce_all(brokers: &str, shop: Shop, pace: Pace, meter: &Meter, stop: &AtomicBool) -> Result<(Written, i64)> {
     let progress = Arc::new(Progress::default());
     let done = AtomicBool::new(false);
     let last_ms = || progress.time_ms.load(Ordering::Relaxed);
@@ -241,10 +217,8 @@ fn produce_all(
 fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot watch for Ctrl-C")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot watch for Ctrl-C")?;
     std::thread::spawn(move || {
         runtime.block_on(async {
             if tokio::signal::ctrl_c().await.is_ok() {
@@ -259,7 +233,5 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
 }
 
 fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -11,9 +11,8 @@ use crate::stream::STREAMS;
 
 /// A duration such as `90s`, `2h`, `1h 30m` or `20ms`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: SignedDuration = text
-        .parse()
-        .map_err(|_| format!("'{text}' is no duration such as 90s, 20ms or 2h"))?;
+    let parsed: SignedDuration =
+        text.parse().map_err(|_| format!("'{text}' is no duration such as 90s, 20ms or 2h"))?;
     Duration::try_from(parsed).map_err(|_| format!("'{text}' is negative"))
 }
 
@@ -22,11 +21,9 @@ pub fn time_ms(text: &str) -> Result<i64, String> {
     if let Ok(ms) = text.parse::<i64>() {
         return Ok(ms);
     }
-    let parsed: Timestamp = text.parse().map_err(|_| {
-        format!(
-            "'{text}' is neither RFC 3339, such as 2026-01-01T00:00:00Z, nor epoch milliseconds"
-        )
-    })?;
+    let parsed: Timestamp = text
+        .parse()
+        .map_err(|_| format!("'{text}' is neither RFC 3339, such as 2026-01-01T00:00:00Z, nor epoch milliseconds"))?;
     Ok(parsed.as_millisecond())
 }
 
@@ -48,11 +45,7 @@ pub fn positive(text: &str) -> Result<f64, String> {
 
 /// A speed, or `max`, which is `None`.
 pub fn speed(text: &str) -> Result<Speed, String> {
-    if text == "max" {
-        Ok(Speed::Max)
-    } else {
-        positive(text).map(Speed::Times)
-    }
+    if text == "max" { Ok(Speed::Max) } else { positive(text).map(Speed::Times) }
 }
 
 /// How fast virtual time goes.
@@ -66,19 +59,13 @@ pub enum Speed {
 
 /// A time in epoch milliseconds, as RFC 3339.
 pub fn written_time(time_ms: i64) -> String {
-    Timestamp::from_millisecond(time_ms)
-        .map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
+    Timestamp::from_millisecond(time_ms).map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
 }
 
 /// A table of what was written, stream by stream.
 pub fn table(written: &Written) -> String {
-    let row = |name: &str, records: u64, bytes: u64| {
-        format!(
-            "{name:<12} {:>14} {:>18}\n",
-            grouped(records),
-            grouped(bytes)
-        )
-    };
+    let row =
+        |name: &str, records: u64, bytes: u64| format!("{name:<12} {:>14} {:>18}\n", grouped(records), grouped(bytes));
     let mut table = format!("{:<12} {:>14} {:>18}\n", "stream", "records", "bytes");
     for (place, stream) in STREAMS.iter().enumerate() {
         table += &row(stream, written.records[place], written.bytes[place]);
@@ -88,9 +75,7 @@ pub fn table(written: &Written) -> String {
 
 /// Writes a result to standard output.
 pub fn print(result: &str) -> Result<()> {
-    std::io::stdout()
-        .write_all(result.as_bytes())
-        .context("cannot write the result to standard output")
+    std::io::stdout().write_all(result.as_bytes()).context("cannot write the result to standard output")
 }
 
 /// A number with its thousands apart.

@@ -25,11 +25,7 @@ impl Cut {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::Acquire) {
-            Err(io::ErrorKind::ConnectionAborted.into())
-        } else {
-            Ok(())
-        }
+        if self.0.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
 
@@ -54,13 +50,7 @@ impl Listener for CuttableListener {
         let (stream, from) = Listener::accept(&mut self.0).await;
         // Without it a small answer may wait for the client's delayed acknowledgement; if it fails, it only waits.
         let _ = stream.set_nodelay(true);
-        (
-            CuttableStream {
-                stream,
-                cut: Cut::default(),
-            },
-            from,
-        )
+        (CuttableStream { stream, cut: Cut::default() }, from)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -76,21 +66,13 @@ pub struct CuttableStream {
 }
 
 impl AsyncRead for CuttableStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context,
-        into: &mut ReadBuf,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context, into: &mut ReadBuf) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
 impl AsyncWrite for CuttableStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.cut.check()?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -67,19 +67,10 @@ mod tests {
 
     #[test]
     fn shares_are_met_and_refusals_are_for_good() {
-        let shares = FaultShares {
-            too_many: 0.2,
-            unavailable: 0.1,
-            failed: 0.1,
-            timeout_after_accept: 0.1,
-            refuse: 0.1,
-        };
+        let shares =
+            FaultShares { too_many: 0.2, unavailable: 0.1, failed: 0.1, timeout_after_accept: 0.1, refuse: 0.1 };
         let keys: Vec<String> = (0..10_000).map(|key| key.to_string()).collect();
-        let of = |attempt| {
-            keys.iter()
-                .map(move |key| verdict(1, key, attempt, &shares))
-                .collect::<Vec<_>>()
-        };
+        let of = |attempt| keys.iter().map(move |key| verdict(1, key, attempt, &shares)).collect::<Vec<_>>();
         let (first, second) = (of(1), of(2));
         let count = |wanted| first.iter().filter(|verdict| **verdict == wanted).count();
         // Of the nine in ten that are not refused.
@@ -90,18 +81,9 @@ mod tests {
             (Verdict::AcceptAndHang, 900),
             (Verdict::Accept, 4_500),
         ] {
-            assert!(
-                count(wanted).abs_diff(expected) < 150,
-                "{wanted:?}: {} instead of {expected}",
-                count(wanted)
-            );
+            assert!(count(wanted).abs_diff(expected) < 150, "{wanted:?}: {} instead of {expected}", count(wanted));
         }
-        let refused = |verdicts: &[Verdict]| {
-            verdicts
-                .iter()
-                .map(|v| *v == Verdict::Refuse)
-                .collect::<Vec<_>>()
-        };
+        let refused = |verdicts: &[Verdict]| verdicts.iter().map(|v| *v == Verdict::Refuse).collect::<Vec<_>>();
         assert_eq!(refused(&first), refused(&second));
         assert_ne!(first, second);
     }

@@ -116,22 +116,13 @@ impl Inbox {
     /// An empty inbox.
     pub fn new(config: EspConfig) -> Inbox {
         let allowance = (config.rate_limit.map_or(0.0, f64::from), Instant::now());
-        Inbox {
-            config,
-            totals: Totals::default(),
-            keys: HashMap::new(),
-            latest: VecDeque::new(),
-            allowance,
-        }
+        Inbox { config, totals: Totals::default(), keys: HashMap::new(), latest: VecDeque::new(), allowance }
     }
 
     /// Counts a request and says what to answer.
     pub fn receive(&mut self, request: Request, now: Instant, now_ms: i64) -> Answer {
         self.totals.requests += 1;
-        let key = request
-            .header_key
-            .clone()
-            .or_else(|| request.body_key.clone());
+        let key = request.header_key.clone().or_else(|| request.body_key.clone());
         let attempt = key.as_ref().map_or(1, |key| {
             let counts = self.keys.entry(key.clone()).or_default();
             counts.attempts += 1;
@@ -142,9 +133,7 @@ impl Inbox {
             return Answer::TooMany;
         }
         // A request without a key has nothing to be known by but its number.
-        let drawn_by = key
-            .clone()
-            .unwrap_or_else(|| format!("request {}", self.totals.requests));
+        let drawn_by = key.clone().unwrap_or_else(|| format!("request {}", self.totals.requests));
         match verdict(self.config.seed, &drawn_by, attempt, &self.config.faults) {
             Verdict::Accept => self.accept(request, key, now_ms, false),
             Verdict::AcceptAndHang => {
@@ -198,10 +187,7 @@ impl Inbox {
 
     fn accept(&mut self, request: Request, key: Option<String>, now_ms: i64, hang: bool) -> Answer {
         let honoured = self.config.honour_idempotency && request.header_key.is_some();
-        let before = key
-            .as_ref()
-            .and_then(|key| self.keys.get(key))
-            .and_then(|counts| counts.message_id.clone());
+        let before = key.as_ref().and_then(|key| self.keys.get(key)).and_then(|counts| counts.message_id.clone());
         if let (true, Some(message_id)) = (honoured, before) {
             self.totals.replays += 1;
             return Answer::Accepted { message_id, hang };
@@ -213,13 +199,7 @@ impl Inbox {
             Some(key) => self.count_accepted(key, &message_id),
         }
         let (path, body) = (request.path, request.body);
-        self.latest.push_back(Message {
-            message_id: message_id.clone(),
-            key,
-            path,
-            received_ms: now_ms,
-            body,
-        });
+        self.latest.push_back(Message { message_id: message_id.clone(), key, path, received_ms: now_ms, body });
         if self.latest.len() > self.config.messages_kept {
             self.latest.pop_front();
         }
@@ -240,10 +220,7 @@ impl Inbox {
     }
 
     fn message_id(&self) -> String {
-        format!(
-            "{:032x}",
-            xxh3_128_with_seed(&self.totals.accepted.to_le_bytes(), self.config.seed)
-        )
+        format!("{:032x}", xxh3_128_with_seed(&self.totals.accepted.to_le_bytes(), self.config.seed))
     }
 
     /// A token bucket that holds one second's worth.
@@ -252,8 +229,7 @@ impl Inbox {
             return true;
         };
         let (left, since) = self.allowance;
-        let refilled =
-            (left + limit * now.saturating_duration_since(since).as_secs_f64()).min(limit);
+        let refilled = (left + limit * now.saturating_duration_since(since).as_secs_f64()).min(limit);
         let within = refilled >= 1.0;
         self.allowance = (if within { refilled - 1.0 } else { refilled }, now);
         within

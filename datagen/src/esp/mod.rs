@@ -112,21 +112,11 @@ impl Esp {
         let addr = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
         let inbox = Mutex::new(Inbox::new(config.clone()));
-        let shared = Arc::new(Shared {
-            config,
-            inbox,
-            stopping: stopping.clone(),
-        });
+        let shared = Arc::new(Shared { config, inbox, stopping: stopping.clone() });
         let service = routes::router(shared.clone()).into_make_service_with_connect_info::<Cut>();
-        let server = axum::serve(CuttableListener(listener), service)
-            .with_graceful_shutdown(until_set(stopping));
+        let server = axum::serve(CuttableListener(listener), service).with_graceful_shutdown(until_set(stopping));
         let server = tokio::spawn(async move { server.await });
-        Ok(EspHandle {
-            addr,
-            shared,
-            stop,
-            server,
-        })
+        Ok(EspHandle { addr, shared, stop, server })
     }
 }
 
@@ -158,11 +148,7 @@ impl EspHandle {
 
     /// What it has seen, by key.
     pub fn seen_keys(&self) -> BTreeMap<String, KeyCounts> {
-        self.shared
-            .inbox()
-            .keys()
-            .map(|(key, counts)| (key.clone(), counts.clone()))
-            .collect()
+        self.shared.inbox().keys().map(|(key, counts)| (key.clone(), counts.clone())).collect()
     }
 
     /// The latest messages it has taken, newest first; no more than `messages_kept`.

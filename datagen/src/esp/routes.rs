@@ -51,12 +51,7 @@ async fn sendgrid(
 ) -> Response {
     match read_sendgrid(&body) {
         Ok((body, body_key)) => {
-            let request = Request {
-                path: SENDGRID,
-                header_key: header_key(&headers),
-                body_key,
-                body,
-            };
+            let request = Request { path: SENDGRID, header_key: header_key(&headers), body_key, body };
             receive(&shared, &cut, request).await
         }
         Err(fault) => malformed(&shared, fault),
@@ -71,28 +66,13 @@ async fn plain(
 ) -> Response {
     match serde_json::from_slice::<Value>(&body) {
         Ok(body @ Value::Object(_)) => {
-            let request = Request {
-                path: PLAIN,
-                header_key: header_key(&headers),
-                body_key: None,
-                body,
-            };
+            let request = Request { path: PLAIN, header_key: header_key(&headers), body_key: None, body };
             receive(&shared, &cut, request).await
         }
-        Ok(_) => malformed(
-            &shared,
-            MessageFault {
-                field: None,
-                message: "the body is no JSON object".into(),
-            },
-        ),
-        Err(error) => malformed(
-            &shared,
-            MessageFault {
-                field: None,
-                message: format!("the body is not JSON: {error}"),
-            },
-        ),
+        Ok(_) => malformed(&shared, MessageFault { field: None, message: "the body is no JSON object".into() }),
+        Err(error) => {
+            malformed(&shared, MessageFault { field: None, message: format!("the body is not JSON: {error}") })
+        }
     }
 }
 
@@ -109,21 +89,14 @@ async fn messages(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
 
 /// The `limit` of a query such as `limit=5`.
 fn limit(query: &str) -> Result<usize, String> {
-    match query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("limit="))
-    {
+    match query.split('&').find_map(|pair| pair.strip_prefix("limit=")) {
         None => Ok(MESSAGES_DEFAULT),
-        Some(text) => text
-            .parse()
-            .map_err(|_| format!("limit must be a whole number, not '{text}'")),
+        Some(text) => text.parse().map_err(|_| format!("limit must be a whole number, not '{text}'")),
     }
 }
 
 fn header_key(headers: &HeaderMap) -> Option<String> {
-    headers
-        .get("idempotency-key")
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    headers.get("idempotency-key").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// Why a request is no message.
@@ -134,19 +107,12 @@ struct MessageFault {
 
 /// A SendGrid message and its `custom_args.decision_id`.
 fn read_sendgrid(body: &[u8]) -> Result<(Value, Option<String>), MessageFault> {
-    let fault = |field, message: &str| MessageFault {
-        field,
-        message: message.to_owned(),
-    };
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| fault(None, &format!("Bad Request: {error}")))?;
+    let fault = |field, message: &str| MessageFault { field, message: message.to_owned() };
+    let body: Value = serde_json::from_slice(body).map_err(|error| fault(None, &format!("Bad Request: {error}")))?;
     let there = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     let first = &body["personalizations"][0];
     if !there(&first["to"][0]["email"]) {
-        return Err(fault(
-            Some("personalizations.0.to.0.email"),
-            "The to email is required.",
-        ));
+        return Err(fault(Some("personalizations.0.to.0.email"), "The to email is required."));
     }
     if !there(&body["from"]["email"]) {
         return Err(fault(Some("from.email"), "The from email is required."));
@@ -159,10 +125,7 @@ fn read_sendgrid(body: &[u8]) -> Result<(Value, Option<String>), MessageFault> {
         return Err(fault(Some("content"), "The content is required."));
     }
     let args = [&body["custom_args"], &first["custom_args"]];
-    let key = args
-        .iter()
-        .find_map(|args| args["decision_id"].as_str())
-        .map(str::to_owned);
+    let key = args.iter().find_map(|args| args["decision_id"].as_str()).map(str::to_owned);
     Ok((body, key))
 }
 
@@ -177,10 +140,7 @@ fn errors(field: Option<&str>, message: &str) -> Json<Value> {
 }
 
 async fn receive(shared: &Shared, cut: &Cut, request: Request) -> Response {
-    let now_ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis() as i64;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
     let is_plain = request.path == PLAIN;
     let answer = shared.inbox().receive(request, Instant::now(), now_ms);
     if let Answer::Accepted { hang: true, .. } = answer {
@@ -195,38 +155,19 @@ async fn receive(shared: &Shared, cut: &Cut, request: Request) -> Response {
 fn respond(shared: &Shared, answer: Answer, is_plain: bool) -> Response {
     let again = [("retry-after", shared.config.retry_after_s.to_string())];
     match answer {
-        Answer::Accepted { message_id, .. } if is_plain => (
-            StatusCode::ACCEPTED,
-            [("x-message-id", message_id.clone())],
-            Json(json!({ "message_id": message_id })),
-        )
-            .into_response(),
-        Answer::Accepted { message_id, .. } => {
-            (StatusCode::ACCEPTED, [("x-message-id", message_id)]).into_response()
+        Answer::Accepted { message_id, .. } if is_plain => {
+            (StatusCode::ACCEPTED, [("x-message-id", message_id.clone())], Json(json!({ "message_id": message_id })))
+                .into_response()
         }
-        Answer::TooMany => (
-            StatusCode::TOO_MANY_REQUESTS,
-            again,
-            errors(None, "too many requests"),
-        )
-            .into_response(),
-        Answer::Unavailable => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            again,
-            errors(None, "service unavailable"),
-        )
-            .into_response(),
-        Answer::Failed => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            errors(None, "internal server error"),
-        )
-            .into_response(),
+        Answer::Accepted { message_id, .. } => (StatusCode::ACCEPTED, [("x-message-id", message_id)]).into_response(),
+        Answer::TooMany => (StatusCode::TOO_MANY_REQUESTS, again, errors(None, "too many requests")).into_response(),
+        Answer::Unavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, again, errors(None, "service unavailable")).into_response()
+        }
+        Answer::Failed => (StatusCode::INTERNAL_SERVER_ERROR, errors(None, "internal server error")).into_response(),
         Answer::Refused => (
             StatusCode::BAD_REQUEST,
-            errors(
-                Some("personalizations.0.to.0.email"),
-                "Does not contain a valid address.",
-            ),
+            errors(Some("personalizations.0.to.0.email"), "Does not contain a valid address."),
         )
             .into_response(),
     }

@@ -50,13 +50,7 @@ pub struct Bench {
 impl Bench {
     /// Draws customers, products and stock, and says the preamble if asked.
     pub fn open(config: ShopConfig) -> Bench {
-        let Opening {
-            rng,
-            outbox,
-            catalogue,
-            stock,
-            customers,
-        } = Opening::draw(&config);
+        let Opening { rng, outbox, catalogue, stock, customers } = Opening::draw(&config);
         Bench {
             rng,
             start_ms: config.start_ms,
@@ -92,15 +86,9 @@ impl Bench {
     fn view(&mut self, now_ms: i64) {
         let customer = self.rng.random_range(0..self.user_ids.len());
         let sku = self.catalogue.pick(&mut self.rng);
-        let of = Owner {
-            user_id: Some(&self.user_ids[customer]),
-            anonymous_id: None,
-        };
+        let of = Owner { user_id: Some(&self.user_ids[customer]), anonymous_id: None };
         let properties = Properties::Product(self.catalogue.products[sku].properties(None));
-        self.numbers.say(
-            track("Product Viewed", properties, of, now_ms),
-            &mut self.outbox,
-        );
+        self.numbers.say(track("Product Viewed", properties, of, now_ms), &mut self.outbox);
     }
 
     fn change_cart(&mut self, now_ms: i64) {
@@ -116,10 +104,7 @@ impl Bench {
             cart.lines.remove(0);
         }
         cart.version += 1;
-        let of = Owner {
-            user_id: Some(&self.user_ids[customer]),
-            anonymous_id: None,
-        };
+        let of = Owner { user_id: Some(&self.user_ids[customer]), anonymous_id: None };
         if let Some(event) = cart.event(&self.catalogue, of, now_ms) {
             self.outbox.say(event);
         }
@@ -131,16 +116,11 @@ impl Bench {
     fn count_stock(&mut self, now_ms: i64) {
         let sku = self.catalogue.pick(&mut self.rng);
         // One count in five finds none, so that SKUs come back in stock often.
-        let on_hand = if self.rng.random_bool(0.2) {
-            0
-        } else {
-            self.rng.random_range(1..=50)
-        };
+        let on_hand = if self.rng.random_bool(0.2) { 0 } else { self.rng.random_range(1..=50) };
         let change = self.stock.count(&mut self.rng, sku, on_hand);
         let name = &self.catalogue.products[sku].sku;
         self.outbox.say(change.event(name, now_ms));
-        self.outbox
-            .say_stale(|| Some(change.stale().event(name, now_ms)));
+        self.outbox.say_stale(|| Some(change.stale().event(name, now_ms)));
     }
 
     /// A customer drawn at random buys the cart, or one SKU where there is no cart.
@@ -161,7 +141,6 @@ impl Bench {
             placed_ms: now_ms,
             lines: cart.lines,
         };
-        self.outbox
-            .say(order.event(&self.catalogue, "placed", 1, now_ms));
+        self.outbox.say(order.event(&self.catalogue, "placed", 1, now_ms));
     }
 }

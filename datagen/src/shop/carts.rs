@@ -38,22 +38,14 @@ pub struct Cart {
 impl Cart {
     /// An empty cart that was never said.
     pub fn new(id: Option<Box<str>>) -> Cart {
-        Cart {
-            id,
-            version: 0,
-            lines: Vec::new(),
-        }
+        Cart { id, version: 0, lines: Vec::new() }
     }
 
     /// Puts `quantity` of a SKU in.
     pub fn add(&mut self, sku: usize, quantity: u32, price: Money) {
         match self.lines.iter_mut().find(|line| line.sku == sku) {
             Some(line) => line.quantity += quantity,
-            None => self.lines.push(Line {
-                sku,
-                quantity,
-                price,
-            }),
+            None => self.lines.push(Line { sku, quantity, price }),
         }
     }
 
@@ -64,12 +56,7 @@ impl Cart {
 
     /// The cart as a record. `None` for a cart of the app.
     pub fn event(&self, catalogue: &Catalogue, owner: Owner, time_ms: i64) -> Option<Event> {
-        self.write(
-            owner,
-            self.version,
-            &line_records(catalogue, &self.lines),
-            time_ms,
-        )
+        self.write(owner, self.version, &line_records(catalogue, &self.lines), time_ms)
     }
 
     /// A record of the version before that says the cart is empty, so that whoever believes it is found out.
@@ -77,13 +64,7 @@ impl Cart {
         self.write(owner, self.version.saturating_sub(1), &[], time_ms)
     }
 
-    fn write(
-        &self,
-        owner: Owner,
-        version: u64,
-        lines: &[LineRecord],
-        time_ms: i64,
-    ) -> Option<Event> {
+    fn write(&self, owner: Owner, version: u64, lines: &[LineRecord], time_ms: i64) -> Option<Event> {
         let cart_id = self.id.as_deref()?;
         let record = CartRecord {
             cart_id,
@@ -117,13 +98,7 @@ pub struct Order {
 
 impl Order {
     /// The order as a record that says `status` since `time_ms`.
-    pub fn event(
-        &self,
-        catalogue: &Catalogue,
-        status: &'static str,
-        version: u64,
-        time_ms: i64,
-    ) -> Event {
+    pub fn event(&self, catalogue: &Catalogue, status: &'static str, version: u64, time_ms: i64) -> Event {
         let record = OrderRecord {
             order_id: &self.id,
             user_id: self.user_id.as_deref(),
@@ -152,19 +127,11 @@ pub fn line_properties<'a>(catalogue: &'a Catalogue, lines: &[Line]) -> Vec<Line
 }
 
 fn line_records<'a>(catalogue: &'a Catalogue, lines: &[Line]) -> Vec<LineRecord<'a>> {
-    let written = |line: &Line| LineRecord {
-        sku: &catalogue.products[line.sku].sku,
-        quantity: line.quantity,
-        price: line.price,
-    };
+    let written =
+        |line: &Line| LineRecord { sku: &catalogue.products[line.sku].sku, quantity: line.quantity, price: line.price };
     lines.iter().map(written).collect()
 }
 
 fn total(lines: &[Line]) -> Money {
-    Money(
-        lines
-            .iter()
-            .map(|line| line.price.0 * i64::from(line.quantity))
-            .sum(),
-    )
+    Money(lines.iter().map(|line| line.price.0 * i64::from(line.quantity)).sum())
 }

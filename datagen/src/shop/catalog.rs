@@ -18,165 +18,70 @@ const CATEGORIES: [Category; 10] = [
     Category {
         name: "Jackets",
         sku_prefix: "JKT",
-        nouns: &[
-            "Rain Jacket",
-            "Down Jacket",
-            "Parka",
-            "Softshell",
-            "Field Jacket",
-            "Fleece Jacket",
-        ],
+        nouns: &["Rain Jacket", "Down Jacket", "Parka", "Softshell", "Field Jacket", "Fleece Jacket"],
         price_cents: (6_900, 34_900),
-        searches: &[
-            "rain jacket",
-            "warm parka",
-            "down jacket men",
-            "softshell women",
-        ],
+        searches: &["rain jacket", "warm parka", "down jacket men", "softshell women"],
     },
     Category {
         name: "Shoes",
         sku_prefix: "SHO",
-        nouns: &[
-            "Trail Runner",
-            "Hiking Boot",
-            "Canvas Sneaker",
-            "Sandal",
-            "Chelsea Boot",
-            "Clog",
-        ],
+        nouns: &["Trail Runner", "Hiking Boot", "Canvas Sneaker", "Sandal", "Chelsea Boot", "Clog"],
         price_cents: (3_900, 18_900),
-        searches: &[
-            "trail running shoes",
-            "hiking boots",
-            "white sneaker",
-            "sandals 42",
-        ],
+        searches: &["trail running shoes", "hiking boots", "white sneaker", "sandals 42"],
     },
     Category {
         name: "Backpacks",
         sku_prefix: "BPK",
-        nouns: &[
-            "Daypack",
-            "Trekking Pack",
-            "Commuter Backpack",
-            "Roll-Top",
-            "Duffel",
-            "Hip Bag",
-        ],
+        nouns: &["Daypack", "Trekking Pack", "Commuter Backpack", "Roll-Top", "Duffel", "Hip Bag"],
         price_cents: (2_900, 24_900),
-        searches: &[
-            "backpack 30l",
-            "laptop backpack",
-            "hip bag",
-            "carry on duffel",
-        ],
+        searches: &["backpack 30l", "laptop backpack", "hip bag", "carry on duffel"],
     },
     Category {
         name: "Shirts",
         sku_prefix: "SHR",
-        nouns: &[
-            "T-Shirt",
-            "Oxford Shirt",
-            "Linen Shirt",
-            "Polo",
-            "Flannel Shirt",
-            "Base Layer",
-        ],
+        nouns: &["T-Shirt", "Oxford Shirt", "Linen Shirt", "Polo", "Flannel Shirt", "Base Layer"],
         price_cents: (1_490, 8_900),
         searches: &["linen shirt", "merino t-shirt", "flannel", "polo navy"],
     },
     Category {
         name: "Trousers",
         sku_prefix: "TRS",
-        nouns: &[
-            "Chino",
-            "Hiking Trousers",
-            "Jeans",
-            "Cargo Shorts",
-            "Leggings",
-            "Joggers",
-        ],
+        nouns: &["Chino", "Hiking Trousers", "Jeans", "Cargo Shorts", "Leggings", "Joggers"],
         price_cents: (2_990, 12_900),
-        searches: &[
-            "hiking trousers",
-            "slim jeans",
-            "chino beige",
-            "running leggings",
-        ],
+        searches: &["hiking trousers", "slim jeans", "chino beige", "running leggings"],
     },
     Category {
         name: "Kitchen",
         sku_prefix: "KIT",
-        nouns: &[
-            "Chef's Knife",
-            "Cast-Iron Pan",
-            "Moka Pot",
-            "Teapot",
-            "Cutting Board",
-            "Salad Bowl",
-        ],
+        nouns: &["Chef's Knife", "Cast-Iron Pan", "Moka Pot", "Teapot", "Cutting Board", "Salad Bowl"],
         price_cents: (1_290, 15_900),
         searches: &["moka pot", "cast iron pan", "knife set", "teapot glass"],
     },
     Category {
         name: "Lighting",
         sku_prefix: "LGT",
-        nouns: &[
-            "Desk Lamp",
-            "Floor Lamp",
-            "Pendant",
-            "Table Lamp",
-            "Lantern",
-            "Reading Light",
-        ],
+        nouns: &["Desk Lamp", "Floor Lamp", "Pendant", "Table Lamp", "Lantern", "Reading Light"],
         price_cents: (1_990, 27_900),
         searches: &["desk lamp led", "pendant light", "reading light clip"],
     },
     Category {
         name: "Camping",
         sku_prefix: "CMP",
-        nouns: &[
-            "Tent",
-            "Sleeping Bag",
-            "Camp Stove",
-            "Sleeping Mat",
-            "Headlamp",
-            "Folding Chair",
-        ],
+        nouns: &["Tent", "Sleeping Bag", "Camp Stove", "Sleeping Mat", "Headlamp", "Folding Chair"],
         price_cents: (1_990, 44_900),
-        searches: &[
-            "two person tent",
-            "sleeping bag -5",
-            "gas stove",
-            "headlamp",
-        ],
+        searches: &["two person tent", "sleeping bag -5", "gas stove", "headlamp"],
     },
     Category {
         name: "Books",
         sku_prefix: "BOK",
-        nouns: &[
-            "Cookbook",
-            "Field Guide",
-            "Travel Journal",
-            "Atlas",
-            "Notebook",
-            "Wall Calendar",
-        ],
+        nouns: &["Cookbook", "Field Guide", "Travel Journal", "Atlas", "Notebook", "Wall Calendar"],
         price_cents: (790, 4_490),
         searches: &["vegetarian cookbook", "bird guide", "atlas", "notebook a5"],
     },
     Category {
         name: "Toys",
         sku_prefix: "TOY",
-        nouns: &[
-            "Wooden Train",
-            "Building Blocks",
-            "Kite",
-            "Puzzle",
-            "Balance Bike",
-            "Plush Fox",
-        ],
+        nouns: &["Wooden Train", "Building Blocks", "Kite", "Puzzle", "Balance Bike", "Plush Fox"],
         price_cents: (990, 9_900),
         searches: &["wooden train set", "puzzle 1000", "balance bike", "kite"],
     },
@@ -214,10 +119,8 @@ const STYLES: [&str; 14] = [
     "Essential",
 ];
 
-const COLOURS: [&str; 12] = [
-    "olive", "navy", "sand", "charcoal", "rust", "forest", "cream", "black", "sky", "burgundy",
-    "ochre", "slate",
-];
+const COLOURS: [&str; 12] =
+    ["olive", "navy", "sand", "charcoal", "rust", "forest", "cream", "black", "sky", "burgundy", "ochre", "slate"];
 
 /// A product and its price of now.
 #[derive(Debug, Clone)]
@@ -240,11 +143,7 @@ impl Product {
         let category = &CATEGORIES[number % CATEGORIES.len()];
         let sku = format!("{}-{number:05}", category.sku_prefix);
         let brand = pick(rng, &BRANDS);
-        let (style, noun, colour) = (
-            pick(rng, &STYLES),
-            pick(rng, category.nouns),
-            pick(rng, &COLOURS),
-        );
+        let (style, noun, colour) = (pick(rng, &STYLES), pick(rng, category.nouns), pick(rng, &COLOURS));
         let name = format!("{brand} {style} {noun}, {colour}");
         let price = draw_price(rng, category.price_cents);
         Product {
@@ -315,9 +214,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// `skus` products (at least 1), their versions counted from `first_version`.
     pub fn draw(rng: &mut impl Rng, skus: usize, first_version: u64) -> Catalogue {
-        let products = (0..skus.max(1))
-            .map(|number| Product::draw(rng, number, first_version))
-            .collect();
+        let products = (0..skus.max(1)).map(|number| Product::draw(rng, number, first_version)).collect();
         Catalogue { products }
     }
 
@@ -328,16 +225,11 @@ impl Catalogue {
     }
 
     /// A category: its id, its name, and the places of up to four of its products, as a list page shows them.
-    pub fn list(
-        &self,
-        rng: &mut impl Rng,
-    ) -> (&'static str, &'static str, impl Iterator<Item = usize>) {
+    pub fn list(&self, rng: &mut impl Rng) -> (&'static str, &'static str, impl Iterator<Item = usize>) {
         let of = rng.random_range(0..CATEGORIES.len().min(self.products.len()));
         let in_category = (self.products.len() - of).div_ceil(CATEGORIES.len());
         let first = rng.random_range(0..in_category);
-        let places = (first..in_category)
-            .take(4)
-            .map(move |nth| of + nth * CATEGORIES.len());
+        let places = (first..in_category).take(4).map(move |nth| of + nth * CATEGORIES.len());
         (CATEGORIES[of].sku_prefix, CATEGORIES[of].name, places)
     }
 
@@ -362,11 +254,6 @@ fn draw_price(rng: &mut impl Rng, (least, most): (i64, i64)) -> Money {
 }
 
 fn slug(name: &str) -> String {
-    let words = name
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    words
-        .map(str::to_ascii_lowercase)
-        .collect::<Vec<_>>()
-        .join("-")
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
 }

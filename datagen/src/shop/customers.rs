@@ -29,43 +29,25 @@ struct Home {
 }
 
 const GERMAN: (&[&str], &[&str]) = (
-    &[
-        "Anna", "Lukas", "Jürgen", "Sophie", "Felix", "Käthe", "Jonas", "Mia", "Björn", "Lena",
-    ],
-    &[
-        "Müller", "Schmidt", "Weber", "Köhler", "Wagner", "Schäfer", "Hoffmann", "Krüger",
-    ],
+    &["Anna", "Lukas", "Jürgen", "Sophie", "Felix", "Käthe", "Jonas", "Mia", "Björn", "Lena"],
+    &["Müller", "Schmidt", "Weber", "Köhler", "Wagner", "Schäfer", "Hoffmann", "Krüger"],
 );
 const ENGLISH: (&[&str], &[&str]) = (
-    &[
-        "Olivia", "Noah", "Amelia", "Oliver", "Grace", "Ethan", "Ruby", "Theo", "Maya", "Samuel",
-    ],
-    &[
-        "Smith", "Patel", "Johnson", "Okafor", "Walker", "Brown", "Nguyen", "Clarke", "Rivera",
-    ],
+    &["Olivia", "Noah", "Amelia", "Oliver", "Grace", "Ethan", "Ruby", "Theo", "Maya", "Samuel"],
+    &["Smith", "Patel", "Johnson", "Okafor", "Walker", "Brown", "Nguyen", "Clarke", "Rivera"],
 );
 const FRENCH: (&[&str], &[&str]) = (
-    &[
-        "Chloé", "Hugo", "Léa", "Théo", "Manon", "Jules", "Inès", "Rémi",
-    ],
-    &[
-        "Martin", "Bernard", "Lefèvre", "Moreau", "Girard", "Rousseau",
-    ],
+    &["Chloé", "Hugo", "Léa", "Théo", "Manon", "Jules", "Inès", "Rémi"],
+    &["Martin", "Bernard", "Lefèvre", "Moreau", "Girard", "Rousseau"],
 );
 const SPANISH: (&[&str], &[&str]) = (
-    &[
-        "Lucía", "Mateo", "Sofía", "Diego", "Carmen", "Íñigo", "Elena",
-    ],
+    &["Lucía", "Mateo", "Sofía", "Diego", "Carmen", "Íñigo", "Elena"],
     &["García", "Fernández", "López", "Sánchez", "Ruiz", "Núñez"],
 );
-const SWEDISH: (&[&str], &[&str]) = (
-    &["Astrid", "Erik", "Freja", "Göran", "Maja", "Nils"],
-    &["Andersson", "Lindqvist", "Åberg", "Nyström", "Sjöberg"],
-);
-const JAPANESE: (&[&str], &[&str]) = (
-    &["Haruto", "Yui", "Ren", "Aoi", "Sota", "Hina"],
-    &["Sato", "Suzuki", "Takahashi", "Tanaka", "Watanabe", "Ito"],
-);
+const SWEDISH: (&[&str], &[&str]) =
+    (&["Astrid", "Erik", "Freja", "Göran", "Maja", "Nils"], &["Andersson", "Lindqvist", "Åberg", "Nyström", "Sjöberg"]);
+const JAPANESE: (&[&str], &[&str]) =
+    (&["Haruto", "Yui", "Ren", "Aoi", "Sota", "Hina"], &["Sato", "Suzuki", "Takahashi", "Tanaka", "Watanabe", "Ito"]);
 
 const fn home(
     city: &'static str,
@@ -73,13 +55,7 @@ const fn home(
     locale: &'static str,
     (first_names, last_names): (&'static [&'static str], &'static [&'static str]),
 ) -> Home {
-    Home {
-        city,
-        timezone,
-        locale,
-        first_names,
-        last_names,
-    }
+    Home { city, timezone, locale, first_names, last_names }
 }
 
 static HOMES: [Home; 16] = [
@@ -96,12 +72,7 @@ static HOMES: [Home; 16] = [
     home("Paris", "Europe/Paris", "fr-FR", FRENCH),
     home("Lyon", "Europe/Paris", "fr-FR", FRENCH),
     home("Madrid", "Europe/Madrid", "es-ES", SPANISH),
-    home(
-        "Buenos Aires",
-        "America/Argentina/Buenos_Aires",
-        "es-AR",
-        SPANISH,
-    ),
+    home("Buenos Aires", "America/Argentina/Buenos_Aires", "es-AR", SPANISH),
     home("Stockholm", "Europe/Stockholm", "sv-SE", SWEDISH),
     home("Osaka", "Asia/Tokyo", "ja-JP", JAPANESE),
 ];
@@ -155,12 +126,8 @@ impl Customer {
 
     /// `first.last.u42@example.com`, or `None` for one who never gave an address.
     pub fn email(&self) -> Option<String> {
-        let (first, last) = (
-            ascii_lowercase(self.first_name),
-            ascii_lowercase(self.last_name),
-        );
-        self.has_email
-            .then(|| format!("{first}.{last}.{}@example.com", self.id))
+        let (first, last) = (ascii_lowercase(self.first_name), ascii_lowercase(self.last_name));
+        self.has_email.then(|| format!("{first}.{last}.{}@example.com", self.id))
     }
 
     /// Something about the customer changes: mostly the tier or the consent, sometimes the city, rarely all is erased.
@@ -183,13 +150,8 @@ impl Customer {
             first_name: self.first_name,
             locale: self.home.locale,
             timezone: self.home.timezone,
-            consent: Consent {
-                email: self.consent,
-            },
-            attributes: Attributes {
-                tier: self.tier,
-                city: self.home.city,
-            },
+            consent: Consent { email: self.consent },
+            attributes: Attributes { tier: self.tier, city: self.home.city },
             deleted: self.deleted,
             version: self.version,
             updated_at: Time(time_ms),

@@ -20,17 +20,8 @@ pub(super) fn message<'a>(kind: &'static str, of: Owner<'a>, time_ms: i64) -> Me
 }
 
 /// A track message.
-pub(super) fn track<'a>(
-    event: &'static str,
-    properties: Properties<'a>,
-    of: Owner<'a>,
-    time_ms: i64,
-) -> Message<'a> {
-    Message {
-        event: Some(event),
-        properties: Some(properties),
-        ..message("track", of, time_ms)
-    }
+pub(super) fn track<'a>(event: &'static str, properties: Properties<'a>, of: Owner<'a>, time_ms: i64) -> Message<'a> {
+    Message { event: Some(event), properties: Some(properties), ..message("track", of, time_ms) }
 }
 
 /// Counters from which ids are made.
@@ -51,36 +42,20 @@ impl Numbers {
     /// Counters whose next numbers are `from`.
     pub fn new(seed: u64, from: u64) -> Numbers {
         let before = from.saturating_sub(1);
-        Numbers {
-            seed,
-            message: before,
-            cart: before,
-            order: before,
-            visitor: before,
-            engagement: before,
-        }
+        Numbers { seed, message: before, cart: before, order: before, visitor: before, engagement: before }
     }
 
     /// Gives a message its id and says it.
     pub fn say(&mut self, message: Message, outbox: &mut Outbox) {
         let id = self.message_id();
         let message_id = std::str::from_utf8(&id).expect("hex digits are ASCII");
-        outbox.say(
-            Message {
-                message_id,
-                ..message
-            }
-            .event(),
-        );
+        outbox.say(Message { message_id, ..message }.event());
     }
 
     /// A new message id: 32 hex digits that look random, and differ for every number.
     fn message_id(&mut self) -> [u8; 32] {
         self.message += 1;
-        let (high, low) = (
-            mix64(self.message),
-            mix64(self.message ^ self.seed.rotate_left(32)),
-        );
+        let (high, low) = (mix64(self.message), mix64(self.message ^ self.seed.rotate_left(32)));
         let mut hex = [0u8; 32];
         for (nibble, digit) in hex.iter_mut().enumerate() {
             let word = if nibble < 16 { high } else { low };

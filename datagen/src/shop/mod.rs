@@ -160,11 +160,7 @@ impl Shop {
         };
         let preamble = play.outbox().ready_len() as u64;
         let left = records.map_or(u64::MAX, |records| records.saturating_add(preamble));
-        Shop {
-            play,
-            until_ms,
-            left,
-        }
+        Shop { play, until_ms, left }
     }
 }
 

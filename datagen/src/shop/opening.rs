@@ -26,22 +26,13 @@ impl Opening {
     /// Draws everything from the seed, so that either mix has the same products and people.
     pub fn draw(config: &ShopConfig) -> Opening {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-        let (skus, people) = (
-            config.skus.max(1) as usize,
-            config.customers.max(1) as usize,
-        );
+        let (skus, people) = (config.skus.max(1) as usize, config.customers.max(1) as usize);
         let catalogue = Catalogue::draw(&mut rng, skus, config.numbered_from);
         let stock = Stock::draw(&mut rng, skus, people, config.numbered_from);
         let draw_customer = |number| Customer::draw(&mut rng, number, config.numbered_from);
         let customers = (0..people).map(draw_customer).collect();
         let outbox = Outbox::new(config.seed, config.faults);
-        let mut opening = Opening {
-            rng,
-            outbox,
-            catalogue,
-            stock,
-            customers,
-        };
+        let mut opening = Opening { rng, outbox, catalogue, stock, customers };
         if config.preamble {
             opening.announce(config.start_ms);
         }
@@ -58,8 +49,7 @@ impl Opening {
             self.outbox.say_plainly(shelf.event(name, time_ms));
         }
         for customer in &self.customers {
-            self.outbox
-                .say_plainly(customer.with_record(time_ms, |record| record.event()));
+            self.outbox.say_plainly(customer.with_record(time_ms, |record| record.event()));
         }
     }
 }

@@ -36,12 +36,7 @@ impl FaultShares {
 
     /// The same share of each.
     pub const fn each(share: f64) -> FaultShares {
-        FaultShares {
-            duplicates: share,
-            stale: share,
-            out_of_order: share,
-            bad: share,
-        }
+        FaultShares { duplicates: share, stale: share, out_of_order: share, bad: share }
     }
 }
 
@@ -94,13 +89,7 @@ impl Outbox {
         // Another stream of the same seed: independent of the shop's own draws.
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(1);
-        Outbox {
-            ready: VecDeque::new(),
-            held: BinaryHeap::new(),
-            held_ever: 0,
-            shares,
-            rng,
-        }
+        Outbox { ready: VecDeque::new(), held: BinaryHeap::new(), held_ever: 0, shares, rng }
     }
 
     /// The next record that is to be said now.
@@ -120,8 +109,7 @@ impl Outbox {
 
     /// Makes the next held record ready.
     pub fn release(&mut self) {
-        self.ready
-            .extend(self.held.pop().map(|Reverse(held)| held.event));
+        self.ready.extend(self.held.pop().map(|Reverse(held)| held.event));
     }
 
     /// Says a record, without faults.
@@ -165,10 +153,7 @@ impl Outbox {
     fn hold(&mut self, mut event: Event) {
         event.time_ms += self.rng.random_range(HELD_MS);
         self.held_ever += 1;
-        self.held.push(Reverse(Held {
-            event,
-            nth: self.held_ever,
-        }));
+        self.held.push(Reverse(Held { event, nth: self.held_ever }));
     }
 
     /// A record on the same stream that no reader may take.
@@ -179,10 +164,7 @@ impl Outbox {
             2 => without_key(event).into_bytes(),
             _ => absurd_time(event).into_bytes(),
         };
-        Event {
-            json,
-            ..event.clone()
-        }
+        Event { json, ..event.clone() }
     }
 }
 
@@ -212,9 +194,9 @@ fn wrong_type(event: &Event) -> String {
         ENGAGEMENT => {
             format!(r#"{{"{field}":"{key}","type":7,"user_id":{{}},"occurred_at":{time_ms}}}"#)
         }
-        _ => format!(
-            r#"{{"{field}":"{key}","version":"three","lines":"none","on_hand":"many","updated_at":{time_ms}}}"#
-        ),
+        _ => {
+            format!(r#"{{"{field}":"{key}","version":"three","lines":"none","on_hand":"many","updated_at":{time_ms}}}"#)
+        }
     }
 }
 
@@ -235,11 +217,9 @@ fn absurd_time(event: &Event) -> String {
         ENGAGEMENT => {
             format!(r#"{{"{field}":"{key}","type":"opened","user_id":"u1","occurred_at":0}}"#)
         }
-        ORDERS => format!(
-            r#"{{"{field}":"{key}","user_id":"u1","status":"placed","placed_at":0,"version":9,"lines":[]}}"#
-        ),
-        _ => format!(
-            r#"{{"{field}":"{key}","user_id":"u1","version":9,"on_hand":9,"lines":[],"updated_at":0}}"#
-        ),
+        ORDERS => {
+            format!(r#"{{"{field}":"{key}","user_id":"u1","status":"placed","placed_at":0,"version":9,"lines":[]}}"#)
+        }
+        _ => format!(r#"{{"{field}":"{key}","user_id":"u1","version":9,"on_hand":9,"lines":[],"updated_at":0}}"#),
     }
 }

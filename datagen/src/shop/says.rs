@@ -24,16 +24,12 @@ impl World {
         };
         cart.version += 1;
         let full = owner(&self.customers, visit);
-        let owner = Owner {
-            anonymous_id: full.anonymous_id.filter(|_| full.user_id.is_none()),
-            ..full
-        };
+        let owner = Owner { anonymous_id: full.anonymous_id.filter(|_| full.user_id.is_none()), ..full };
         if let Some(event) = cart.event(&self.catalogue, owner, self.now_ms) {
             self.outbox.say(event);
         }
         if cart.version > 1 {
-            self.outbox
-                .say_stale(|| cart.stale_event(owner, self.now_ms));
+            self.outbox.say_stale(|| cart.stale_event(owner, self.now_ms));
         }
         visit.cart = Some(cart);
     }
@@ -44,34 +40,17 @@ impl World {
             return;
         };
         let email = customer.email();
-        let traits = email.as_deref().map(|email| Traits {
-            email,
-            first_name: customer.first_name,
-        });
+        let traits = email.as_deref().map(|email| Traits { email, first_name: customer.first_name });
         let identify = message("identify", owner(&self.customers, visit), self.now_ms);
-        self.numbers
-            .say(Message { traits, ..identify }, &mut self.outbox);
+        self.numbers.say(Message { traits, ..identify }, &mut self.outbox);
     }
 
     /// Alias: the device of this visit is this customer's.
     pub(super) fn say_alias(&mut self, visit: &Visit, customer: usize) {
         let user_id = Some(&*self.customers[customer].id);
-        let alias = message(
-            "alias",
-            Owner {
-                user_id,
-                anonymous_id: None,
-            },
-            self.now_ms,
-        );
+        let alias = message("alias", Owner { user_id, anonymous_id: None }, self.now_ms);
         let previous_id = Some(&*visit.anonymous_id);
-        self.numbers.say(
-            Message {
-                previous_id,
-                ..alias
-            },
-            &mut self.outbox,
-        );
+        self.numbers.say(Message { previous_id, ..alias }, &mut self.outbox);
     }
 
     /// A page, or a screen of the app.
@@ -79,39 +58,20 @@ impl World {
         let kind = if visit.app { "screen" } else { "page" };
         let page = message(kind, owner(&self.customers, visit), self.now_ms);
         let properties = Some(Properties::Page { path, title });
-        self.numbers
-            .say(Message { properties, ..page }, &mut self.outbox);
+        self.numbers.say(Message { properties, ..page }, &mut self.outbox);
     }
 
     /// A track message about one product.
-    pub(super) fn say_product(
-        &mut self,
-        visit: &Visit,
-        event: &'static str,
-        sku: usize,
-        quantity: Option<u32>,
-    ) {
+    pub(super) fn say_product(&mut self, visit: &Visit, event: &'static str, sku: usize, quantity: Option<u32>) {
         let properties = Properties::Product(self.catalogue.products[sku].properties(quantity));
-        let track = track(
-            event,
-            properties,
-            owner(&self.customers, visit),
-            self.now_ms,
-        );
+        let track = track(event, properties, owner(&self.customers, visit), self.now_ms);
         self.numbers.say(track, &mut self.outbox);
     }
 
     /// Products Searched.
     pub(super) fn say_search(&mut self, visit: &Visit) {
-        let properties = Properties::Query {
-            query: Catalogue::search(&mut self.rng),
-        };
-        let track = track(
-            "Products Searched",
-            properties,
-            owner(&self.customers, visit),
-            self.now_ms,
-        );
+        let properties = Properties::Query { query: Catalogue::search(&mut self.rng) };
+        let track = track("Products Searched", properties, owner(&self.customers, visit), self.now_ms);
         self.numbers.say(track, &mut self.outbox);
     }
 
@@ -124,17 +84,8 @@ impl World {
             position: nth as u32 + 1,
         };
         let products: Vec<ListItem> = places.iter().enumerate().map(item).collect();
-        let properties = Properties::List {
-            list_id,
-            category,
-            products: &products,
-        };
-        let track = track(
-            "Product List Viewed",
-            properties,
-            owner(&self.customers, visit),
-            self.now_ms,
-        );
+        let properties = Properties::List { list_id, category, products: &products };
+        let track = track("Product List Viewed", properties, owner(&self.customers, visit), self.now_ms);
         self.numbers.say(track, &mut self.outbox);
         pick(&mut self.rng, &places)
     }
@@ -150,24 +101,13 @@ impl World {
             currency: CURRENCY,
             products: &products,
         };
-        let track = track(
-            event,
-            properties,
-            owner(&self.customers, visit),
-            self.now_ms,
-        );
+        let track = track(event, properties, owner(&self.customers, visit), self.now_ms);
         self.numbers.say(track, &mut self.outbox);
     }
 }
 
 /// Who the shop takes a visitor for.
 pub(super) fn owner<'a>(customers: &'a [Customer], visit: &'a Visit) -> Owner<'a> {
-    let user_id = visit
-        .customer
-        .filter(|_| visit.known)
-        .map(|place| &*customers[place].id);
-    Owner {
-        user_id,
-        anonymous_id: Some(&visit.anonymous_id),
-    }
+    let user_id = visit.customer.filter(|_| visit.known).map(|place| &*customers[place].id);
+    Owner { user_id, anonymous_id: Some(&visit.anonymous_id) }
 }

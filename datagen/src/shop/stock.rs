@@ -33,14 +33,7 @@ impl ShelfChange {
     /// The change as a record of `time_ms`.
     pub fn event(&self, sku: &str, time_ms: i64) -> Event {
         let (location, on_hand, version) = (self.location, self.on_hand, self.version);
-        InventoryRecord {
-            sku,
-            location,
-            on_hand,
-            version,
-            updated_at: time_ms,
-        }
-        .event()
+        InventoryRecord { sku, location, on_hand, version, updated_at: time_ms }.event()
     }
 
     /// A record of the version before, with a stock that is far off, so that whoever believes it is found out.
@@ -76,49 +69,28 @@ impl Stock {
             let sold_out = rng.random_bool(SOLD_OUT_AT_START);
             let most = i64::from(demand) * if place * 10 < skus { 120 } else { 40 };
             // Three in ten are kept in both warehouses.
-            let locations = if place % 10 < 3 {
-                &LOCATIONS[..]
-            } else {
-                &[None]
-            };
+            let locations = if place % 10 < 3 { &LOCATIONS[..] } else { &[None] };
             let mut shelf = |location: &Option<&'static str>| Shelf {
                 location: *location,
-                on_hand: if sold_out {
-                    0
-                } else {
-                    rng.random_range(1..=most)
-                },
+                on_hand: if sold_out { 0 } else { rng.random_range(1..=most) },
                 version: first_version,
             };
-            Shelves {
-                shelves: locations.iter().map(&mut shelf).collect(),
-                restocking: false,
-            }
+            Shelves { shelves: locations.iter().map(&mut shelf).collect(), restocking: false }
         });
-        Stock {
-            skus: skus.collect(),
-            demand,
-        }
+        Stock { skus: skus.collect(), demand }
     }
 
     /// Every shelf as it is, with its SKU's place.
     pub fn all(&self) -> impl Iterator<Item = (usize, ShelfChange)> {
         let of_sku = |(place, sku): (usize, &Shelves)| {
-            sku.shelves
-                .iter()
-                .map(|shelf| (place, shelf.change()))
-                .collect::<Vec<_>>()
+            sku.shelves.iter().map(|shelf| (place, shelf.change())).collect::<Vec<_>>()
         };
         self.skus.iter().enumerate().flat_map(of_sku)
     }
 
     /// All that there is of a SKU.
     pub fn on_hand(&self, sku: usize) -> i64 {
-        self.skus[sku]
-            .shelves
-            .iter()
-            .map(|shelf| shelf.on_hand)
-            .sum()
+        self.skus[sku].shelves.iter().map(|shelf| shelf.on_hand).sum()
     }
 
     /// Takes `quantity` off one shelf that has so many. `None`, and nothing changed, if none has.
@@ -158,11 +130,7 @@ impl Stock {
 
 impl Shelf {
     fn change(&self) -> ShelfChange {
-        ShelfChange {
-            location: self.location,
-            on_hand: self.on_hand,
-            version: self.version,
-        }
+        ShelfChange { location: self.location, on_hand: self.on_hand, version: self.version }
     }
 
     fn add(&mut self, change: i64) -> ShelfChange {

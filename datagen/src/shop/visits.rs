@@ -71,16 +71,8 @@ enum Stage {
 impl World {
     /// Lets a visitor in: a customer who is not there yet, or a stranger. `half_way`: who is there already.
     pub(super) fn let_in(&mut self, half_way: bool) {
-        let customer = if self.rng.random_bool(STRANGERS) {
-            None
-        } else {
-            self.absent_customer()
-        };
-        let stage = if half_way {
-            Stage::Browsing
-        } else {
-            Stage::Landing
-        };
+        let customer = if self.rng.random_bool(STRANGERS) { None } else { self.absent_customer() };
+        let stage = if half_way { Stage::Browsing } else { Stage::Landing };
         let visit = match customer {
             Some(place) => self.customer_visit(place, stage),
             None => self.stranger_visit(stage),
@@ -90,11 +82,7 @@ impl World {
             self.visits.len() - 1
         });
         self.visits[place] = Some(visit);
-        let after_ms = if half_way {
-            exponential(&mut self.rng, STEP_MS) as i64
-        } else {
-            0
-        };
+        let after_ms = if half_way { exponential(&mut self.rng, STEP_MS) as i64 } else { 0 };
         self.schedule(after_ms, Act::Visit(place));
     }
 
@@ -130,9 +118,7 @@ impl World {
     fn absent_customer(&mut self) -> Option<usize> {
         let mut draw = || self.rng.random_range(0..self.customers.len());
         let tries = [draw(), draw(), draw(), draw()];
-        tries
-            .into_iter()
-            .find(|place| !self.customers[*place].visiting && !self.customers[*place].deleted)
+        tries.into_iter().find(|place| !self.customers[*place].visiting && !self.customers[*place].deleted)
     }
 
     /// The visit in this place takes its next step, and either schedules one more or ends.
@@ -172,11 +158,7 @@ impl World {
             self.say_identify(visit);
         }
         let came_back_for_the_cart = visit.cart.is_some() && self.rng.random_bool(0.25);
-        if came_back_for_the_cart {
-            Stage::AtCart
-        } else {
-            Stage::Browsing
-        }
+        if came_back_for_the_cart { Stage::AtCart } else { Stage::Browsing }
     }
 
     fn browse(&mut self, visit: &mut Visit) -> Stage {
@@ -191,21 +173,11 @@ impl World {
             45..60 => {
                 self.say_search(visit);
                 let found_nothing = self.rng.random_bool(0.25);
-                if found_nothing {
-                    self.leave_or(visit)
-                } else {
-                    self.view_something(true)
-                }
+                if found_nothing { self.leave_or(visit) } else { self.view_something(true) }
             }
             60..70 => {
-                let (path, title) = pick(
-                    &mut self.rng,
-                    &[
-                        ("/sale", "Sale"),
-                        ("/new", "New in"),
-                        ("/magazine", "Magazine"),
-                    ],
-                );
+                let (path, title) =
+                    pick(&mut self.rng, &[("/sale", "Sale"), ("/new", "New in"), ("/magazine", "Magazine")]);
                 self.say_page(visit, path, title);
                 Stage::Browsing
             }
@@ -214,18 +186,11 @@ impl World {
     }
 
     fn view_something(&mut self, clicked: bool) -> Stage {
-        Stage::Viewing {
-            sku: self.catalogue.pick(&mut self.rng),
-            clicked,
-        }
+        Stage::Viewing { sku: self.catalogue.pick(&mut self.rng), clicked }
     }
 
     fn leave_or(&mut self, visit: &Visit) -> Stage {
-        if visit.cart.is_some() {
-            Stage::Deciding
-        } else {
-            Stage::Gone
-        }
+        if visit.cart.is_some() { Stage::Deciding } else { Stage::Gone }
     }
 
     fn view(&mut self, visit: &mut Visit, sku: usize, clicked: bool) -> Stage {
@@ -239,23 +204,12 @@ impl World {
             24 => self.say_product(visit, "Product Removed from Wishlist", sku, None),
             _ => {}
         }
-        if self.rng.random_bool(0.3) {
-            Stage::Deciding
-        } else {
-            Stage::Browsing
-        }
+        if self.rng.random_bool(0.3) { Stage::Deciding } else { Stage::Browsing }
     }
 
     fn decide(&mut self, visit: &Visit) -> Stage {
-        let has_lines = visit
-            .cart
-            .as_ref()
-            .is_some_and(|cart| !cart.lines.is_empty());
-        if has_lines && self.rng.random_bool(0.5) {
-            Stage::AtCart
-        } else {
-            Stage::Gone
-        }
+        let has_lines = visit.cart.as_ref().is_some_and(|cart| !cart.lines.is_empty());
+        if has_lines && self.rng.random_bool(0.5) { Stage::AtCart } else { Stage::Gone }
     }
 
     fn look_at_cart(&mut self, visit: &mut Visit) -> Stage {
@@ -265,15 +219,8 @@ impl World {
             10..13 => self.remove_from_cart(visit, usize::MAX),
             _ => {}
         }
-        let has_lines = visit
-            .cart
-            .as_ref()
-            .is_some_and(|cart| !cart.lines.is_empty());
-        if has_lines && self.rng.random_bool(0.65) {
-            Stage::Checkout
-        } else {
-            Stage::Gone
-        }
+        let has_lines = visit.cart.as_ref().is_some_and(|cart| !cart.lines.is_empty());
+        if has_lines && self.rng.random_bool(0.65) { Stage::Checkout } else { Stage::Gone }
     }
 
     fn check_out(&mut self, visit: &mut Visit) -> Stage {
@@ -285,11 +232,7 @@ impl World {
         self.numbers.order += 1;
         let order = self.numbers.order;
         self.say_lines(visit, "Checkout Started", Some(&order_id(order)));
-        if self.rng.random_bool(0.7) {
-            Stage::Paying { order }
-        } else {
-            Stage::Gone
-        }
+        if self.rng.random_bool(0.7) { Stage::Paying { order } } else { Stage::Gone }
     }
 
     /// Buys what is in stock, on one shelf: this shop sends no order in two parcels. The rest leaves the cart first.
@@ -309,9 +252,7 @@ impl World {
             }
         }
         if !sold_out.is_empty() {
-            sold_out
-                .iter()
-                .for_each(|line| self.say_removed(visit, line));
+            sold_out.iter().for_each(|line| self.say_removed(visit, line));
             self.say_cart(visit);
         }
         if changes.is_empty() {
@@ -337,8 +278,7 @@ impl World {
             placed_ms: self.now_ms,
             lines: cart.lines,
         };
-        self.outbox
-            .say(order.event(&self.catalogue, "placed", 1, self.now_ms));
+        self.outbox.say(order.event(&self.catalogue, "placed", 1, self.now_ms));
         match self.rng.random_range(0..100) {
             0..3 => {
                 let after_ms = self.rng.random_range(CANCELLED_AFTER_MS);
@@ -380,9 +320,7 @@ impl World {
         let Some(cart) = &mut visit.cart else { return };
         let kept = cart.lines.len().saturating_sub(lines);
         let removed = cart.lines.split_off(kept);
-        removed
-            .iter()
-            .for_each(|line| self.say_removed(visit, line));
+        removed.iter().for_each(|line| self.say_removed(visit, line));
         self.say_cart(visit);
     }
 
@@ -392,11 +330,7 @@ impl World {
         self.say_identify(visit);
         match &visit.cart {
             Some(_) => self.say_cart(visit),
-            None => {
-                visit.cart = visit
-                    .customer
-                    .and_then(|place| self.customers[place].cart.take())
-            }
+            None => visit.cart = visit.customer.and_then(|place| self.customers[place].cart.take()),
         }
     }
 

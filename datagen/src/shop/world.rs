@@ -106,13 +106,7 @@ impl World {
     /// Draws the world, says the preamble if asked, and lets in those who are there already: a shop is not empty
     /// just because one starts to watch it.
     pub fn open(config: ShopConfig) -> World {
-        let Opening {
-            rng,
-            outbox,
-            catalogue,
-            stock,
-            customers,
-        } = Opening::draw(&config);
+        let Opening { rng, outbox, catalogue, stock, customers } = Opening::draw(&config);
         let opens_ms = config.start_ms + OPENS_AFTER_MS;
         let arrival_gap_ms = 1_000.0 * RECORDS_PER_VISIT / config.records_per_second.max(1e-6);
         let mut world = World {
@@ -134,27 +128,16 @@ impl World {
         let already_there = (VISIT_MS / arrival_gap_ms) as usize;
         (0..already_there).for_each(|_| world.let_in(true));
         world.schedule_arrival();
-        world.schedule_rare(
-            PRICE_CHANGES_PER_SKU_HOUR * world.catalogue.products.len() as f64,
-            Act::Reprice,
-        );
-        world.schedule_rare(
-            PROFILE_CHANGES_PER_CUSTOMER_HOUR * world.customers.len() as f64,
-            Act::ChangeProfile,
-        );
-        world.schedule_rare(
-            ENGAGEMENTS_PER_CUSTOMER_HOUR * world.customers.len() as f64,
-            Act::Engage,
-        );
+        world.schedule_rare(PRICE_CHANGES_PER_SKU_HOUR * world.catalogue.products.len() as f64, Act::Reprice);
+        world.schedule_rare(PROFILE_CHANGES_PER_CUSTOMER_HOUR * world.customers.len() as f64, Act::ChangeProfile);
+        world.schedule_rare(ENGAGEMENTS_PER_CUSTOMER_HOUR * world.customers.len() as f64, Act::Engage);
         world.reorder_all();
         world
     }
 
     /// When the next thing happens. Something always does: arrivals never end.
     pub fn next_ms(&self) -> i64 {
-        self.agenda
-            .peek()
-            .map_or(i64::MAX, |Reverse(due)| due.at_ms)
+        self.agenda.peek().map_or(i64::MAX, |Reverse(due)| due.at_ms)
     }
 
     /// Lets the next thing happen.
@@ -183,26 +166,20 @@ impl World {
     /// Writes something into the agenda, `after_ms` from now.
     pub(super) fn schedule(&mut self, after_ms: i64, act: Act) {
         self.due_ever += 1;
-        self.agenda.push(Reverse(Due {
-            at_ms: self.now_ms + after_ms.max(0),
-            nth: self.due_ever,
-            act,
-        }));
+        self.agenda.push(Reverse(Due { at_ms: self.now_ms + after_ms.max(0), nth: self.due_ever, act }));
     }
 
     /// Says a change of stock, and orders more of what is nearly sold out.
     pub(super) fn say_shelf(&mut self, sku: usize, change: ShelfChange) {
         let name = &self.catalogue.products[sku].sku;
         self.outbox.say(change.event(name, self.now_ms));
-        self.outbox
-            .say_stale(|| Some(change.stale().event(name, self.now_ms)));
+        self.outbox.say_stale(|| Some(change.stale().event(name, self.now_ms)));
         self.reorder(sku);
     }
 
     /// Says a profile as it is now.
     pub(super) fn say_profile(&mut self, customer: usize) {
-        self.outbox
-            .say(self.customers[customer].with_record(self.now_ms, |record| record.event()));
+        self.outbox.say(self.customers[customer].with_record(self.now_ms, |record| record.event()));
     }
 
     fn schedule_arrival(&mut self) {
@@ -231,14 +208,9 @@ impl World {
         let sku = self.catalogue.pick(&mut self.rng);
         let before = self.catalogue.products[sku].clone();
         self.catalogue.products[sku].reprice(&mut self.rng);
-        self.outbox
-            .say(self.catalogue.products[sku].record(self.now_ms).event());
-        self.outbox
-            .say_stale(|| Some(before.record(self.now_ms).event()));
-        self.schedule_rare(
-            PRICE_CHANGES_PER_SKU_HOUR * self.catalogue.products.len() as f64,
-            Act::Reprice,
-        );
+        self.outbox.say(self.catalogue.products[sku].record(self.now_ms).event());
+        self.outbox.say_stale(|| Some(before.record(self.now_ms).event()));
+        self.schedule_rare(PRICE_CHANGES_PER_SKU_HOUR * self.catalogue.products.len() as f64, Act::Reprice);
     }
 
     fn change_profile(&mut self) {
@@ -250,30 +222,20 @@ impl World {
             self.say_profile(customer);
             self.outbox.say_stale(|| Some(before));
         }
-        self.schedule_rare(
-            PROFILE_CHANGES_PER_CUSTOMER_HOUR * self.customers.len() as f64,
-            Act::ChangeProfile,
-        );
+        self.schedule_rare(PROFILE_CHANGES_PER_CUSTOMER_HOUR * self.customers.len() as f64, Act::ChangeProfile);
     }
 
     fn engage(&mut self) {
         let customer = &self.customers[self.rng.random_range(0..self.customers.len())];
         let record = EngagementRecord {
             event_id: &self.numbers.engagement_id(),
-            kind: if self.rng.random_bool(0.6) {
-                "unsubscribed"
-            } else {
-                "bounced"
-            },
+            kind: if self.rng.random_bool(0.6) { "unsubscribed" } else { "bounced" },
             user_id: &customer.id,
             occurred_at: Time(self.now_ms),
             machine: false,
         };
         self.outbox.say(record.event());
-        self.schedule_rare(
-            ENGAGEMENTS_PER_CUSTOMER_HOUR * self.customers.len() as f64,
-            Act::Engage,
-        );
+        self.schedule_rare(ENGAGEMENTS_PER_CUSTOMER_HOUR * self.customers.len() as f64, Act::Engage);
     }
 
     fn settle(&mut self, order: &Order, status: &'static str) {

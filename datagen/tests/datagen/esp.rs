@@ -7,13 +7,8 @@ use beckon_datagen::esp::{Esp, EspConfig, EspHandle, FaultShares, Totals};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-const FAULTS: FaultShares = FaultShares {
-    too_many: 0.15,
-    unavailable: 0.1,
-    failed: 0.1,
-    timeout_after_accept: 0.15,
-    refuse: 0.1,
-};
+const FAULTS: FaultShares =
+    FaultShares { too_many: 0.15, unavailable: 0.1, failed: 0.1, timeout_after_accept: 0.15, refuse: 0.1 };
 
 fn client() -> Client {
     // Only the first of the tests in this process installs it.
@@ -32,30 +27,19 @@ fn mail(decision_id: Option<&str>) -> Value {
 }
 
 async fn post(client: &Client, esp: &EspHandle, key: &str) -> reqwest::Result<reqwest::Response> {
-    let request = client
-        .post(format!("{}/v3/mail/send", esp.base_url()))
-        .header("Idempotency-Key", key);
+    let request = client.post(format!("{}/v3/mail/send", esp.base_url())).header("Idempotency-Key", key);
     request.json(&mail(Some(key))).send().await
 }
 
 /// What a client that retries everything saw: how often each status came, `None` for no answer; and of each key, how
 /// often it got no answer.
-async fn send_all(
-    client: &Client,
-    esp: &EspHandle,
-    keys: u32,
-) -> (BTreeMap<Option<u16>, u64>, BTreeMap<String, u64>) {
+async fn send_all(client: &Client, esp: &EspHandle, keys: u32) -> (BTreeMap<Option<u16>, u64>, BTreeMap<String, u64>) {
     let mut seen = BTreeMap::new();
     let mut unanswered = BTreeMap::new();
     for key in (0..keys).map(|key| format!("key-{key}")) {
         loop {
-            let status = post(client, esp, &key)
-                .await
-                .ok()
-                .map(|response| response.status());
-            *seen
-                .entry(status.map(|status| status.as_u16()))
-                .or_default() += 1;
+            let status = post(client, esp, &key).await.ok().map(|response| response.status());
+            *seen.entry(status.map(|status| status.as_u16())).or_default() += 1;
             match status {
                 None => *unanswered.entry(key.clone()).or_default() += 1,
                 Some(StatusCode::ACCEPTED | StatusCode::BAD_REQUEST) => break,
@@ -68,14 +52,7 @@ async fn send_all(
 
 async fn start(honour_idempotency: bool) -> EspHandle {
     let hold = Duration::from_millis(20);
-    Esp::start(EspConfig {
-        faults: FAULTS,
-        honour_idempotency,
-        hold,
-        ..EspConfig::default()
-    })
-    .await
-    .unwrap()
+    Esp::start(EspConfig { faults: FAULTS, honour_idempotency, hold, ..EspConfig::default() }).await.unwrap()
 }
 
 fn assert_agree(seen: &BTreeMap<Option<u16>, u64>, totals: &Totals) {
@@ -87,10 +64,7 @@ fn assert_agree(seen: &BTreeMap<Option<u16>, u64>, totals: &Totals) {
     assert_eq!(totals.timed_out, of(None));
     assert_eq!(totals.refused, of(Some(400)));
     assert_eq!(totals.accepted + totals.replays, of(Some(202)) + of(None));
-    assert!(
-        totals.timed_out > 5 && totals.refused > 5 && totals.failed > 5,
-        "too few faults to tell: {totals:?}"
-    );
+    assert!(totals.timed_out > 5 && totals.refused > 5 && totals.failed > 5, "too few faults to tell: {totals:?}");
 }
 
 #[tokio::test]
@@ -110,8 +84,7 @@ async fn an_esp_that_does_not_takes_again_what_timed_out() {
     let (client, esp) = (client(), start(false).await);
     let (seen, unanswered) = send_all(&client, &esp, 120).await;
     for (key, counts) in esp.seen_keys() {
-        let times = unanswered.get(&key).copied().unwrap_or_default()
-            + u64::from(counts.message_id.is_some());
+        let times = unanswered.get(&key).copied().unwrap_or_default() + u64::from(counts.message_id.is_some());
         assert_eq!(counts.accepted, times, "{key}");
     }
     let totals = esp.stop().await;
@@ -127,14 +100,8 @@ async fn faults_depend_on_nothing_but_seed_key_and_attempt() {
     // Another request in between changes nothing.
     post(&client, &second, "another").await.ok();
     for key in ["a", "b", "c", "d", "e", "f"] {
-        let first = post(&client, &first, key)
-            .await
-            .ok()
-            .map(|response| response.status());
-        let second = post(&client, &second, key)
-            .await
-            .ok()
-            .map(|response| response.status());
+        let first = post(&client, &first, key).await.ok().map(|response| response.status());
+        let second = post(&client, &second, key).await.ok().map(|response| response.status());
         assert_eq!(first, second, "{key}");
     }
 }
@@ -142,43 +109,27 @@ async fn faults_depend_on_nothing_but_seed_key_and_attempt() {
 #[tokio::test]
 async fn a_repeated_key_is_answered_as_before() {
     let (client, esp) = (client(), Esp::start(EspConfig::default()).await.unwrap());
-    let id = |response: reqwest::Response| {
-        response.headers()["x-message-id"]
-            .to_str()
-            .unwrap()
-            .to_owned()
-    };
+    let id = |response: reqwest::Response| response.headers()["x-message-id"].to_str().unwrap().to_owned();
     let first = id(post(&client, &esp, "k").await.unwrap());
     let again = id(post(&client, &esp, "k").await.unwrap());
     let other = id(post(&client, &esp, "l").await.unwrap());
     assert_eq!(first, again);
     assert_ne!(first, other);
-    assert_eq!(
-        esp.seen_key("k")
-            .map(|counts| (counts.attempts, counts.accepted)),
-        Some((2, 1))
-    );
+    assert_eq!(esp.seen_key("k").map(|counts| (counts.attempts, counts.accepted)), Some((2, 1)));
 }
 
 #[tokio::test]
 async fn without_the_header_a_decision_id_counts_but_is_not_honoured() {
     let (client, esp) = (client(), Esp::start(EspConfig::default()).await.unwrap());
     for _ in 0..2 {
-        let request = client
-            .post(format!("{}/v3/mail/send", esp.base_url()))
-            .json(&mail(Some("d1")));
+        let request = client.post(format!("{}/v3/mail/send", esp.base_url())).json(&mail(Some("d1")));
         assert_eq!(request.send().await.unwrap().status(), 202);
     }
-    let plain = client
-        .post(format!("{}/send", esp.base_url()))
-        .json(&json!({ "to": "ada@example.com" }));
+    let plain = client.post(format!("{}/send", esp.base_url())).json(&json!({ "to": "ada@example.com" }));
     assert_eq!(plain.send().await.unwrap().status(), 202);
     let totals = esp.stop().await;
     assert_eq!(totals.keys_accepted_more_than_once, 1);
-    assert_eq!(
-        (totals.accepted, totals.accepted_without_key, totals.replays),
-        (3, 1, 0)
-    );
+    assert_eq!((totals.accepted, totals.accepted_without_key, totals.replays), (3, 1, 0));
 }
 
 #[tokio::test]
@@ -190,29 +141,16 @@ async fn what_is_no_message_is_refused_as_sendgrid_does() {
     let response = client.post(&url).json(&without_to).send().await.unwrap();
     assert_eq!(response.status(), 400);
     let answer: Value = response.json().await.unwrap();
-    assert_eq!(
-        answer["errors"][0]["field"],
-        "personalizations.0.to.0.email"
-    );
-    assert_eq!(
-        client.post(&url).body("{").send().await.unwrap().status(),
-        400
-    );
+    assert_eq!(answer["errors"][0]["field"], "personalizations.0.to.0.email");
+    assert_eq!(client.post(&url).body("{").send().await.unwrap().status(), 400);
     let totals = esp.stop().await;
     assert_eq!((totals.malformed, totals.accepted), (2, 0));
 }
 
 #[tokio::test]
 async fn the_rate_limit_answers_429_with_retry_after() {
-    let (client, esp) = (
-        client(),
-        Esp::start(EspConfig {
-            rate_limit: Some(3),
-            ..EspConfig::default()
-        })
-        .await
-        .unwrap(),
-    );
+    let (client, esp) =
+        (client(), Esp::start(EspConfig { rate_limit: Some(3), ..EspConfig::default() }).await.unwrap());
     let mut statuses = Vec::new();
     for key in 0..10 {
         let response = post(&client, &esp, &key.to_string()).await.unwrap();
@@ -221,10 +159,7 @@ async fn the_rate_limit_answers_429_with_retry_after() {
             assert_eq!(response.headers()["retry-after"], "1");
         }
     }
-    let limited = statuses
-        .iter()
-        .filter(|status| **status == StatusCode::TOO_MANY_REQUESTS)
-        .count();
+    let limited = statuses.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
     assert!((4..=7).contains(&limited), "{statuses:?}");
     assert_eq!(esp.stop().await.too_many, limited as u64);
 }
@@ -235,25 +170,11 @@ async fn stats_and_messages_are_there_for_a_look() {
     for key in ["a", "b", "c"] {
         post(&client, &esp, key).await.unwrap();
     }
-    let get = async |path: &str| {
-        client
-            .get(format!("{}{path}", esp.base_url()))
-            .send()
-            .await
-            .unwrap()
-    };
+    let get = async |path: &str| client.get(format!("{}{path}", esp.base_url())).send().await.unwrap();
     let stats: Value = get("/stats").await.json().await.unwrap();
-    assert_eq!(
-        (&stats["requests"], &stats["accepted"]),
-        (&json!(3), &json!(3))
-    );
+    assert_eq!((&stats["requests"], &stats["accepted"]), (&json!(3), &json!(3)));
     let messages: Value = get("/messages?limit=2").await.json().await.unwrap();
-    let keys: Vec<&Value> = messages
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|message| &message["key"])
-        .collect();
+    let keys: Vec<&Value> = messages.as_array().unwrap().iter().map(|message| &message["key"]).collect();
     assert_eq!(keys, ["c", "b"]);
     assert_eq!(messages[0]["body"], mail(Some("c")));
     assert_eq!(get("/messages?limit=x").await.status(), 400);
@@ -261,21 +182,9 @@ async fn stats_and_messages_are_there_for_a_look() {
 
 #[tokio::test]
 async fn stopping_does_not_wait_for_held_connections() {
-    let faults = FaultShares {
-        timeout_after_accept: 1.0,
-        ..FaultShares::default()
-    };
+    let faults = FaultShares { timeout_after_accept: 1.0, ..FaultShares::default() };
     let hold = Duration::from_secs(600);
-    let (client, esp) = (
-        client(),
-        Esp::start(EspConfig {
-            faults,
-            hold,
-            ..EspConfig::default()
-        })
-        .await
-        .unwrap(),
-    );
+    let (client, esp) = (client(), Esp::start(EspConfig { faults, hold, ..EspConfig::default() }).await.unwrap());
     let url = format!("{}/send", esp.base_url());
     let held = tokio::spawn(client.post(url).json(&json!({})).send());
     while esp.seen().timed_out == 0 {
@@ -283,9 +192,6 @@ async fn stopping_does_not_wait_for_held_connections() {
     }
     let began = Instant::now();
     assert_eq!(esp.stop().await.accepted, 1);
-    assert!(
-        held.await.unwrap().is_err(),
-        "the held request must get no answer"
-    );
+    assert!(held.await.unwrap().is_err(), "the held request must get no answer");
     assert!(began.elapsed() < Duration::from_secs(5));
 }

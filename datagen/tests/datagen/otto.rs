@@ -27,9 +27,7 @@ fn one_line(text: &str) -> String {
 
 fn of<'a>(events: &'a [Event], stream: &str) -> Vec<(&'a str, Value)> {
     let of_stream = events.iter().filter(|event| event.stream == stream);
-    of_stream
-        .map(|event| (&*event.key, serde_json::from_slice(&event.json).unwrap()))
-        .collect()
+    of_stream.map(|event| (&*event.key, serde_json::from_slice(&event.json).unwrap())).collect()
 }
 
 #[test]
@@ -43,10 +41,7 @@ fn a_session_becomes_views_carts_and_orders() {
 
     let carts = of(&events, "carts");
     assert!(carts.iter().all(|(key, _)| *key == "otto-cart-7"));
-    let states: Vec<Value> = carts
-        .iter()
-        .map(|(_, cart)| json!([cart["version"], quantities(cart)]))
-        .collect();
+    let states: Vec<Value> = carts.iter().map(|(_, cart)| json!([cart["version"], quantities(cart)])).collect();
     let expected = [
         json!([1, [["10", 1]]]),
         json!([2, [["10", 2]]]),
@@ -64,52 +59,31 @@ fn a_session_becomes_views_carts_and_orders() {
 
 fn quantities(record: &Value) -> Value {
     let lines = record["lines"].as_array().unwrap();
-    lines
-        .iter()
-        .map(|line| json!([line["sku"], line["quantity"]]))
-        .collect()
+    lines.iter().map(|line| json!([line["sku"], line["quantity"]])).collect()
 }
 
 #[test]
 fn what_campaigns_need_stands_just_before() {
     let events = convert(&one_line(SESSION)).unwrap();
     assert!(events.iter().all(|event| record::fault(event).is_none()));
-    assert!(
-        events
-            .windows(2)
-            .all(|pair| pair[0].time_ms <= pair[1].time_ms)
-    );
+    assert!(events.windows(2).all(|pair| pair[0].time_ms <= pair[1].time_ms));
     let first_ms = 1_659_304_800_000;
-    let before = events
-        .iter()
-        .filter(|event| event.time_ms == first_ms - 1_000)
-        .count();
-    assert_eq!(
-        before,
-        4 + 4 + 1,
-        "catalogue and stock of four articles, and a profile"
-    );
-    assert!(
-        of(&events, "inventory")
-            .iter()
-            .all(|(_, stock)| stock["on_hand"].as_i64() > Some(0))
-    );
+    let before = events.iter().filter(|event| event.time_ms == first_ms - 1_000).count();
+    assert_eq!(before, 4 + 4 + 1, "catalogue and stock of four articles, and a profile");
+    assert!(of(&events, "inventory").iter().all(|(_, stock)| stock["on_hand"].as_i64() > Some(0)));
     assert_eq!(of(&events, "profiles")[0].1["consent"]["email"], true);
 }
 
 #[test]
 fn a_line_that_is_no_session_is_named() {
-    let error =
-        convert("\n{\"session\":1,\"events\":[{\"aid\":1,\"ts\":\"x\",\"type\":\"clicks\"}]}")
-            .unwrap_err();
+    let error = convert("\n{\"session\":1,\"events\":[{\"aid\":1,\"ts\":\"x\",\"type\":\"clicks\"}]}").unwrap_err();
     assert!(format!("{error:#}").contains("line 2"), "{error:#}");
     assert!(convert("").unwrap().is_empty());
 }
 
 #[test]
 fn the_real_sample_is_whole() {
-    let sample =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/otto_sessions.jsonl.gz");
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/otto_sessions.jsonl.gz");
     if !sample.exists() {
         eprintln!("skipped: {} is not there", sample.display());
         return;
@@ -125,11 +99,6 @@ fn the_real_sample_is_whole() {
         .sum();
     assert_eq!(ordered, 10);
     for event in &events {
-        assert_eq!(
-            record::fault(event),
-            None,
-            "{}",
-            String::from_utf8_lossy(&event.json)
-        );
+        assert_eq!(record::fault(event), None, "{}", String::from_utf8_lossy(&event.json));
     }
 }

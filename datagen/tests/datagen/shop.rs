@@ -12,13 +12,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 fn six_hours(seed: u64, faults: FaultShares) -> Vec<Event> {
     let until_ms = Some(DEFAULT_START_MS + 6 * HOUR_MS);
-    Shop::new(ShopConfig {
-        seed,
-        faults,
-        until_ms,
-        ..ShopConfig::default()
-    })
-    .collect()
+    Shop::new(ShopConfig { seed, faults, until_ms, ..ShopConfig::default() }).collect()
 }
 
 fn bench(records: u64, preamble: bool) -> Vec<Event> {
@@ -54,20 +48,10 @@ fn the_same_seed_gives_the_same_bytes() {
 fn without_faults_every_record_is_right_and_in_time() {
     for events in [six_hours(1, FaultShares::NONE), bench(5_000, true)] {
         for event in &events {
-            assert_eq!(
-                record::fault(event),
-                None,
-                "{}: {}",
-                event.stream,
-                String::from_utf8_lossy(&event.json)
-            );
+            assert_eq!(record::fault(event), None, "{}: {}", event.stream, String::from_utf8_lossy(&event.json));
             assert_eq!(record::time_ms(event), event.time_ms);
         }
-        assert!(
-            events
-                .windows(2)
-                .all(|pair| pair[0].time_ms <= pair[1].time_ms)
-        );
+        assert!(events.windows(2).all(|pair| pair[0].time_ms <= pair[1].time_ms));
     }
 }
 
@@ -81,12 +65,7 @@ fn versions_grow_and_messages_differ() {
             match record["version"].as_u64() {
                 Some(version) => {
                     let before = versions.insert((event.stream, &event.key), version);
-                    assert!(
-                        before.is_none_or(|before| before < version),
-                        "{} {}",
-                        event.stream,
-                        event.key
-                    );
+                    assert!(before.is_none_or(|before| before < version), "{} {}", event.stream, event.key);
                 }
                 None if event.stream == "clickstream" => {
                     assert!(messages.insert(record["messageId"].to_string()));
@@ -100,11 +79,7 @@ fn versions_grow_and_messages_differ() {
 #[test]
 fn the_preamble_comes_first_and_whole() {
     let events = six_hours(1, FaultShares::each(0.1));
-    let preamble: Vec<_> = events
-        .iter()
-        .take_while(|event| event.time_ms == DEFAULT_START_MS)
-        .cloned()
-        .collect();
+    let preamble: Vec<_> = events.iter().take_while(|event| event.time_ms == DEFAULT_START_MS).cloned().collect();
     assert_eq!(count(&preamble, "catalog"), 500);
     assert_eq!(count(&preamble, "profiles"), 1_000);
     let stocked: BTreeSet<_> = preamble
@@ -113,34 +88,18 @@ fn the_preamble_comes_first_and_whole() {
         .map(|event| value(event)["sku"].to_string())
         .collect();
     assert_eq!(stocked.len(), 500);
-    let consenting = preamble
-        .iter()
-        .filter(|event| value(event)["consent"]["email"] == true)
-        .count();
-    assert!(
-        (800..=900).contains(&consenting),
-        "{consenting} of 1,000 consent"
-    );
+    let consenting = preamble.iter().filter(|event| value(event)["consent"]["email"] == true).count();
+    assert!((800..=900).contains(&consenting), "{consenting} of 1,000 consent");
 }
 
 #[test]
 fn a_day_in_the_shop_has_all_that_campaigns_wait_for() {
     let until_ms = Some(DEFAULT_START_MS + 24 * HOUR_MS);
-    let events: Vec<_> = Shop::new(ShopConfig {
-        until_ms,
-        faults: FaultShares::NONE,
-        ..ShopConfig::default()
-    })
-    .collect();
-    let records: Vec<(&str, Value)> = events
-        .iter()
-        .map(|event| (event.stream, value(event)))
-        .collect();
+    let events: Vec<_> =
+        Shop::new(ShopConfig { until_ms, faults: FaultShares::NONE, ..ShopConfig::default() }).collect();
+    let records: Vec<(&str, Value)> = events.iter().map(|event| (event.stream, value(event))).collect();
     let happened = |what: &str, holds: &dyn Fn(&str, &Value) -> bool| {
-        let times = records
-            .iter()
-            .filter(|(stream, record)| holds(stream, record))
-            .count();
+        let times = records.iter().filter(|(stream, record)| holds(stream, record)).count();
         assert!(times > 0, "never: {what}");
         times
     };
@@ -157,48 +116,24 @@ fn a_day_in_the_shop_has_all_that_campaigns_wait_for() {
     ] {
         happened(event, &|_, record| record["event"] == event);
     }
-    for kind in [
-        "page",
-        "screen",
-        "identify",
-        "alias",
-        "unsubscribed",
-        "bounced",
-    ] {
+    for kind in ["page", "screen", "identify", "alias", "unsubscribed", "bounced"] {
         happened(kind, &|_, record| record["type"] == kind);
     }
     happened("an emptied cart", &|stream, record| {
         stream == "carts" && record["lines"].as_array().is_some_and(Vec::is_empty)
     });
-    happened("an anonymous cart", &|stream, record| {
-        stream == "carts" && record["anonymous_id"].is_string()
-    });
-    happened("a cancelled order", &|_, record| {
-        record["status"] == "cancelled"
-    });
-    happened("a refunded order", &|_, record| {
-        record["status"] == "refunded"
-    });
-    happened("a new price", &|stream, record| {
-        stream == "catalog" && record["version"].as_u64() > Some(1)
-    });
+    happened("an anonymous cart", &|stream, record| stream == "carts" && record["anonymous_id"].is_string());
+    happened("a cancelled order", &|_, record| record["status"] == "cancelled");
+    happened("a refunded order", &|_, record| record["status"] == "refunded");
+    happened("a new price", &|stream, record| stream == "catalog" && record["version"].as_u64() > Some(1));
     happened("sold out", &|stream, record| {
         stream == "inventory" && record["on_hand"] == 0 && record["version"].as_u64() > Some(1)
     });
     assert!(events.iter().all(|event| event.stream != "inventory" || value(event)["on_hand"].as_i64() >= Some(0)));
-    let carts: BTreeSet<_> = events
-        .iter()
-        .filter(|event| event.stream == "carts")
-        .map(|event| event.key.clone())
-        .collect();
-    let bought = happened("an order", &|_, record| {
-        record["status"] == "placed" && record["cart_id"].is_string()
-    });
-    assert!(
-        bought * 10 > carts.len() && bought * 2 < carts.len(),
-        "{bought} of {} carts were bought",
-        carts.len()
-    );
+    let carts: BTreeSet<_> =
+        events.iter().filter(|event| event.stream == "carts").map(|event| event.key.clone()).collect();
+    let bought = happened("an order", &|_, record| record["status"] == "placed" && record["cart_id"].is_string());
+    assert!(bought * 10 > carts.len() && bought * 2 < carts.len(), "{bought} of {} carts were bought", carts.len());
 }
 
 #[test]
@@ -209,16 +144,11 @@ fn carts_have_the_prices_of_the_catalogue_at_some_time() {
         let record = value(&event);
         match event.stream {
             "catalog" => {
-                prices
-                    .entry(event.key.clone())
-                    .or_default()
-                    .insert(record["price"].to_string());
+                prices.entry(event.key.clone()).or_default().insert(record["price"].to_string());
             }
             "carts" => {
                 for line in record["lines"].as_array().unwrap() {
-                    assert!(
-                        prices[line["sku"].as_str().unwrap()].contains(&line["price"].to_string())
-                    );
+                    assert!(prices[line["sku"].as_str().unwrap()].contains(&line["price"].to_string()));
                 }
             }
             _ => {}
@@ -230,18 +160,10 @@ fn carts_have_the_prices_of_the_catalogue_at_some_time() {
 fn the_rate_is_the_one_asked_for() {
     for (customers, rate, hours) in [(1_000, 2.0, 24), (5_000, 50.0, 1)] {
         let until_ms = Some(DEFAULT_START_MS + hours * HOUR_MS);
-        let config = ShopConfig {
-            customers,
-            until_ms,
-            records_per_second: rate,
-            preamble: false,
-            ..ShopConfig::default()
-        };
+        let config =
+            ShopConfig { customers, until_ms, records_per_second: rate, preamble: false, ..ShopConfig::default() };
         let measured = Shop::new(config).count() as f64 / (hours * 3_600) as f64;
-        assert!(
-            (measured / rate - 1.0).abs() < 0.15,
-            "{measured} instead of {rate} records a second"
-        );
+        assert!((measured / rate - 1.0).abs() < 0.15, "{measured} instead of {rate} records a second");
     }
 }
 
@@ -250,59 +172,23 @@ fn faults_add_and_delay_but_never_take_away() {
     let clean = six_hours(5, FaultShares::NONE);
     let faulty = six_hours(5, FaultShares::each(0.02));
     let mut said: HashMap<(&str, &[u8]), usize> = HashMap::new();
-    faulty
-        .iter()
-        .for_each(|event| *said.entry((event.stream, &event.json)).or_default() += 1);
+    faulty.iter().for_each(|event| *said.entry((event.stream, &event.json)).or_default() += 1);
     // What is held back at the very end is not said any more.
     let end_ms = DEFAULT_START_MS + 6 * HOUR_MS - 5_000;
     for event in clean.iter().filter(|event| event.time_ms < end_ms) {
-        assert!(
-            said.contains_key(&(event.stream, &*event.json)),
-            "{}",
-            String::from_utf8_lossy(&event.json)
-        );
+        assert!(said.contains_key(&(event.stream, &*event.json)), "{}", String::from_utf8_lossy(&event.json));
     }
-    assert!(
-        faulty
-            .windows(2)
-            .all(|pair| pair[0].time_ms <= pair[1].time_ms)
-    );
+    assert!(faulty.windows(2).all(|pair| pair[0].time_ms <= pair[1].time_ms));
     let share = |count: usize| count as f64 / clean.len() as f64;
-    let (good, bad): (Vec<&Event>, Vec<&Event>) = faulty
-        .iter()
-        .partition(|event| record::fault(event).is_none());
-    assert!(
-        (0.01..0.03).contains(&share(bad.len())),
-        "bad: {}",
-        bad.len()
-    );
-    assert!(
-        bad.iter()
-            .any(|event| serde_json::from_slice::<Value>(&event.json).is_err()),
-        "none that is not JSON"
-    );
-    let duplicates = said
-        .iter()
-        .filter(|((stream, _), times)| *stream == "clickstream" && **times == 2)
-        .count();
-    assert!(
-        (0.01..0.03).contains(&share(duplicates)),
-        "duplicates: {duplicates}"
-    );
-    let late: Vec<i64> = good
-        .iter()
-        .map(|event| event.time_ms - record::time_ms(event))
-        .filter(|by| *by != 0)
-        .collect();
-    assert!(
-        late.iter().all(|by| (1..5_000).contains(by)),
-        "later than 5 s"
-    );
-    assert!(
-        (0.02..0.06).contains(&share(late.len())),
-        "out of order, or again: {}",
-        late.len()
-    );
+    let (good, bad): (Vec<&Event>, Vec<&Event>) = faulty.iter().partition(|event| record::fault(event).is_none());
+    assert!((0.01..0.03).contains(&share(bad.len())), "bad: {}", bad.len());
+    assert!(bad.iter().any(|event| serde_json::from_slice::<Value>(&event.json).is_err()), "none that is not JSON");
+    let duplicates = said.iter().filter(|((stream, _), times)| *stream == "clickstream" && **times == 2).count();
+    assert!((0.01..0.03).contains(&share(duplicates)), "duplicates: {duplicates}");
+    let late: Vec<i64> =
+        good.iter().map(|event| event.time_ms - record::time_ms(event)).filter(|by| *by != 0).collect();
+    assert!(late.iter().all(|by| (1..5_000).contains(by)), "later than 5 s");
+    assert!((0.02..0.06).contains(&share(late.len())), "out of order, or again: {}", late.len());
     assert!(stale(&good) > 10, "stale: {}", stale(&good));
 }
 
@@ -325,17 +211,10 @@ fn the_bench_mix_has_its_shares() {
     assert_eq!(events.len(), 10_000);
     let shares = STREAMS.map(|stream| count(&events, stream));
     assert_eq!(shares, [7_000, 1_500, 1_000, 0, 500, 0, 0]);
-    assert!(
-        events
-            .iter()
-            .filter(|event| event.stream == "clickstream")
-            .all(|event| {
-                let record = value(event);
-                record["event"] == "Product Viewed"
-                    && record["userId"].is_string()
-                    && record["properties"]["sku"].is_string()
-            })
-    );
+    assert!(events.iter().filter(|event| event.stream == "clickstream").all(|event| {
+        let record = value(event);
+        record["event"] == "Product Viewed" && record["userId"].is_string() && record["properties"]["sku"].is_string()
+    }));
     // 10,000 records at 10,000 a second take a second.
     assert_eq!(events[9_999].time_ms - events[0].time_ms, 999);
     assert_eq!(bench(10_000, true).len() - 10_000, 500 + 1_000 + 650);
@@ -344,31 +223,17 @@ fn the_bench_mix_has_its_shares() {
 #[test]
 fn a_later_run_repeats_no_id_and_no_version() {
     let run = |numbered_from| {
-        let config = ShopConfig {
-            numbered_from,
-            records: Some(3_000),
-            faults: FaultShares::NONE,
-            ..ShopConfig::default()
-        };
+        let config =
+            ShopConfig { numbered_from, records: Some(3_000), faults: FaultShares::NONE, ..ShopConfig::default() };
         Shop::new(config).collect::<Vec<_>>()
     };
     let (first, second) = (run(1), run(1_000_000));
     let ids = |events: &[Event], stream: &str, field: &str| -> BTreeSet<String> {
-        events
-            .iter()
-            .filter(|event| event.stream == stream)
-            .map(|event| value(event)[field].to_string())
-            .collect()
+        events.iter().filter(|event| event.stream == stream).map(|event| value(event)[field].to_string()).collect()
     };
-    for (stream, field) in [
-        ("clickstream", "messageId"),
-        ("carts", "cart_id"),
-        ("orders", "order_id"),
-        ("inventory", "version"),
-    ] {
-        assert!(
-            ids(&first, stream, field).is_disjoint(&ids(&second, stream, field)),
-            "{stream}.{field}"
-        );
+    for (stream, field) in
+        [("clickstream", "messageId"), ("carts", "cart_id"), ("orders", "order_id"), ("inventory", "version")]
+    {
+        assert!(ids(&first, stream, field).is_disjoint(&ids(&second, stream, field)), "{stream}.{field}");
     }
 }

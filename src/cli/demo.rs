@@ -1,0 +1,193 @@
+//! `beckon demo`: a shop, a broker and an ESP in this process, and Beckon between them; nothing to set up (SPEC §7). The broker
+//! is librdkafka's mock cluster, which keeps nothing: what the demo shows is the way of a decision, not durability.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use beckon_dataflows::model::Stream;
+use beckon_datagen::esp::{self, Esp, EspConfig, EspHandle};
+use beckon_datagen::produce::{Pace, Progress, produce};
+use beckon_datagen::shop::{Mix, Shop, ShopConfig};
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use include_dir::{Dir, include_dir};
+use rdkafka::mocking::MockCluster;
+
+use crate::config::{Config, Purpose};
+use crate::pipeline::live::WallClock;
+use crate::pipeline::service::{Readings, Service};
+
+/// Partitions of each topic.
+const PARTITIONS: i32 = 3;
+
+/// How late, in real time, the way through the broker may make a record.
+const BROKER_DELAY: Duration = Duration::from_millis(500);
+
+/// The example campaigns, so that the demo needs no file.
+static CAMPAIGNS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/campaigns");
+
+/// The arguments of `beckon demo`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// How long, such as 60s or 5m
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    lasts: Duration,
+    /// How many seconds of the shop's time pass in one of yours
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    speed: u32,
+    /// The shop's seed: the same seed is the same shop
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// The shop's customers
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    customers: u32,
+    /// Worker threads of the dataflow
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+    /// Where the rendered mail is written at the end
+    #[arg(long, value_name = "FILE", default_value = "beckon-demo-mail.html")]
+    mail: PathBuf,
+    /// Show the live summary even if standard error is no terminal
+    #[arg(long)]
+    summary: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; write it like 60s or 5m"))?;
+    Duration::try_from(span).map_err(|_| "a time cannot be negative".into())
+}
+
+/// Runs the demo.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir().context("cannot make a directory for the demo")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let esp = runtime.block_on(Esp::start(esp_config(arguments.seed))).context("cannot start the simulated ESP")?;
+    let broker = start_broker()?;
+    let config = configure(directory.path(), &broker.bootstrap_servers(), &esp, arguments.speed)?;
+    eprintln!(
+        "A shop of {} customers, {}× faster than life, for {:?}: carts are abandoned after 30 min of its time.",
+        arguments.customers, arguments.speed, arguments.lasts
+    );
+    let clock = compressed(arguments.speed);
+    let service = Service::open(&config, arguments.workers.into(), clock.clone())?;
+    let (stop, readings) = (service.stop(), service.readings());
+    super::on_interrupt(stop.clone())?;
+    end_after(arguments.lasts, stop.clone());
+    let shop = Shop::new(shop_config(arguments, clock()));
+    let (brokers, pace, closed) = (broker.bootstrap_servers(), Pace::Speed(arguments.speed.into()), stop.clone());
+    let shopping = std::thread::spawn(move || produce(&brokers, shop, pace, &closed, &Arc::new(Progress::default())));
+    let summary = super::summary::Shown::start(arguments.summary, readings.clone());
+    let ran = service.run(Box::new(|_| Ok(())));
+    summary.finish();
+    let left = ran?;
+    shopping.join().map_err(|_| anyhow::anyhow!("the simulated shop failed"))??;
+    let mail = write_mail(&esp, &arguments.mail)?;
+    let totals = runtime.block_on(esp.stop());
+    println!("{}", report(&readings, &totals));
+    println!("{} deliveries still owed when the demo ended", left.owed + left.cut_off);
+    match mail {
+        Some(subject) => {
+            println!("One of the mails, «{subject}», is in {}: open it in a browser.", arguments.mail.display())
+        }
+        None => {
+            println!("No mail was sent yet: carts are abandoned after 30 min of the shop's time; try a longer --for.")
+        }
+    }
+    Ok(())
+}
+
+/// An ESP with the faults of a bad day.
+fn esp_config(seed: u64) -> EspConfig {
+    let faults =
+        esp::FaultShares { too_many: 0.03, unavailable: 0.01, failed: 0.01, timeout_after_accept: 0.005, refuse: 0.0 };
+    EspConfig { seed, delay: Duration::from_millis(20), hold: Duration::from_secs(1), faults, ..EspConfig::default() }
+}
+
+fn start_broker() -> anyhow::Result<MockCluster<'static, rdkafka::producer::DefaultProducerContext>> {
+    let broker = MockCluster::new(1).context("cannot start the embedded broker")?;
+    for stream in Stream::ALL {
+        broker.create_topic(stream.name(), PARTITIONS, 1).with_context(|| format!("cannot make the topic {stream}"))?;
+    }
+    Ok(broker)
+}
+
+/// The example configuration, pointed at the demo's broker and ESP.
+fn configure(directory: &Path, brokers: &str, esp: &EspHandle, speed: u32) -> anyhow::Result<Config> {
+    CAMPAIGNS.extract(directory).context("cannot unpack the example campaigns")?;
+    let mut config = Config::load(&directory.join("beckon.toml"), Purpose::Run)?;
+    if let Some(kafka) = &mut config.kafka {
+        kafka.brokers = brokers.into();
+    }
+    config.state = directory.join("state");
+    std::fs::create_dir(&config.state)?;
+    if let Some(configured) = &mut config.esp {
+        configured.base_url = esp.base_url().parse()?;
+        configured.timeout_ms = 800;
+    }
+    // The shop's time runs faster; the way through the broker does not.
+    let delay_ms = u64::try_from(BROKER_DELAY.as_millis())? * u64::from(speed);
+    config.allowed_lateness_ms = config.allowed_lateness_ms.max(delay_ms);
+    config.idle_after_ms = config.idle_after_ms.max(delay_ms);
+    Ok(config)
+}
+
+/// A clock that starts now and runs `speed` times as fast.
+fn compressed(speed: u32) -> WallClock {
+    let began = Instant::now();
+    let start_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+    Arc::new(move || start_ms + began.elapsed().as_millis() as u64 * u64::from(speed))
+}
+
+fn shop_config(arguments: &Arguments, start_ms: u64) -> ShopConfig {
+    ShopConfig {
+        seed: arguments.seed,
+        start_ms: start_ms as i64,
+        customers: arguments.customers,
+        records_per_second: ShopConfig::default_rate(Mix::Shop, arguments.customers),
+        ..ShopConfig::default()
+    }
+}
+
+fn end_after(lasts: Duration, stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        std::thread::sleep(lasts);
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Writes the latest mail that the ESP took, and returns its subject.
+fn write_mail(esp: &EspHandle, path: &Path) -> anyhow::Result<Option<String>> {
+    let text = |message: &esp::Message, member: &str| message.body[member].as_str().map(str::to_owned);
+    let Some(message) = esp.latest_messages(1).pop() else { return Ok(None) };
+    let html = text(&message, "html").unwrap_or_default();
+    std::fs::write(path, html).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(text(&message, "subject"))
+}
+
+/// What came of it.
+fn report(readings: &Readings, esp: &esp::Totals) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    let mut row = |of: &str, what: String, count: u64| {
+        table.add_row([Cell::new(of), Cell::new(what), Cell::new(count).set_alignment(CellAlignment::Right)]);
+    };
+    for stream in Stream::ALL {
+        row("records", stream.name().into(), readings.meter.records_of(stream));
+    }
+    row("records", "bad".into(), readings.meter.bad_records().values().sum());
+    for ((outcome, reason), count) in readings.meter.decisions() {
+        let reason = reason.map(|reason| format!(": {}", reason.name())).unwrap_or_default();
+        row("decisions", format!("{}{reason}", outcome.name()), count);
+    }
+    for (state, count) in readings.deliveries().deliveries {
+        row("deliveries", state.name().into(), count);
+    }
+    row("ESP", "requests".into(), esp.requests);
+    row("ESP", "answered 429, 503 or 500".into(), esp.too_many + esp.unavailable + esp.failed);
+    row("ESP", "taken, and never answered".into(), esp.timed_out);
+    row("ESP", "mails taken".into(), esp.distinct_keys);
+    row("ESP", "mails taken twice".into(), esp.keys_accepted_more_than_once);
+    table
+}

@@ -1,0 +1,56 @@
+//! `beckon run`: the live service, on Kafka (SPEC §7).
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+
+use crate::config::{Config, Purpose};
+use crate::pipeline::lanes::{Bury, DeadLetter};
+use crate::pipeline::service::Service;
+
+/// The arguments of `beckon run`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    file: super::ConfigFile,
+    /// Worker threads of the dataflow
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// Show the live summary even if standard error is no terminal
+    #[arg(long)]
+    summary: bool,
+}
+
+/// Runs until interrupted.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&arguments.file.config, Purpose::Run)?;
+    std::fs::create_dir_all(&config.state).with_context(|| format!("cannot make {}", config.state.display()))?;
+    let bury = dead_letters(&config.state.join("dead_letters.jsonl"))?;
+    let service = Service::open(&config, arguments.workers.into(), Arc::new(wall_clock))?;
+    super::on_interrupt(service.stop())?;
+    let summary = super::summary::Shown::start(arguments.summary, service.readings());
+    let left = service.run(bury);
+    summary.finish();
+    let left = left?;
+    eprintln!(
+        "stopped; {} deliveries are still owed, {} were cut off; the ledger has all of them",
+        left.owed, left.cut_off
+    );
+    Ok(())
+}
+
+/// Epoch ms.
+fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Appends dead letters to a file, one JSON object a line.
+fn dead_letters(path: &Path) -> anyhow::Result<Bury<'static>> {
+    let failed = format!("cannot write {}", path.display());
+    let mut file = OpenOptions::new().create(true).append(true).open(path).with_context(|| failed.clone())?;
+    Ok(Box::new(move |letter: DeadLetter| writeln!(file, "{}", letter.json()).with_context(|| failed.clone())))
+}

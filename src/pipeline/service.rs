@@ -1,0 +1,101 @@
+//! The live service, whole: Kafka → engine → ledger → ESP. What `beckon run` runs, and `beckon demo`, with a clock of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use beckon_dataflows::counts::Counts;
+use beckon_dataflows::model::Stream;
+
+use super::deliver::{Recorder, Sender};
+use super::lanes::{Bury, Decoders, Intake};
+use super::live::{Live, Timing, WallClock};
+use super::{Engine, SharedState, wiring};
+use crate::config::Config;
+use crate::decode::Dictionary;
+use crate::ledger::{self, Ledger};
+use crate::meter::Meter;
+use crate::sink::delivery::Drained;
+use crate::source::Partition;
+use crate::source::kafka::{self, Extent};
+
+/// Threads that decode live records; a replay, which never waits, uses more.
+const DECODERS: usize = 1;
+
+/// A service that is set up and not yet running.
+pub struct Service {
+    partitions: Vec<Box<dyn Partition>>,
+    engine: Engine,
+    sender: Sender,
+    decoders: Decoders,
+    timing: Timing,
+    clock: WallClock,
+    readings: Readings,
+    stop: Arc<AtomicBool>,
+}
+
+/// What can be read of a running service.
+#[derive(Clone)]
+pub struct Readings {
+    /// What was done.
+    pub meter: Arc<Meter>,
+    /// What the graph set aside, and how many carts are open.
+    pub counts: Arc<Counts>,
+    /// The clock that event times are compared with.
+    pub clock: WallClock,
+    ledger: Arc<Ledger>,
+}
+
+impl Readings {
+    /// Deliveries by state, as the ledger has them.
+    pub fn deliveries(&self) -> ledger::Counts {
+        self.ledger.counts().unwrap_or_default()
+    }
+}
+
+impl Service {
+    /// Connects to Kafka, opens the ledger and sets up the sender. Fails when one of them cannot be had.
+    pub fn open(config: &Config, workers: usize, clock: WallClock) -> anyhow::Result<Service> {
+        let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
+        let topics: Vec<(Stream, String)> =
+            Stream::ALL.into_iter().map(|stream| (stream, kafka.topic(stream).to_owned())).collect();
+        let feeder = std::thread::current();
+        let partitions = kafka::open(&kafka.brokers, &topics, Extent::Endless, Arc::new(move || feeder.unpark()))?;
+        let ledger = Arc::new(Ledger::open(&config.state)?);
+        let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, outgoing) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
+        let recorder = Recorder::new(config, ledger.clone(), clock(), outgoing)?;
+        let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
+        let decoders = Decoders::start(DECODERS, &dictionary);
+        let engine = Engine::start(workers, plan, decider, dictionary, state, meter.clone(), recorder)?;
+        let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };
+        let timing = Timing {
+            tick_ms: config.tick_ms,
+            allowed_lateness_ms: config.allowed_lateness_ms,
+            idle_after_ms: config.idle_after_ms,
+        };
+        Ok(Service { partitions, engine, sender, decoders, timing, clock, readings, stop })
+    }
+
+    /// What can be read of it, also while it runs.
+    pub fn readings(&self) -> Readings {
+        self.readings.clone()
+    }
+
+    /// Set to end it; it also ends when the sender does.
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// Runs until stopped, on the thread that opened it: that is the one the broker wakes. Returns what is still owed.
+    pub fn run(mut self, bury: Bury<'_>) -> anyhow::Result<Drained> {
+        let intake = Intake { decoders: self.decoders, meter: self.readings.meter.clone(), bury };
+        let live = Live { engine: &mut self.engine, timing: self.timing, clock: self.clock, stop: self.stop };
+        let ran = live.run(self.partitions, intake);
+        // The sender first: the engine may be waiting for it to take a send.
+        let left = self.sender.stop()?;
+        self.engine.workers.close(ran?.max(1));
+        self.engine.finish()?;
+        Ok(left)
+    }
+}
