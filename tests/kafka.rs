@@ -3,6 +3,8 @@
 
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/service.rs"]
+mod service;
 mod skip;
 
 use std::collections::{HashMap, HashSet};
@@ -110,4 +112,45 @@ fn a_broker_ends_with_its_test_and_leaves_no_files() {
         assert!(Instant::now() < deadline, "{} is still there", directory.display());
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The main job on a real broker: what is decided is what a replay of the same records decides; every send that still holds
+/// reaches the ESP once, through its faults; and a restart sends nothing again.
+#[test]
+fn the_service_decides_like_a_replay_and_sends_once() {
+    let name = "the_service_decides_like_a_replay_and_sends_once";
+    let Some(broker) = or_skip(name, Broker::shared()) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let esp = runtime.block_on(service::moody_esp());
+    let directory = tempfile::tempdir().unwrap();
+    let events = service::shop_of_this_morning();
+    let prefix = service::produce(broker, &events);
+    service::configure(directory.path(), broker, &prefix, &esp);
+    let expected = service::replayed(directory.path(), &events);
+    let sends = expected.iter().filter(|line| line.contains(r#""outcome":"send""#)).count() as u64;
+    assert!(sends > 10, "{sends} sends are too few to prove anything");
+
+    let running = service::start(directory.path(), 2);
+    service::wait_until_quiet(&esp, 1);
+    assert!(running.interrupt().success(), "{}", std::fs::read_to_string(directory.path().join("run.log")).unwrap());
+
+    let ids: Vec<_> = expected.iter().map(|line| decision_id(line)).collect();
+    let (decided, accepted, withdrawn, others) = service::ledger(directory.path(), &ids);
+    assert_eq!(decided, expected);
+    assert_eq!((accepted + withdrawn, others), (sends, 0), "every send is accepted or withdrawn");
+    let seen = esp.seen();
+    assert_eq!((seen.distinct_keys, seen.keys_accepted_more_than_once), (accepted, 0), "{seen:?}");
+
+    let again = service::start(directory.path(), 1);
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(again.interrupt().success());
+    assert_eq!(esp.seen().requests, seen.requests, "a restart sends nothing again");
+    runtime.block_on(esp.stop());
+}
+
+fn decision_id(line: &str) -> beckon::decision::DecisionId {
+    let decision: serde_json::Value = serde_json::from_str(line).unwrap();
+    decision["decision_id"].as_str().unwrap().parse().unwrap()
 }

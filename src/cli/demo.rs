@@ -23,7 +23,7 @@ use crate::pipeline::service::{Readings, Service};
 const PARTITIONS: i32 = 3;
 
 /// How late, in real time, the way through the broker may make a record.
-const BROKER_DELAY: Duration = Duration::from_millis(500);
+const BROKER_DELAY: Duration = Duration::from_millis(1500);
 
 /// The example campaigns, so that the demo needs no file.
 static CAMPAIGNS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/campaigns");
@@ -169,9 +169,11 @@ fn write_mail(esp: &EspHandle, path: &Path) -> anyhow::Result<Option<String>> {
 /// What came of it.
 fn report(readings: &Readings, esp: &esp::Totals) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    let mut row = |of: &str, what: String, count: u64| {
-        table.add_row([Cell::new(of), Cell::new(what), Cell::new(count).set_alignment(CellAlignment::Right)]);
+    table.load_style(presets::NOTHING);
+    let mut above = "";
+    let mut row = |of: &'static str, what: String, count: u64| {
+        let heading = if of == std::mem::replace(&mut above, of) { "" } else { of };
+        table.add_row([Cell::new(heading), Cell::new(what), Cell::new(count).set_alignment(CellAlignment::Right)]);
     };
     for stream in Stream::ALL {
         row("records", stream.name().into(), readings.meter.records_of(stream));

@@ -1,0 +1,161 @@
+//! `beckon run` against a real broker and the simulated ESP.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use beckon::decision::{DecisionId, DeliveryState};
+use beckon::ledger::Ledger;
+use beckon_datagen::Event;
+use beckon_datagen::esp::{Esp, EspConfig, EspHandle, FaultShares};
+use beckon_datagen::files::{Compression, StreamFiles};
+use beckon_datagen::shop::{Shop, ShopConfig};
+
+use crate::broker::Broker;
+
+const STREAMS: [&str; 7] = ["clickstream", "carts", "inventory", "catalog", "orders", "profiles", "engagement"];
+
+/// How long a service may take to read, decide and deliver everything.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A service that is killed when the test ends.
+pub struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Asks it to stop, as Ctrl-C does, and waits.
+    pub fn interrupt(mut self) -> std::process::ExitStatus {
+        let interrupted = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
+        assert!(interrupted.success());
+        self.0.wait().unwrap()
+    }
+}
+
+/// A shop that was open from three to two hours ago: everything that it leads to has come due by now.
+pub fn shop_of_this_morning() -> Vec<Event> {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let start_ms = now_ms - 3 * 3_600_000;
+    let config = ShopConfig { customers: 300, start_ms, until_ms: Some(start_ms + 3_600_000), ..ShopConfig::default() };
+    Shop::new(config).collect()
+}
+
+/// Produces the events to topics of their own, three partitions each, and returns the topics' prefix.
+pub fn produce(broker: &Broker, events: &[Event]) -> String {
+    let prefix = broker.topic_name("shop");
+    for stream in STREAMS {
+        let topic = format!("{prefix}.{stream}");
+        broker.create_topic(&topic, 3).unwrap();
+        let of_stream = events.iter().filter(|event| event.stream == stream);
+        let lines: Vec<(String, String)> =
+            of_stream.map(|event| (event.key.clone(), String::from_utf8_lossy(&event.json).into_owned())).collect();
+        broker.produce(&topic, &lines).unwrap();
+    }
+    prefix
+}
+
+/// The configuration of the tests: two campaigns, no limits that a restart could hide behind.
+pub fn configure(directory: &Path, broker: &Broker, prefix: &str, esp: &EspHandle) {
+    let topics: Vec<String> = STREAMS.iter().map(|stream| format!("{stream} = \"{prefix}.{stream}\"")).collect();
+    let config = format!(
+        r#"
+idle_after = "1s"
+templates = "{templates}"
+[kafka]
+brokers = "{brokers}"
+topics = {{ {topics} }}
+[[campaign]]
+name = "cart-abandonment"
+trigger = "cart_abandonment"
+after = "30m"
+expires = "24h"
+holdout = 0.1
+template = "cart_abandonment"
+[[campaign]]
+name = "back-in-stock"
+trigger = "back_in_stock"
+expires = "12h"
+template = "back_in_stock"
+[esp]
+kind = "http"
+base_url = "{esp}"
+honours_idempotency_key = true
+timeout = "1s"
+from = "Shop <shop@example.com>"
+requests_per_second = 1000
+"#,
+        templates = concat!(env!("CARGO_MANIFEST_DIR"), "/campaigns/templates"),
+        brokers = broker.bootstrap(),
+        topics = topics.join(", "),
+        esp = esp.base_url(),
+    );
+    std::fs::write(directory.join("beckon.toml"), config).unwrap();
+}
+
+/// An ESP that refuses now and then for a while, and takes a message without an answer.
+pub async fn moody_esp() -> EspHandle {
+    let faults =
+        FaultShares { too_many: 0.1, unavailable: 0.05, failed: 0.05, timeout_after_accept: 0.03, refuse: 0.0 };
+    let hold = Duration::from_millis(1500);
+    Esp::start(EspConfig { faults, hold, retry_after_s: 0, ..EspConfig::default() }).await.unwrap()
+}
+
+/// Starts `beckon run` in `directory`.
+pub fn start(directory: &Path, workers: usize) -> Running {
+    let log = std::fs::File::create(directory.join("run.log")).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_beckon"))
+        .args(["run", "--workers", &workers.to_string()])
+        .current_dir(directory)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn();
+    Running(child.unwrap())
+}
+
+/// What a replay of the same records decides.
+pub fn replayed(directory: &Path, events: &[Event]) -> BTreeSet<String> {
+    let input = directory.join("streams");
+    let mut files = StreamFiles::create(&input, Compression::None).unwrap();
+    events.iter().for_each(|event| files.write(event).unwrap());
+    files.finish().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_beckon"))
+        .args(["replay", "--quiet", "--until", "drain", "--input"])
+        .arg(input)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Waits until the ESP has heard nothing new for two seconds after it took `at_least` messages.
+pub fn wait_until_quiet(esp: &EspHandle, at_least: u64) {
+    let began = Instant::now();
+    let (mut last, mut since) = (0, Instant::now());
+    while esp.seen().distinct_keys < at_least || since.elapsed() < Duration::from_secs(2) {
+        assert!(began.elapsed() < DEADLINE, "{:?} after {DEADLINE:?}", esp.seen());
+        std::thread::sleep(Duration::from_millis(50));
+        let requests = esp.seen().requests;
+        if requests != last {
+            (last, since) = (requests, Instant::now());
+        }
+    }
+}
+
+/// The ledger's decisions with these ids, as JSON, and how many deliveries are in each of the states of interest.
+pub fn ledger(directory: &Path, ids: &[DecisionId]) -> (BTreeSet<String>, u64, u64, u64) {
+    let ledger = Ledger::open(&directory.join("state")).unwrap();
+    let decisions = ids.iter().filter_map(|id| ledger.decision(*id).unwrap());
+    let decisions = decisions.map(|decision| serde_json::to_string(&decision).unwrap()).collect();
+    let counts = ledger.counts().unwrap();
+    let of = |state| counts.deliveries.get(&state).copied().unwrap_or(0);
+    let others: u64 =
+        counts.deliveries.values().sum::<u64>() - of(DeliveryState::Accepted) - of(DeliveryState::Withdrawn);
+    (decisions, of(DeliveryState::Accepted), of(DeliveryState::Withdrawn), others)
+}
