@@ -310,3 +310,90 @@ impl PerKey for Customers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Line, Stream};
+    use crate::plan::{BrowseAbandonment, Wait};
+    use crate::triggers::{browse_abandonment, cart_abandonment, checkout_abandonment, search_abandonment};
+
+    const WAIT: Wait = Wait { after_ms: 10, expires_ms: Some(5) };
+
+    /// A customer who does one thing at a tick, and what becomes of their state.
+    struct Life(Customers, Customer);
+
+    impl Life {
+        fn under(trigger: impl CustomerTrigger) -> Life {
+            Life(Customers::with(vec![Box::new(trigger)]).expect("there is a trigger"), Customer::default())
+        }
+
+        fn visit(&mut self, now: Tick, deeds: Vec<Deed>) -> (Next, usize) {
+            let Life(customers, customer) = self;
+            let next = customers.visit(now, Id(1), customer, &mut deeds.into_iter().map(|it| (it, 1)), &mut |_, _| {});
+            (next, customer.open.len())
+        }
+    }
+
+    fn view(sku: u64) -> Deed {
+        Deed::Viewed(Id(sku), 0, Position::new(Stream::Clickstream, 0, sku))
+    }
+
+    fn cart(changed: Tick) -> Deed {
+        let line = Line { sku: Id(7), quantity: 1, price: None };
+        let lines = [CartLine { line, changed }].into();
+        Deed::Cart(Cart { id: Id(2), changed, recorded: true, currency: Id::NONE, lines })
+    }
+
+    fn order(placed: Tick) -> Deed {
+        let lines = [Line { sku: Id(7), quantity: 1, price: None }].into();
+        Deed::Order(Order { id: Id(3), placed, cart: Id::NONE, status: OrderStatus::Placed, lines })
+    }
+
+    #[test]
+    fn a_customer_without_a_cart_leaves_nothing_to_cart_abandonment() {
+        let mut life = Life::under(cart_abandonment::Idle { campaign: 0, wait: WAIT });
+        for deed in [view(7), Deed::Searched(Id(8)), Deed::CheckoutStarted(Id(2)), Deed::Active, order(20)] {
+            assert_eq!(life.visit(20, vec![deed]), (Next::Forget, 0));
+        }
+        assert_eq!(life.visit(21, vec![cart(21)]), (Next::WakeAt(31), 0));
+        assert!(life.1.trail.is_none());
+        assert_eq!(life.visit(31, vec![]), (Next::WakeAt(36), 1));
+        assert_eq!(life.visit(36, vec![]), (Next::Keep, 0));
+    }
+
+    #[test]
+    fn views_and_orders_are_kept_no_longer_than_they_count() {
+        let browse = BrowseAbandonment { wait: WAIT, min_views: 2, lookback_ms: 100 };
+        let mut life = Life::under(browse_abandonment::Views { campaign: 0, browse });
+        for (now, sku) in [(200, 1), (201, 2), (202, 3), (203, 2)] {
+            life.visit(now, vec![view(sku)]);
+        }
+        let kept: Vec<u64> = life.1.trail().views.iter().map(|view| view.sku.0).collect();
+        assert_eq!(kept, [3, 2]);
+        assert_eq!(life.visit(213, vec![]), (Next::WakeAt(218), 1));
+        assert_eq!(life.visit(218, vec![]), (Next::WakeAt(302), 0));
+        assert_eq!(life.visit(302, vec![]), (Next::WakeAt(303), 0));
+        assert_eq!(life.visit(303, vec![]), (Next::Forget, 0));
+        assert_eq!(life.visit(400, vec![order(400)]), (Next::WakeAt(500), 0));
+        assert_eq!(life.visit(500, vec![]), (Next::Forget, 0));
+    }
+
+    #[test]
+    fn what_waits_is_forgotten_when_it_expires() {
+        let mut life = Life::under(checkout_abandonment::Checkouts { campaign: 0, wait: WAIT });
+        assert_eq!(life.visit(20, vec![Deed::CheckoutStarted(Id(2))]), (Next::WakeAt(30), 0));
+        assert_eq!(life.visit(30, vec![]), (Next::WakeAt(35), 1));
+        assert_eq!(life.visit(32, vec![order(32)]), (Next::WakeAt(35), 0));
+        assert_eq!(life.visit(35, vec![]), (Next::Forget, 0));
+    }
+
+    #[test]
+    fn what_was_viewed_in_the_tick_of_a_search_ends_it() {
+        let mut life = Life::under(search_abandonment::Searches { campaign: 0, wait: WAIT });
+        assert_eq!(life.visit(20, vec![view(1), Deed::Searched(Id(8))]), (Next::Forget, 0));
+        assert_eq!(life.visit(21, vec![Deed::Searched(Id(8)), Deed::Searched(Id(8))]), (Next::WakeAt(31), 0));
+        assert_eq!(life.visit(31, vec![]), (Next::WakeAt(36), 1));
+        assert_eq!(life.visit(33, vec![Deed::Added]), (Next::Forget, 0));
+    }
+}

@@ -339,3 +339,68 @@ impl Wish {
         self.orders.retain(|(known, _)| *known != order);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{BackInStock, PriceDrop};
+    use crate::triggers::{back_in_stock, price_drop};
+
+    /// A SKU that is told of, and what that changes.
+    struct Story(Skus, Sku);
+
+    impl Story {
+        fn new() -> Story {
+            let restock = BackInStock { lookback_ms: 100, expires_ms: Some(50) };
+            let drop = PriceDrop { percent: 10.into(), lookback_ms: 100, expires_ms: Some(50) };
+            let triggers: Vec<Box<dyn SkuTrigger>> = vec![
+                Box::new(back_in_stock::Restock { campaign: 0, parameters: restock }),
+                Box::new(price_drop::Fall { campaign: 1, parameters: drop }),
+            ];
+            Story(Skus::with(triggers).expect("there are triggers"), Sku::default())
+        }
+
+        /// What is emitted, as (campaign, customer, anchor, difference), and what becomes of the state.
+        fn visit(&mut self, now: Tick, events: &[(SkuEvent, Diff)]) -> (Vec<(u16, u64, Tick, Diff)>, Next) {
+            let mut emitted = Vec::new();
+            let next = self.0.visit(now, Id(9), &mut self.1, &mut events.iter().copied(), &mut |opening, diff| {
+                let episode = opening.episode;
+                emitted.push((episode.campaign, episode.customer.0, episode.anchor, diff));
+            });
+            emitted.sort_unstable();
+            (emitted, next)
+        }
+    }
+
+    fn price(units: i64) -> SkuEvent {
+        SkuEvent::Price(Money(units.into()))
+    }
+
+    #[test]
+    fn wishes_are_forgotten_when_no_offer_can_reach_them() {
+        let mut story = Story::new();
+        assert_eq!(story.visit(200, &[(SkuEvent::Interest(Id(1)), 1)]), (vec![], Next::WakeAt(300)));
+        assert_eq!(story.visit(250, &[(SkuEvent::Interest(Id(2)), 1)]), (vec![], Next::WakeAt(350)));
+        assert_eq!(story.visit(350, &[]), (vec![], Next::Forget));
+    }
+
+    #[test]
+    fn an_order_of_the_future_counts_for_an_interest_before_it() {
+        let mut story = Story::new();
+        story.visit(200, &[(SkuEvent::Ordered(Id(1), Id(5), 260), 1)]);
+        story.visit(210, &[(SkuEvent::InStockSince(210), 1)]);
+        story.visit(220, &[(SkuEvent::Interest(Id(1)), 1), (SkuEvent::InStockSince(210), -1)]);
+        assert_eq!(story.visit(230, &[(SkuEvent::InStockSince(230), 1)]).0, []);
+        assert_eq!(story.visit(235, &[(SkuEvent::Ordered(Id(1), Id(5), 260), -1)]).0, [(0, 1, 230, 1)]);
+    }
+
+    #[test]
+    fn a_price_that_recovers_and_falls_brings_an_earlier_drop_back() {
+        let mut story = Story::new();
+        story.visit(200, &[(SkuEvent::Interest(Id(1)), 1), (price(100), 1)]);
+        assert_eq!(story.visit(210, &[(price(100), -1), (price(80), 1)]).0, [(1, 1, 210, 1)]);
+        assert_eq!(story.visit(220, &[(price(80), -1), (price(100), 1)]).0, [(1, 1, 210, -1)]);
+        assert_eq!(story.visit(230, &[(price(100), -1), (price(95), 1)]).0, [(1, 1, 210, 1)]);
+        assert_eq!(story.visit(260, &[]).0, [(1, 1, 210, -1)]);
+    }
+}
