@@ -123,6 +123,7 @@ fn a_product_view_is_a_click_of_its_user() {
     let expected = Click {
         owner: user("u1"),
         message: click.message,
+        at_ms: TEN_MS,
         position: at(Stream::Clickstream),
         action: Action::Viewed(sku("s1")),
     };
@@ -135,6 +136,7 @@ fn a_message_without_a_user_is_the_visitors() {
     let click = Click {
         owner: id(Namespace::Anonymous, "u1"),
         message: MessageId::NONE,
+        at_ms: TEN_MS,
         position: at(Stream::Clickstream),
         action: Action::Seen,
     };
@@ -873,7 +875,7 @@ proptest! {
             cart: cart.as_deref().map_or(visitor, |text| id(Namespace::Cart, text)), owner: visitor, written: written(Stream::Clickstream, 0, ms),
             sku: sku(&product), quantity: -i64::from(quantity), price: None, currency: Id::NONE,
         };
-        let click = Click { owner: visitor, message: MessageId::NONE, position: at(Stream::Clickstream), action: Action::Folded(Box::new(fold)) };
+        let click = Click { owner: visitor, message: MessageId::NONE, at_ms: ms, position: at(Stream::Clickstream), action: Action::Folded(Box::new(fold)) };
         prop_assert_eq!(decode(Stream::Clickstream, &shuffled(row, extra.clone(), seed)), Ok(Decoded { record: Record::Click(click), event_ms: ms }));
         let (name, kind) = KINDS[kind];
         let row = json!({"event_id": product, "type": name, "decision_id": format!("{decision:032x}"), "user_id": owner, "occurred_at": time, "machine": machine});

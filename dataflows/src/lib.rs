@@ -13,25 +13,25 @@ pub mod triggers;
 
 use std::sync::Arc;
 
-use differential_dataflow::{AsCollection, VecCollection};
+use differential_dataflow::VecCollection;
 use timely::dataflow::Scope;
-use timely::dataflow::operators::vec::Map;
 
 use counts::Counts;
 use inputs::{Collections, Inputs};
-use joins::carts::{Cart, CartChange, Carts};
+use joins::carts::{CartChange, Carts};
 use joins::contacts::{ContactChange, Contacts};
-use joins::customers::{CustomerTrigger, Customers, Deed};
+use joins::customers::{self, Customers};
 use joins::once::once;
 use joins::orders::Orders;
 use joins::products::Products;
+use joins::skus::{self, SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
 use model::{Action, Change, Click, Diff, Id, Opening, Tick};
 use outputs::Outputs;
 use per_key::per_key;
 use plan::Plan;
-use triggers::back_in_stock::{Restocks, SkuEvent};
-use triggers::cart_abandonment::{self, Idle};
+use triggers::welcome::Welcomes;
+use triggers::{cart_abandonment, low_stock};
 
 type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
 
@@ -57,29 +57,25 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() });
 
     let mut episodes: Vec<Rows<Opening>> = Vec::new();
-
-    let campaigns = plan.cart_abandonment();
-    if !campaigns.is_empty() {
-        let deeds = clicks.clone().map(|click| (click.owner, Deed::Active));
-        let deeds = deeds.concat(carts.clone().map(|(owner, cart)| (owner, Deed::Cart(cart))));
-        let deeds = deeds.concat(orders.clone().map(|(owner, order)| (owner, Deed::Order(order))));
-        let idle = campaigns.iter().map(|(campaign, parameters)| -> Box<dyn CustomerTrigger> {
-            Box::new(Idle { campaign: *campaign, parameters: parameters.clone() })
-        });
-        let idle = per_key(deeds, "Customers", Customers { triggers: idle.collect() });
-        episodes.push(cart_abandonment::in_stock(idle, campaigns, in_stock.clone().map(|(sku, _)| sku), prices));
+    if let Some(customers) = Customers::with(triggers::over_deeds(plan)) {
+        let deeds = customers::deeds(clicks.clone(), carts.clone(), orders.clone());
+        let found = per_key(deeds, "Customers", customers);
+        let skus_in_stock = in_stock.clone().map(|(sku, _)| sku);
+        episodes.extend(cart_abandonment::in_stock(&found, plan, skus_in_stock, prices.clone()));
+        episodes.extend(low_stock::running_out(&found, plan, stock.clone()));
+        episodes.push(triggers::whole(found, plan));
     }
-
-    let campaigns = plan.back_in_stock();
-    if !campaigns.is_empty() {
-        let events = clicks.flat_map(interest).concat(lines_of_interest(carts));
-        let events = events.concat(orders.flat_map(|(owner, order)| {
-            let stands = order.stands();
-            let skus: Vec<Id> = order.skus.iter().copied().filter(|_| stands).collect();
-            skus.into_iter().map(move |sku| (sku, SkuEvent::Ordered(owner, order.id, order.placed)))
-        }));
+    if let Some(buyers) = Customers::with(triggers::over_orders(plan)) {
+        episodes.push(per_key(customers::of_orders(orders.clone()), "Buyers", buyers));
+    }
+    if let Some(skus) = Skus::with(triggers::over_skus(plan)) {
+        let events = skus::interest_and_orders(clicks, carts, orders);
         let events = events.concat(in_stock.map(|(sku, since)| (sku, SkuEvent::InStockSince(since))));
-        episodes.push(per_key(events, "Restocks by SKU", Restocks { campaigns }));
+        let events = events.concat(prices.map(|(sku, price)| (sku, SkuEvent::Price(price))));
+        episodes.push(per_key(events, "SKUs", skus));
+    }
+    if let Some(welcomes) = Welcomes::of(plan) {
+        episodes.push(per_key(contacts.clone(), "Welcomes", welcomes));
     }
 
     let outputs = outputs::collect(scope, |changes| {
@@ -108,28 +104,6 @@ fn order(click: Click) -> Option<model::OrderRecord> {
         Action::Ordered(order) => Some(*order),
         _ => None,
     }
-}
-
-/// The interest in a SKU that a message shows (SPEC §3).
-fn interest(click: Click) -> Option<(Id, SkuEvent)> {
-    match click.action {
-        Action::Viewed(sku) | Action::Wanted(sku) => Some((sku, SkuEvent::Interest(click.owner))),
-        Action::Folded(fold) if fold.quantity > 0 => Some((fold.sku, SkuEvent::Interest(click.owner))),
-        _ => None,
-    }
-}
-
-/// The interest that the lines of a `carts` record show, when it takes effect (SPEC §3). Folded lines are messages, and show
-/// theirs as such.
-fn lines_of_interest<'scope>(carts: Rows<'scope, (Id, Cart)>) -> Rows<'scope, (Id, SkuEvent)> {
-    carts
-        .inner
-        .flat_map(|((owner, cart), tick, diff)| {
-            let lines = if diff > 0 && cart.recorded { cart.lines } else { Arc::default() };
-            let skus: Vec<Id> = lines.iter().map(|line| line.line.sku).collect();
-            skus.into_iter().map(move |sku| ((sku, SkuEvent::Interest(owner)), tick, 1))
-        })
-        .as_collection()
 }
 
 fn in_stock_since(fact: StockFact) -> Option<(Id, Tick)> {

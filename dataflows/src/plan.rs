@@ -3,6 +3,9 @@
 
 use rust_decimal::Decimal;
 
+use crate::model::Tick;
+use crate::time::expiry;
+
 /// The campaigns and the tick.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -12,22 +15,64 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
 }
 
-/// What opens an episode.
+/// What opens an episode: SPEC §4's triggers, each with its parameters.
 #[derive(Clone, Debug)]
 pub enum Trigger {
     /// A cart left alone.
     CartAbandonment(CartAbandonment),
+    /// A checkout started, and no order.
+    CheckoutAbandonment(Wait),
+    /// Products viewed, and nothing put into a cart or ordered.
+    BrowseAbandonment(BrowseAbandonment),
+    /// A search that led to nothing.
+    SearchAbandonment(Wait),
     /// A wanted product can be had again.
     BackInStock(BackInStock),
+    /// A product in a cart is about to be sold out.
+    LowStock(LowStock),
+    /// A wanted product became cheaper.
+    PriceDrop(PriceDrop),
+    /// A product bought is likely to be used up.
+    Replenishment(Wait),
+    /// An order placed.
+    PostPurchase(Wait),
+    /// A buyer who stays away.
+    WinBack(Wait),
+    /// A customer who consents to mail.
+    Welcome(Wait),
+}
+
+/// SPEC §4's W and X: when an episode opens, and how long it can hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    /// W: from what it waits for to its opening, ms.
+    pub after_ms: u64,
+    /// X: how long an episode holds from its opening, ms, at least a tick; none: as long as its condition.
+    pub expires_ms: Option<u64>,
+}
+
+impl Wait {
+    /// The tick at which what began at `since` opens an episode.
+    pub fn opening(&self, since: Tick) -> Tick {
+        since.saturating_add(self.after_ms)
+    }
+
+    /// The first tick at which that episode no longer holds.
+    pub fn expiry(&self, since: Tick) -> Tick {
+        expiry(self.opening(since), self.expires_ms)
+    }
+
+    /// How long after it began something can matter, ms: W + X, or without X for ever.
+    pub fn reach_ms(&self) -> u64 {
+        self.expiry(0)
+    }
 }
 
 /// Parameters of `cart_abandonment`.
 #[derive(Clone, Debug)]
 pub struct CartAbandonment {
-    /// W: how long the customer must have been idle, ms.
-    pub after_ms: u64,
-    /// X: how long an episode holds from its opening, ms, at least a tick; none: as long as its condition.
-    pub expires_ms: Option<u64>,
+    /// From the last activity on.
+    pub wait: Wait,
     /// Which lines must be in stock.
     pub stock: StockRule,
     /// Least sum of the payload's lines.
@@ -45,6 +90,17 @@ pub enum StockRule {
     Ignore,
 }
 
+/// Parameters of `browse_abandonment`.
+#[derive(Clone, Debug)]
+pub struct BrowseAbandonment {
+    /// From the last activity on.
+    pub wait: Wait,
+    /// Least number of distinct products viewed, at least 1.
+    pub min_views: usize,
+    /// How long before the last activity views and orders count, ms.
+    pub lookback_ms: u64,
+}
+
 /// Parameters of `back_in_stock`.
 #[derive(Clone, Debug)]
 pub struct BackInStock {
@@ -54,24 +110,29 @@ pub struct BackInStock {
     pub expires_ms: Option<u64>,
 }
 
+/// Parameters of `low_stock`.
+#[derive(Clone, Debug)]
+pub struct LowStock {
+    /// The greatest stock that counts as low, at least 1.
+    pub threshold: i64,
+    /// X, ms, at least a tick; none: as long as stock is low.
+    pub expires_ms: Option<u64>,
+}
+
+/// Parameters of `price_drop`.
+#[derive(Clone, Debug)]
+pub struct PriceDrop {
+    /// By how much the price must have fallen, percent of the one before.
+    pub percent: Decimal,
+    /// How long before the drop an interest may lie, ms.
+    pub lookback_ms: u64,
+    /// X, ms, at least a tick; none: as long as the price stays below the one before.
+    pub expires_ms: Option<u64>,
+}
+
 impl Plan {
-    /// The campaigns on `cart_abandonment`, by index.
-    pub fn cart_abandonment(&self) -> Vec<(u16, CartAbandonment)> {
-        self.on(|trigger| match trigger {
-            Trigger::CartAbandonment(parameters) => Some(parameters.clone()),
-            _ => None,
-        })
-    }
-
-    /// The campaigns on `back_in_stock`, by index.
-    pub fn back_in_stock(&self) -> Vec<(u16, BackInStock)> {
-        self.on(|trigger| match trigger {
-            Trigger::BackInStock(parameters) => Some(parameters.clone()),
-            _ => None,
-        })
-    }
-
-    fn on<P>(&self, pick: impl Fn(&Trigger) -> Option<P>) -> Vec<(u16, P)> {
-        (0u16..).zip(&self.triggers).filter_map(|(campaign, trigger)| Some((campaign, pick(trigger)?))).collect()
+    /// What `pick` makes of the campaigns' triggers, each with its campaign's index, in the order of the configuration.
+    pub fn on<T>(&self, mut pick: impl FnMut(u16, &Trigger) -> Option<T>) -> Vec<T> {
+        (0u16..).zip(&self.triggers).filter_map(|(campaign, trigger)| pick(campaign, trigger)).collect()
     }
 }

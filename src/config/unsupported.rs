@@ -3,15 +3,6 @@
 
 /// Paths of keys, and of triggers and kinds of ESP by name, that are refused with "not built yet".
 pub(super) const NOT_BUILT: &[&str] = &[
-    "campaign.trigger.checkout_abandonment",
-    "campaign.trigger.browse_abandonment",
-    "campaign.trigger.search_abandonment",
-    "campaign.trigger.low_stock",
-    "campaign.trigger.price_drop",
-    "campaign.trigger.replenishment",
-    "campaign.trigger.post_purchase",
-    "campaign.trigger.win_back",
-    "campaign.trigger.welcome",
     "campaign.audience",
     "campaign.stock_budget",
     "campaign.similar",

@@ -68,7 +68,7 @@ impl Decoder {
             "page" | "screen" | "group" => Action::Seen,
             _ => return Err(Bad::WrongType { field: "type", expected: "one of Segment's calls, such as `track`" }),
         };
-        Ok(Decoded { record: Record::Click(Click { owner, message, position, action }), event_ms })
+        Ok(Decoded { record: Record::Click(Click { owner, message, at_ms: event_ms, position, action }), event_ms })
     }
 
     /// What a track message says was done.

@@ -9,7 +9,7 @@ use crate::decide::{Arms, Campaign, Cap, Decider, Stocked, Variant};
 /// What the graph is built for.
 pub fn plan(config: &Config) -> Plan {
     let tick_ms = config.tick_ms;
-    let triggers = config.campaigns.iter().filter_map(|campaign| trigger(campaign, tick_ms)).collect();
+    let triggers = config.campaigns.iter().map(|campaign| trigger(campaign, tick_ms)).collect();
     Plan { tick_ms, triggers }
 }
 
@@ -22,10 +22,12 @@ pub fn decider(config: &Config) -> Decider {
     Decider::new(campaigns.collect(), caps.collect())
 }
 
-/// The campaign's trigger. A checked configuration has none that the graph does not know.
-fn trigger(campaign: &config::Campaign, tick_ms: u64) -> Option<plan::Trigger> {
+/// The campaign's trigger.
+fn trigger(campaign: &config::Campaign, tick_ms: u64) -> plan::Trigger {
     let expires_ms = campaign.expires_ms.map(|expires_ms| ticks(expires_ms, tick_ms).max(tick_ms));
-    match &campaign.trigger {
+    let lookback = |lookback_ms: u64| ticks(lookback_ms, tick_ms);
+    let wait = |after_ms: u64| plan::Wait { after_ms: ticks(after_ms, tick_ms), expires_ms };
+    match campaign.trigger {
         Trigger::CartAbandonment { after_ms, stock, min_total } => {
             let stock = match stock {
                 config::StockRule::Any => plan::StockRule::Any,
@@ -33,18 +35,30 @@ fn trigger(campaign: &config::Campaign, tick_ms: u64) -> Option<plan::Trigger> {
                 config::StockRule::Ignore => plan::StockRule::Ignore,
             };
             let min_total = min_total.map(|money| money.0);
-            Some(plan::Trigger::CartAbandonment(plan::CartAbandonment {
-                after_ms: ticks(*after_ms, tick_ms),
-                expires_ms,
-                stock,
-                min_total,
-            }))
+            plan::Trigger::CartAbandonment(plan::CartAbandonment { wait: wait(after_ms), stock, min_total })
         }
-        Trigger::BackInStock { lookback_ms } => Some(plan::Trigger::BackInStock(plan::BackInStock {
-            lookback_ms: ticks(*lookback_ms, tick_ms),
-            expires_ms,
-        })),
-        _ => None,
+        Trigger::CheckoutAbandonment { after_ms } => plan::Trigger::CheckoutAbandonment(wait(after_ms)),
+        Trigger::BrowseAbandonment { after_ms, min_views, lookback_ms } => {
+            plan::Trigger::BrowseAbandonment(plan::BrowseAbandonment {
+                wait: wait(after_ms),
+                min_views: min_views as usize,
+                lookback_ms: lookback(lookback_ms),
+            })
+        }
+        Trigger::SearchAbandonment { after_ms } => plan::Trigger::SearchAbandonment(wait(after_ms)),
+        Trigger::BackInStock { lookback_ms } => {
+            plan::Trigger::BackInStock(plan::BackInStock { lookback_ms: lookback(lookback_ms), expires_ms })
+        }
+        Trigger::LowStock { threshold } => {
+            plan::Trigger::LowStock(plan::LowStock { threshold: threshold.into(), expires_ms })
+        }
+        Trigger::PriceDrop { percent, lookback_ms } => {
+            plan::Trigger::PriceDrop(plan::PriceDrop { percent, lookback_ms: lookback(lookback_ms), expires_ms })
+        }
+        Trigger::Replenishment { after_ms } => plan::Trigger::Replenishment(wait(after_ms)),
+        Trigger::PostPurchase { after_ms } => plan::Trigger::PostPurchase(wait(after_ms)),
+        Trigger::WinBack { after_ms } => plan::Trigger::WinBack(wait(after_ms)),
+        Trigger::Welcome { after_ms } => plan::Trigger::Welcome(wait(after_ms)),
     }
 }
 

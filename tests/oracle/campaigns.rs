@@ -105,13 +105,17 @@ impl Draw<'_> {
         match trigger {
             "cart_abandonment" => self.cart_abandonment(),
             "back_in_stock" => self.lookback(),
+            "low_stock" => {
+                let threshold = self.rng.random_range(1..=5);
+                self.line(&format!("threshold = {threshold}"));
+            }
             "price_drop" => {
                 let percent = pick(self.rng, &["1", "10", "50"]);
                 self.line(&format!("percent = {percent}"));
                 self.lookback();
             }
             "browse_abandonment" => {
-                let min_views = self.rng.random_range(1..=2);
+                let min_views = self.rng.random_range(1..=3);
                 self.line(&format!("min_views = {min_views}"));
                 self.after();
                 self.lookback();

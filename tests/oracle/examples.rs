@@ -763,6 +763,21 @@ fn browse_abandonment() {
     shop().message("00:16", json!({"userId": "u1"})).decides(&[]);
     shop().cart("00:04", "c1", "u1", &["s3"]).decides(&[]);
     shop().order("00:07", "o1", "u1", json!({})).decides(&[]);
+    // By default one view will do, a day or less before the last activity.
+    for (after_ms, decided) in [(86_400_000, 2), (86_401_000, 1)] {
+        let shop = Shop::new(&campaign("browse_abandonment", ""));
+        let shop = shop.track("00:05", "u1", "Product Viewed", json!({"sku": "s1"}));
+        let shop = shop.message("00:05", json!({"userId": "u1", "timestamp": TEN_MS + 5000 + after_ms}));
+        assert_eq!(shop.run().decisions.len(), decided);
+    }
+}
+
+#[test]
+fn the_last_view_of_a_tick_is_the_latest_by_time() {
+    Shop::new(&campaign("browse_abandonment", ""))
+        .track("00:05.900", "u1", "Product Viewed", json!({"sku": "s1"}))
+        .track("00:05.100", "u1", "Product Viewed", json!({"sku": "s2"}))
+        .decides(&["00:36 c u1 s1 @00:06 send"]);
 }
 
 #[test]
@@ -779,6 +794,44 @@ fn search_abandonment() {
     shop()
         .track("00:40", "u1", "Product Viewed", json!({"sku": "s1"}))
         .holds(&[("00:35", &["red shoes"]), ("00:40", &[])]);
+}
+
+#[test]
+fn low_stock() {
+    let shop = |more: &str| {
+        Shop::new(&format!("[[campaign]]\nname = \"c\"\ntrigger = \"low_stock\"\nthreshold = 2\n{more}\n"))
+            .cart("00:01", "c1", "u1", &["s1", "s2"])
+            .stock("00:00", "s1", 3)
+            .stock("00:05", "s1", 2)
+            .stock("00:10", "s1", 1)
+            .cart("00:20", "c2", "u2", &["s1"])
+            .stock("00:40", "s1", 0)
+            .stock("00:50", "s1", 2)
+    };
+    // The anchor is the SKU's, for a line that comes later too. Sold out, then low again, is another.
+    shop("")
+        .decides(&[
+            "00:05 c u1 s1 @00:05 send",
+            "00:20 c u2 s1 @00:05 send",
+            "00:50 c u1 s1 @00:50 send",
+            "00:50 c u2 s1 @00:50 send",
+        ])
+        .gives(&["s1 -/2", "s1 -/1", "s1 -/2", "s1 -/2"]);
+    // Expired before u2 had a cart.
+    shop("expires = \"10s\"").holds(&[("00:05", &["s1"]), ("00:15", &[]), ("00:50", &["s1", "s1"]), ("01:00", &[])]);
+    shop("").order("00:46", "o1", "u1", json!({"cart_id": "c1"})).decides(&[
+        "00:05 c u1 s1 @00:05 send",
+        "00:20 c u2 s1 @00:05 send",
+        "00:50 c u2 s1 @00:50 send",
+    ]);
+    // Restocked beyond the threshold, it is no longer low.
+    shop("").stock("00:55", "s1", 3).holds(&[
+        ("00:05", &["s1"]),
+        ("00:20", &["s1", "s1"]),
+        ("00:40", &[]),
+        ("00:50", &["s1", "s1"]),
+        ("00:55", &[]),
+    ]);
 }
 
 #[test]

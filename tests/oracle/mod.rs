@@ -304,6 +304,7 @@ impl<'a> Run<'a> {
         self.occur(&format!("outcome: {}", text("outcome")));
         self.occur(&format!("reason: {}", text("reason")));
         self.occur(&format!("trigger: {}", text("trigger")));
+        self.occur(&format!("{}: {}", text("trigger"), text("outcome")));
         self.occur(&format!("variant: {}", text("variant")));
         let campaign = |name: &str| {
             let mut campaigns = self.config.campaigns.iter();

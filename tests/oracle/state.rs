@@ -60,6 +60,8 @@ pub struct State {
     pub stock: BTreeMap<String, i64>,
     /// For each SKU in stock, the tick at which its stock rose from 0.
     pub rose: BTreeMap<String, i64>,
+    /// For each SKU known, its stock from each tick on at which it changed.
+    pub stock_levels: BTreeMap<String, Vec<(i64, i64)>>,
     pub products: BTreeMap<String, Product>,
     /// For each SKU, the ticks at which its price became another: (tick, the one before, the new one).
     pub price_changes: BTreeMap<String, Vec<(i64, Decimal, Decimal)>>,
@@ -87,6 +89,7 @@ impl State {
             orders: BTreeMap::new(),
             stock: BTreeMap::new(),
             rose: BTreeMap::new(),
+            stock_levels: BTreeMap::new(),
             products: BTreeMap::new(),
             price_changes: BTreeMap::new(),
             profiles: BTreeMap::new(),
@@ -223,6 +226,10 @@ impl State {
                 *self.stock.entry((*sku).to_owned()).or_default() += on_hand;
             }
             for (sku, stock) in &self.stock {
+                let levels = self.stock_levels.entry(sku.clone()).or_default();
+                if levels.last().is_none_or(|(_, level)| level != stock) {
+                    levels.push((tick, *stock));
+                }
                 match *stock >= 1 {
                     true => {
                         self.rose.entry(sku.clone()).or_insert(tick);
@@ -271,6 +278,9 @@ impl State {
                 continue;
             }
             let cart = self.carts.entry(key).or_insert_with(|| CartState { owner: owner.clone(), lines: Vec::new() });
+            if cart.owner != owner {
+                cart.lines.iter_mut().for_each(|line| line.changed = fact.tick);
+            }
             cart.owner = owner;
             fold(&mut cart.lines, &message.event, fact.tick);
         }

@@ -10,8 +10,13 @@ use super::config::{Campaign, StockRule};
 use super::records::{Customer, Event, Line, Status};
 use super::state::{CartKey, CartLine, CartState, State};
 
-/// The default `lookback`: 30 days.
-const LOOKBACK_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The default `lookback` of `back_in_stock` and `price_drop`.
+const LOOKBACK_MS: i64 = 30 * DAY_MS;
+
+/// The default `lookback` of `browse_abandonment`.
+const BROWSE_LOOKBACK_MS: i64 = DAY_MS;
 
 /// One true interval of a campaign's condition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +48,7 @@ pub fn by_name(name: &str) -> Trigger {
         "browse_abandonment" => browse_abandonment,
         "search_abandonment" => search_abandonment,
         "back_in_stock" => back_in_stock,
+        "low_stock" => low_stock,
         "price_drop" => price_drop,
         "replenishment" => replenishment,
         "post_purchase" => post_purchase,
@@ -113,7 +119,7 @@ fn checkout_abandonment(state: &State, campaign: &Campaign, found: &mut Found) {
 /// a − lookback, no cart is open with a line, and nothing was ordered since a − lookback.
 fn browse_abandonment(state: &State, campaign: &Campaign, found: &mut Found) {
     for (customer, &active) in &state.activity {
-        let earliest = active - campaign.lookback_ms.unwrap_or(LOOKBACK_MS);
+        let earliest = active - campaign.lookback_ms.unwrap_or(BROWSE_LOOKBACK_MS);
         let deeds = state.deeds.get(customer).into_iter().flatten();
         let viewed: Vec<&String> = deeds
             .filter(|deed| (earliest..=active).contains(&deed.tick))
@@ -162,6 +168,23 @@ fn back_in_stock(state: &State, campaign: &Campaign, found: &mut Found) {
     for (sku, &rose) in &state.rose {
         if is_within(state, campaign, rose, found) {
             interested(state, campaign, sku, rose, found);
+        }
+    }
+}
+
+/// Subject: the SKU. Anchor: the tick at which its stock came to be from 1 to `threshold`. While it is, for those who have
+/// it as a line of an open cart.
+fn low_stock(state: &State, campaign: &Campaign, found: &mut Found) {
+    let is_low = |level: &i64| (1..=campaign.threshold).contains(level);
+    for (key, cart) in &state.carts {
+        for line in state.open_lines(key, cart) {
+            let levels = state.stock_levels.get(&line.sku).map_or(&[][..], Vec::as_slice);
+            let since = levels.iter().rev().take_while(|(_, level)| is_low(level)).last();
+            if let Some((since, _)) = since
+                && is_within(state, campaign, *since, found)
+            {
+                found.add(campaign, &cart.owner, &line.sku, *since, sku_payload(state, &line.sku));
+            }
         }
     }
 }

@@ -26,15 +26,19 @@ pub struct Contents<'a> {
 pub const CONTENTS: Contents =
     Contents { identity: false, triggers: &["cart_abandonment", "cart_abandonment", "back_in_stock"] };
 
-/// Every trigger that the oracle knows, and identities: more than the engine may know yet.
-pub const EVERYTHING: Contents = Contents {
-    identity: true,
+/// Every trigger, and identities: more than the engine may know yet.
+pub const EVERYTHING: Contents = Contents { identity: true, ..EVERY_TRIGGER };
+
+/// Every trigger, where every id stays whose it is.
+pub const EVERY_TRIGGER: Contents = Contents {
+    identity: false,
     triggers: &[
         "cart_abandonment",
         "checkout_abandonment",
         "browse_abandonment",
         "search_abandonment",
         "back_in_stock",
+        "low_stock",
         "price_drop",
         "replenishment",
         "post_purchase",
@@ -424,7 +428,10 @@ impl Story {
             3 | 4 => {
                 let event = self.pick(&[
                     "Products Searched",
+                    "Products Searched",
                     "Searched Products",
+                    "Checkout Started",
+                    "Started Checkout",
                     "Product List Viewed",
                     "Viewed Product List",
                     "Viewed Product Category",
@@ -435,6 +442,10 @@ impl Story {
                 let query = self.pick(&["red shoes", "boots"]);
                 let cart = self.cart_of(&who).map(|cart| cart.id);
                 let properties = Object::default().text("query", query).maybe("cart_id", cart.as_deref());
+                let properties = match self.orders.is_empty() || self.chance(0.8) {
+                    true => properties,
+                    false => properties.text("order_id", &self.pick(&self.orders.clone()).id),
+                };
                 self.track(&who, event, &properties);
             }
             5 | 6 => self.link(),
@@ -465,7 +476,8 @@ impl Story {
     fn cart_message(&mut self, sku: &str) {
         let who = self.who();
         let mut properties = self.named_product(sku);
-        if self.chance(0.4) {
+        // The own carts of a user and a visitor of one id would be one subject.
+        if self.visitors.iter().any(|visitor| self.users.contains(visitor)) || self.chance(0.4) {
             let cart = self.between(1, self.users.len() as i64 + 2);
             properties = properties.text("cart_id", &format!("cart-{cart}"));
         }

@@ -123,6 +123,10 @@ impl LastCart {
 
     fn fold(&mut self, now: Tick, key: Id, fold: Fold) {
         let mut lines: Vec<CartLine> = self.cart.as_ref().map_or_else(Vec::new, |cart| cart.lines.to_vec());
+        if self.owner != fold.owner {
+            // To its new owner the whole cart is new: their orders before concern none of it.
+            lines.iter_mut().for_each(|line| line.changed = now);
+        }
         let place = lines.iter().position(|line| line.line.sku == fold.sku);
         let had = place.map_or(0, |place| i64::from(lines[place].line.quantity));
         let quantity = u32::try_from((had + fold.quantity).max(0)).unwrap_or(u32::MAX);

@@ -1,34 +1,105 @@
-//! Customers: activity, carts and orders of each, joined on the one key that they share, and the triggers that are a condition
-//! over these alone. In: what a customer does. Out: the openings of those triggers, retracted when they no longer hold.
+//! Customers: what each does, joined on the one key that they share, and the triggers that are a condition over that alone. In:
+//! a customer's deeds. Out: the openings of those triggers, retracted when they no longer hold.
+//!
+//! Only what some trigger reads is kept, and only while one can still reach it: see [`Reads`]. What is kept of a customer
+//! names no other, so that it can be moved whole.
 
+use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
 use super::carts::{Cart, CartLine};
 use super::orders::Order;
-use crate::model::{Diff, Id, Opening, Tick};
+use crate::model::{Action, Click, Diff, Id, Opening, OrderStatus, Position, Tick};
 use crate::per_key::{Next, PerKey};
+use crate::triggers::found::Found;
 
-/// What a customer does. A cart and an order are rows that are replaced; being active only ever happens.
+/// What a customer does. A cart and an order are rows that are replaced; the others only ever happen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Deed {
-    /// Any clickstream message.
+    /// Any clickstream message that is none of the following.
     Active,
+    /// A product was viewed.
+    Viewed(Id, u64, Position),
+    /// Something was put into a cart.
+    Added,
+    /// A search, by query.
+    Searched(Id),
+    /// A checkout of this order or cart was started.
+    CheckoutStarted(Id),
     /// A cart as it stands. Each new one is an activity.
     Cart(Cart),
     /// An order as it stands. Each new one is an activity.
     Order(Order),
 }
 
+/// The deeds that `clicks` are, and those of `carts` and `orders`, by customer.
+pub fn deeds<'scope>(
+    clicks: VecCollection<'scope, Tick, Click, Diff>,
+    carts: VecCollection<'scope, Tick, (Id, Cart), Diff>,
+    orders: VecCollection<'scope, Tick, (Id, Order), Diff>,
+) -> VecCollection<'scope, Tick, (Id, Deed), Diff> {
+    let deed = |click: Click| match click.action {
+        Action::Viewed(sku) => Deed::Viewed(sku, click.at_ms, click.position),
+        Action::Folded(fold) if fold.quantity > 0 => Deed::Added,
+        Action::Searched(query) => Deed::Searched(query),
+        Action::CheckoutStarted(subject) => Deed::CheckoutStarted(subject),
+        _ => Deed::Active,
+    };
+    let carts = carts.map(|(owner, cart)| (owner, Deed::Cart(cart)));
+    clicks.map(move |click| (click.owner, deed(click))).concat(carts).concat(of_orders(orders))
+}
+
+/// The deeds that `orders` are, by customer.
+pub fn of_orders<'scope>(
+    orders: VecCollection<'scope, Tick, (Id, Order), Diff>,
+) -> VecCollection<'scope, Tick, (Id, Deed), Diff> {
+    orders.map(|(owner, order)| (owner, Deed::Order(order)))
+}
+
 /// A trigger that is a condition over one customer's own deeds.
 pub trait CustomerTrigger: 'static {
-    /// Whether a customer without carts can be due, so that their activity must be remembered.
-    fn needs_all_activity(&self) -> bool {
-        false
-    }
+    /// What must be kept of a customer for it.
+    fn reads(&self) -> Reads;
 
-    /// Adds the episodes of `customer` whose condition holds at `now`, and returns the next tick at which that can change
-    /// without any further deed.
-    fn openings(&self, customer: Id, state: &Customer, now: Tick, found: &mut Vec<Opening>) -> Option<Tick>;
+    /// Finds the episodes of `customer` that hold.
+    fn find(&self, customer: &Customer, found: &mut Found);
+}
+
+/// What must be kept of a customer beside the last activity, and how long, ms. Nothing is the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reads {
+    /// Carts, and the orders that can close one or leave out a line.
+    pub carts: bool,
+    /// Orders, so long after they were placed. One placed since a checkout, search or view that is kept is kept anyway.
+    pub orders_ms: u64,
+    /// Whether there is an order that is history.
+    pub bought: bool,
+    /// So many distinct products that were viewed last.
+    pub views: usize,
+    /// Views, so long after,
+    pub views_ms: u64,
+    /// and while the customer is idle so long at most, those so long before the last activity.
+    pub idle_ms: u64,
+    /// Checkouts, so long after.
+    pub checkouts_ms: u64,
+    /// Searches that nothing viewed or added has followed, so long after.
+    pub searches_ms: u64,
+}
+
+impl Reads {
+    /// What both must have kept.
+    fn and(self, other: Reads) -> Reads {
+        Reads {
+            carts: self.carts || other.carts,
+            orders_ms: self.orders_ms.max(other.orders_ms),
+            bought: self.bought || other.bought,
+            views: self.views.max(other.views),
+            views_ms: self.views_ms.max(other.views_ms),
+            idle_ms: self.idle_ms.max(other.idle_ms),
+            checkouts_ms: self.checkouts_ms.max(other.checkouts_ms),
+            searches_ms: self.searches_ms.max(other.searches_ms),
+        }
+    }
 }
 
 /// What is kept of a customer.
@@ -38,13 +109,66 @@ pub struct Customer {
     pub active: Tick,
     /// Carts as they stand, closed ones too; an emptied one is left out.
     pub carts: Vec<Cart>,
-    /// Orders that can close a cart, or leave out a line of one.
-    orders: Vec<Order>,
+    /// Orders that stand, cancelled ones left out, as far as one can still matter.
+    pub orders: Vec<Order>,
+    /// What was done beside, if anything of it is kept.
+    trail: Option<Box<Trail>>,
     /// What was emitted and not yet retracted.
     open: Vec<Opening>,
 }
 
+/// What a customer did on the way. Most have none of it kept.
+pub struct Trail {
+    /// How many orders are history: neither cancelled nor refunded.
+    pub bought: isize,
+    /// The last view of each product viewed last, the latest at the end.
+    pub views: Vec<View>,
+    /// Checkouts by order or cart, with their ticks.
+    pub checkouts: Vec<(Id, Tick)>,
+    /// Searches by query, with their ticks.
+    pub searches: Vec<(Id, Tick)>,
+}
+
+/// A product viewed. Views are ordered by their ticks; in one, like the writes of a key (SPEC §1), by time and position.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct View {
+    /// The tick at which it took effect.
+    pub tick: Tick,
+    at_ms: u64,
+    position: Position,
+    /// The product.
+    pub sku: Id,
+}
+
+static NO_TRAIL: Trail = Trail::new();
+
+impl Trail {
+    const fn new() -> Trail {
+        Trail { bought: 0, views: Vec::new(), checkouts: Vec::new(), searches: Vec::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bought == 0 && self.views.is_empty() && self.checkouts.is_empty() && self.searches.is_empty()
+    }
+
+    /// Takes up a view, and keeps the last ones of the `count` products viewed last.
+    fn view(&mut self, view: View, count: usize) {
+        match self.views.iter_mut().find(|known| known.sku == view.sku) {
+            Some(known) => *known = view.max(*known),
+            None => self.views.push(view),
+        }
+        self.views.sort_unstable();
+        let excess = self.views.len().saturating_sub(count);
+        self.views.drain(..excess);
+    }
+}
+
 impl Customer {
+    /// What was done on the way, as far as it is kept.
+    pub fn trail(&self) -> &Trail {
+        self.trail.as_deref().unwrap_or(&NO_TRAIL)
+    }
+
     /// The lines of `cart` that are still to be bought: none when an order closed it (SPEC §3, "Closed cart"; ARCHITECTURE,
     /// "Carts and triggers").
     pub fn open_lines<'c>(&'c self, cart: &'c Cart) -> impl Iterator<Item = &'c CartLine> {
@@ -53,35 +177,106 @@ impl Customer {
                 .orders
                 .iter()
                 .filter(|order| order.placed >= line.changed)
-                .any(|order| order.cart == cart.id || order.cart.is_none() || order.skus.contains(&line.line.sku))
+                .any(|order| order.cart == cart.id || order.cart.is_none() || order.names(line.line.sku))
         })
     }
 
-    fn apply(&mut self, now: Tick, deed: Deed, diff: Diff) {
+    /// When the last order was placed.
+    pub fn last_order(&self) -> Option<Tick> {
+        self.orders.iter().map(|order| order.placed).max()
+    }
+
+    fn apply(&mut self, reads: &Reads, now: Tick, deed: Deed, diff: Diff) {
         if diff > 0 {
             self.active = now;
         }
         match deed {
-            Deed::Active => {}
-            Deed::Cart(cart) if diff > 0 && !cart.lines.is_empty() => self.carts.push(cart),
+            Deed::Active | Deed::Added => {}
+            Deed::Viewed(sku, at_ms, position) if reads.views > 0 => {
+                self.trail_mut().view(View { tick: now, at_ms, position, sku }, reads.views);
+            }
+            Deed::Searched(query) if reads.searches_ms > 0 => add(&mut self.trail_mut().searches, (query, now)),
+            Deed::CheckoutStarted(subject) if reads.checkouts_ms > 0 => {
+                add(&mut self.trail_mut().checkouts, (subject, now));
+            }
+            Deed::Viewed(..) | Deed::Searched(_) | Deed::CheckoutStarted(_) => {}
+            Deed::Cart(cart) if diff > 0 && reads.carts && !cart.lines.is_empty() => self.carts.push(cart),
             Deed::Cart(cart) => self.carts.retain(|other| other.id != cart.id),
-            Deed::Order(order) if diff > 0 && order.stands() => self.orders.push(order),
-            Deed::Order(order) => self.orders.retain(|other| other.id != order.id),
+            Deed::Order(order) => self.order(reads, order, diff),
         }
     }
 
-    /// An order that lies before every line's last change can no longer touch one: later lines change later still.
-    fn forget_orders(&mut self, now: Tick) {
+    fn order(&mut self, reads: &Reads, order: Order, diff: Diff) {
+        if reads.bought && order.status == OrderStatus::Placed {
+            self.trail_mut().bought += diff;
+        }
+        match diff > 0 && order.stands() {
+            true => self.orders.push(order),
+            false => self.orders.retain(|other| other.id != order.id),
+        }
+    }
+
+    fn trail_mut(&mut self) -> &mut Trail {
+        self.trail.get_or_insert_with(|| Box::new(Trail::new()))
+    }
+
+    /// Forgets what no trigger can reach from `now` on, and returns the next tick at which there may be more of that.
+    fn forget(&mut self, reads: &Reads, now: Tick) -> Tick {
+        if self.orders.is_empty() && self.trail.is_none() {
+            return Tick::MAX;
+        }
+        let mut next = Tick::MAX;
+        let mut lasts = |until: Tick| {
+            let lasts = now < until;
+            next = if lasts { next.min(until) } else { next };
+            lasts
+        };
         let lines = self.carts.iter().flat_map(|cart| cart.lines.iter());
-        let oldest = lines.map(|line| line.changed).min().unwrap_or(now);
-        self.orders.retain(|order| order.placed >= oldest.min(now));
+        let mut oldest = lines.map(|line| line.changed).min().unwrap_or(Tick::MAX);
+        if let Some(trail) = &mut self.trail {
+            let idle = self.active.saturating_add(reads.idle_ms);
+            let earliest = self.active.saturating_sub(reads.views_ms);
+            trail.views.retain(|view| {
+                let seen = view.tick.saturating_add(reads.views_ms);
+                lasts(if view.tick >= earliest { seen.max(idle) } else { seen })
+            });
+            trail.checkouts.retain(|(_, at)| lasts(at.saturating_add(reads.checkouts_ms)));
+            trail.searches.retain(|(_, at)| lasts(at.saturating_add(reads.searches_ms)));
+            let begun = trail.checkouts.iter().chain(&trail.searches).map(|(_, at)| *at);
+            let since = begun.chain(trail.views.first().map(|_| earliest)).min().unwrap_or(Tick::MAX);
+            oldest = oldest.min(since);
+            if trail.is_empty() {
+                self.trail = None;
+            }
+        }
+        // An order that lies before all that is kept can touch nothing of it, nor what comes later.
+        self.orders.retain(|order| order.placed >= oldest || lasts(order.placed.saturating_add(reads.orders_ms)));
+        next
+    }
+
+    fn is_empty(&self) -> bool {
+        self.carts.is_empty() && self.orders.is_empty() && self.trail.is_none() && self.open.is_empty()
+    }
+}
+
+fn add(all: &mut Vec<(Id, Tick)>, one: (Id, Tick)) {
+    if !all.contains(&one) {
+        all.push(one);
     }
 }
 
 /// The rule of a customer: all triggers over them, one a campaign.
 pub struct Customers {
-    /// The triggers.
-    pub triggers: Vec<Box<dyn CustomerTrigger>>,
+    triggers: Vec<Box<dyn CustomerTrigger>>,
+    reads: Reads,
+}
+
+impl Customers {
+    /// With these triggers; none when there are none.
+    pub fn with(triggers: Vec<Box<dyn CustomerTrigger>>) -> Option<Customers> {
+        let reads = triggers.iter().map(|trigger| trigger.reads()).reduce(Reads::and)?;
+        Some(Customers { triggers, reads })
+    }
 }
 
 impl PerKey for Customers {
@@ -97,32 +292,108 @@ impl PerKey for Customers {
         deeds: &mut dyn Iterator<Item = (Deed, Diff)>,
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
-        deeds.for_each(|(deed, diff)| customer.apply(now, deed, diff));
-        if !customer.orders.is_empty() {
-            customer.forget_orders(now);
+        let mut went_on = false;
+        for (deed, diff) in deeds {
+            went_on |= matches!(deed, Deed::Viewed(..) | Deed::Added);
+            customer.apply(&self.reads, now, deed, diff);
         }
-        let mut found = Vec::new();
-        let wake = self.triggers.iter().filter_map(|trigger| trigger.openings(key, customer, now, &mut found)).min();
-        for gone in customer.open.iter().filter(|opening| !found.contains(opening)) {
-            emit(gone.clone(), -1);
+        if let (true, Some(trail)) = (went_on, &mut customer.trail) {
+            trail.searches.clear();
         }
-        for opening in found.iter().filter(|opening| !customer.open.contains(opening)) {
-            emit(opening.clone(), 1);
-        }
-        customer.open = found;
-        match wake {
+        let mut found = Found::new(key, now);
+        found.look_again(customer.forget(&self.reads, now));
+        self.triggers.iter().for_each(|trigger| trigger.find(customer, &mut found));
+        match found.settle(&mut customer.open, emit) {
             Some(tick) => Next::WakeAt(tick),
-            None if self.forgets(customer) => Next::Forget,
+            None if customer.is_empty() => Next::Forget,
             None => Next::Keep,
         }
     }
 }
 
-impl Customers {
-    fn forgets(&self, customer: &Customer) -> bool {
-        customer.carts.is_empty()
-            && customer.orders.is_empty()
-            && customer.open.is_empty()
-            && !self.triggers.iter().any(|trigger| trigger.needs_all_activity())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Line, Stream};
+    use crate::plan::{BrowseAbandonment, Wait};
+    use crate::triggers::{browse_abandonment, cart_abandonment, checkout_abandonment, search_abandonment};
+
+    const WAIT: Wait = Wait { after_ms: 10, expires_ms: Some(5) };
+
+    /// A customer who does one thing at a tick, and what becomes of their state.
+    struct Life(Customers, Customer);
+
+    impl Life {
+        fn under(trigger: impl CustomerTrigger) -> Life {
+            Life(Customers::with(vec![Box::new(trigger)]).expect("there is a trigger"), Customer::default())
+        }
+
+        fn visit(&mut self, now: Tick, deeds: Vec<Deed>) -> (Next, usize) {
+            let Life(customers, customer) = self;
+            let next = customers.visit(now, Id(1), customer, &mut deeds.into_iter().map(|it| (it, 1)), &mut |_, _| {});
+            (next, customer.open.len())
+        }
+    }
+
+    fn view(sku: u64) -> Deed {
+        Deed::Viewed(Id(sku), 0, Position::new(Stream::Clickstream, 0, sku))
+    }
+
+    fn cart(changed: Tick) -> Deed {
+        let line = Line { sku: Id(7), quantity: 1, price: None };
+        let lines = [CartLine { line, changed }].into();
+        Deed::Cart(Cart { id: Id(2), changed, recorded: true, currency: Id::NONE, lines })
+    }
+
+    fn order(placed: Tick) -> Deed {
+        let lines = [Line { sku: Id(7), quantity: 1, price: None }].into();
+        Deed::Order(Order { id: Id(3), placed, cart: Id::NONE, status: OrderStatus::Placed, lines })
+    }
+
+    #[test]
+    fn a_customer_without_a_cart_leaves_nothing_to_cart_abandonment() {
+        let mut life = Life::under(cart_abandonment::Idle { campaign: 0, wait: WAIT });
+        for deed in [view(7), Deed::Searched(Id(8)), Deed::CheckoutStarted(Id(2)), Deed::Active, order(20)] {
+            assert_eq!(life.visit(20, vec![deed]), (Next::Forget, 0));
+        }
+        assert_eq!(life.visit(21, vec![cart(21)]), (Next::WakeAt(31), 0));
+        assert!(life.1.trail.is_none());
+        assert_eq!(life.visit(31, vec![]), (Next::WakeAt(36), 1));
+        assert_eq!(life.visit(36, vec![]), (Next::Keep, 0));
+    }
+
+    #[test]
+    fn views_and_orders_are_kept_no_longer_than_they_count() {
+        let browse = BrowseAbandonment { wait: WAIT, min_views: 2, lookback_ms: 100 };
+        let mut life = Life::under(browse_abandonment::Views { campaign: 0, browse });
+        for (now, sku) in [(200, 1), (201, 2), (202, 3), (203, 2)] {
+            life.visit(now, vec![view(sku)]);
+        }
+        let kept: Vec<u64> = life.1.trail().views.iter().map(|view| view.sku.0).collect();
+        assert_eq!(kept, [3, 2]);
+        assert_eq!(life.visit(213, vec![]), (Next::WakeAt(218), 1));
+        assert_eq!(life.visit(218, vec![]), (Next::WakeAt(302), 0));
+        assert_eq!(life.visit(302, vec![]), (Next::WakeAt(303), 0));
+        assert_eq!(life.visit(303, vec![]), (Next::Forget, 0));
+        assert_eq!(life.visit(400, vec![order(400)]), (Next::WakeAt(500), 0));
+        assert_eq!(life.visit(500, vec![]), (Next::Forget, 0));
+    }
+
+    #[test]
+    fn what_waits_is_forgotten_when_it_expires() {
+        let mut life = Life::under(checkout_abandonment::Checkouts { campaign: 0, wait: WAIT });
+        assert_eq!(life.visit(20, vec![Deed::CheckoutStarted(Id(2))]), (Next::WakeAt(30), 0));
+        assert_eq!(life.visit(30, vec![]), (Next::WakeAt(35), 1));
+        assert_eq!(life.visit(32, vec![order(32)]), (Next::WakeAt(35), 0));
+        assert_eq!(life.visit(35, vec![]), (Next::Forget, 0));
+    }
+
+    #[test]
+    fn what_was_viewed_in_the_tick_of_a_search_ends_it() {
+        let mut life = Life::under(search_abandonment::Searches { campaign: 0, wait: WAIT });
+        assert_eq!(life.visit(20, vec![view(1), Deed::Searched(Id(8))]), (Next::Forget, 0));
+        assert_eq!(life.visit(21, vec![Deed::Searched(Id(8)), Deed::Searched(Id(8))]), (Next::WakeAt(31), 0));
+        assert_eq!(life.visit(31, vec![]), (Next::WakeAt(36), 1));
+        assert_eq!(life.visit(33, vec![Deed::Added]), (Next::Forget, 0));
     }
 }

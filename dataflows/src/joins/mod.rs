@@ -6,4 +6,5 @@ pub mod customers;
 pub mod once;
 pub mod orders;
 pub mod products;
+pub mod skus;
 pub mod stock;

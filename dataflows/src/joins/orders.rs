@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
-use crate::model::{Diff, Id, OrderRecord, OrderStatus, Tick};
+use crate::model::{Diff, Id, Line, OrderRecord, OrderStatus, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::time::tick_at;
 
@@ -21,14 +21,19 @@ pub struct Order {
     pub cart: Id,
     /// What became of it.
     pub status: OrderStatus,
-    /// The products it names.
-    pub skus: Arc<[Id]>,
+    /// What was ordered.
+    pub lines: Arc<[Line]>,
 }
 
 impl Order {
     /// Whether it counts as an order at all: a cancelled one does not.
     pub fn stands(&self) -> bool {
         self.status != OrderStatus::Cancelled
+    }
+
+    /// Whether it is of `sku`, among others.
+    pub fn names(&self, sku: Id) -> bool {
+        self.lines.iter().any(|line| line.sku == sku)
     }
 }
 
@@ -40,7 +45,7 @@ pub struct Orders {
     pub counts: Arc<Counts>,
 }
 
-/// The last write of an order.
+/// The last write of an order. Its lines lie in the order, not in the record.
 #[derive(Default)]
 pub struct LastOrder(Option<(OrderRecord, Order)>);
 
@@ -59,45 +64,47 @@ impl PerKey for Orders {
     ) -> Next {
         let mut changes: Vec<OrderRecord> = changes.map(|(change, _)| change).collect();
         changes.sort_unstable_by_key(|record| record.written);
-        let mut newest = None;
+        let before = last.as_ref().map(|(record, order)| (record.owner, order.clone()));
+        let mut changed = false;
         for record in changes {
-            let known = newest.as_ref().or(last.as_ref().map(|(record, _)| record));
-            if known.is_some_and(|known: &OrderRecord| record.written <= known.written) {
+            if last.as_ref().is_some_and(|(known, _)| record.written <= known.written) {
                 self.counts.stale(record.written.position.stream());
                 continue;
             }
-            newest = Some(completed(record, known));
+            *last = Some(self.order(completed(record, last.as_ref())));
+            changed = true;
         }
-        if let Some(record) = newest {
-            let order = self.order(&record);
-            if let Some((before, order)) = last.take() {
-                emit((before.owner, order), -1);
-            }
-            emit((record.owner, order.clone()), 1);
-            *last = Some((record, order));
+        if changed {
+            before.into_iter().for_each(|row| emit(row, -1));
+            last.iter().for_each(|(record, order)| emit((record.owner, order.clone()), 1));
         }
         Next::Keep
     }
 }
 
 impl Orders {
-    fn order(&self, record: &OrderRecord) -> Order {
-        Order {
+    fn order(&self, mut record: OrderRecord) -> (OrderRecord, Order) {
+        let order = Order {
             id: record.order,
             placed: tick_at(record.placed_ms, self.tick_ms),
             cart: record.cart,
             status: record.status,
-            skus: record.lines.iter().map(|line| line.sku).collect(),
-        }
+            lines: std::mem::take(&mut record.lines).into(),
+        };
+        (record, order)
     }
 }
 
-/// An order event of the clickstream may name only what changed: the rest stays as known (ARCHITECTURE, "Records").
-fn completed(mut record: OrderRecord, known: Option<&OrderRecord>) -> OrderRecord {
-    if let (true, Some(known)) = (record.from_click, known) {
+/// An order event of the clickstream keeps `placed_at`; a cancel or refund names only what changed, and the rest stays as
+/// known (ARCHITECTURE, "Records").
+fn completed(mut record: OrderRecord, known: Option<&(OrderRecord, Order)>) -> OrderRecord {
+    if let (true, Some((known, order))) = (record.from_click, known) {
         record.placed_ms = known.placed_ms;
+        if record.status == OrderStatus::Placed {
+            return record;
+        }
         if record.lines.is_empty() {
-            record.lines = known.lines.clone();
+            record.lines = order.lines.iter().copied().collect();
         }
         if record.cart.is_none() {
             record.cart = known.cart;

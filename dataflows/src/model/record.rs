@@ -39,6 +39,8 @@ pub struct Click {
     pub owner: Id,
     /// Its `messageId`.
     pub message: MessageId,
+    /// Its `timestamp`, epoch ms: it orders what one owner did within a tick.
+    pub at_ms: u64,
     /// Where it stands.
     pub position: Position,
     /// What was done.

@@ -10,40 +10,34 @@ use differential_dataflow::VecCollection;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::joins::customers::{Customer, CustomerTrigger};
-use crate::model::{Diff, Episode, Id, Line, Money, Opening, Tick};
-use crate::plan::{CartAbandonment, StockRule};
-use crate::time::expiry;
+use crate::joins::customers::{Customer, CustomerTrigger, Reads};
+use crate::model::{Diff, Id, Line, Money, Opening, Tick};
+use crate::plan::{CartAbandonment, Plan, StockRule, Trigger, Wait};
+use crate::triggers::found::Found;
 
 /// The first half: a customer idle since `active + W` with lines still to be bought.
 pub struct Idle {
     /// The campaign's index.
     pub campaign: u16,
-    /// Its parameters.
-    pub parameters: CartAbandonment,
+    /// From the last activity on.
+    pub wait: Wait,
 }
 
 impl CustomerTrigger for Idle {
-    fn openings(&self, customer: Id, state: &Customer, now: Tick, found: &mut Vec<Opening>) -> Option<Tick> {
-        if state.carts.is_empty() {
-            return None;
+    fn reads(&self) -> Reads {
+        Reads { carts: true, ..Reads::default() }
+    }
+
+    fn find(&self, customer: &Customer, found: &mut Found) {
+        if customer.carts.is_empty() || !found.is_within(&self.wait, customer.active) {
+            return;
         }
-        let opening = state.active + self.parameters.after_ms;
-        let expiry = expiry(opening, self.parameters.expires_ms);
-        if now < opening {
-            return Some(opening);
-        }
-        if now >= expiry {
-            return None;
-        }
-        for cart in &state.carts {
-            let lines: Arc<[Line]> = state.open_lines(cart).map(|line| line.line).collect();
+        for cart in &customer.carts {
+            let lines: Arc<[Line]> = customer.open_lines(cart).map(|line| line.line).collect();
             if !lines.is_empty() {
-                let episode = Episode { campaign: self.campaign, customer, subject: cart.id, anchor: state.active };
-                found.push(Opening { episode, currency: cart.currency, lines });
+                found.add(self.campaign, cart.id, customer.active, cart.currency, lines);
             }
         }
-        (expiry < Tick::MAX).then_some(expiry)
     }
 }
 
@@ -58,18 +52,21 @@ enum Part {
     Price(u32, Money),
 }
 
-/// The second half: those of `idle` whose stock and total satisfy their campaign. `in_stock` are the SKUs in stock, `prices`
-/// what the catalog asks.
+/// The second half: those of the first half's among `found` whose stock and total satisfy their campaign; none when the plan
+/// has no campaign on this trigger. `in_stock` are the SKUs in stock, `prices` what the catalog asks.
 pub fn in_stock<'scope>(
-    idle: VecCollection<'scope, Tick, Opening, Diff>,
-    campaigns: Vec<(u16, CartAbandonment)>,
+    found: &VecCollection<'scope, Tick, Opening, Diff>,
+    plan: &Plan,
     in_stock: VecCollection<'scope, Tick, Id, Diff>,
     prices: VecCollection<'scope, Tick, (Id, Money), Diff>,
-) -> VecCollection<'scope, Tick, Opening, Diff> {
-    let unconditional: Vec<bool> = by_index(&campaigns, |c| c.stock == StockRule::Ignore && c.min_total.is_none());
-    let conditional = unconditional.clone();
-    let at_once = idle.clone().filter(move |opening| unconditional[opening.episode.campaign as usize]);
-    let judged = idle.filter(move |opening| !conditional[opening.episode.campaign as usize]);
+) -> Option<VecCollection<'scope, Tick, Opening, Diff>> {
+    let parameters = plan.on(|_, trigger| match trigger {
+        Trigger::CartAbandonment(parameters) => Some(Some(parameters.clone())),
+        _ => Some(None),
+    });
+    parameters.iter().flatten().next()?;
+    let at_once = of(found, &parameters, CartAbandonment::is_unconditional);
+    let judged = of(found, &parameters, |cart| !cart.is_unconditional());
 
     let lines = judged.clone().flat_map(|opening| {
         let lines: Vec<(u32, Line)> = (0..).zip(opening.lines.iter().copied()).collect();
@@ -85,8 +82,7 @@ pub fn in_stock<'scope>(
         .join_map(prices, |_, (episode, index), price| (*episode, Part::Price(*index, *price)));
     let parts = judged.map(|opening| (opening.episode, Part::Opening(opening.currency, opening.lines)));
 
-    let parameters: Vec<Option<CartAbandonment>> = by_index(&campaigns, |c| Some(c.clone()));
-    parts
+    let episodes = parts
         .concat(stocked)
         .concat(priced)
         .reduce_named("Abandoned carts in stock", move |episode, parts, holds| {
@@ -97,7 +93,25 @@ pub fn in_stock<'scope>(
             }
         })
         .map(|(episode, (currency, lines))| Opening { episode, currency, lines })
-        .concat(at_once)
+        .concat(at_once);
+    Some(episodes)
+}
+
+/// Those of `found` whose campaign is on this trigger, and is one that `are` says.
+fn of<'scope>(
+    found: &VecCollection<'scope, Tick, Opening, Diff>,
+    parameters: &[Option<CartAbandonment>],
+    are: fn(&CartAbandonment) -> bool,
+) -> VecCollection<'scope, Tick, Opening, Diff> {
+    let among: Vec<bool> = parameters.iter().map(|parameters| parameters.as_ref().is_some_and(are)).collect();
+    found.clone().filter(move |opening| among[opening.episode.campaign as usize])
+}
+
+impl CartAbandonment {
+    /// Whether neither stock nor prices matter.
+    fn is_unconditional(&self) -> bool {
+        self.stock == StockRule::Ignore && self.min_total.is_none()
+    }
 }
 
 /// The opening's currency and lines, when its parts satisfy the campaign.
@@ -124,19 +138,9 @@ fn judge<'p>(campaign: &CartAbandonment, parts: impl Iterator<Item = &'p Part>) 
         StockRule::All => !stocked.contains(&false),
         StockRule::Ignore => true,
     };
-    let total: Decimal = (0..lines.len())
+    let total = (0..lines.len())
         .filter(|index| shown(*index))
-        .filter_map(|index| Some(prices[index]?.0 * Decimal::from(lines[index].quantity)))
-        .sum();
+        .filter_map(|index| Some(prices[index]?.0.saturating_mul(Decimal::from(lines[index].quantity))))
+        .fold(Decimal::ZERO, Decimal::saturating_add);
     (enough_stock && campaign.min_total.is_none_or(|least| total >= least)).then_some((currency, lines))
-}
-
-/// A table by campaign index; what is not among `campaigns` has the default.
-fn by_index<P, V: Default + Clone>(campaigns: &[(u16, P)], value: impl Fn(&P) -> V) -> Vec<V> {
-    let size = campaigns.iter().map(|(campaign, _)| *campaign as usize + 1).max().unwrap_or(0);
-    let mut table = vec![V::default(); size];
-    for (campaign, parameters) in campaigns {
-        table[*campaign as usize] = value(parameters);
-    }
-    table
 }
