@@ -35,7 +35,7 @@ enum Command {
 pub struct Closed {
     /// Which worker.
     pub worker: usize,
-    /// All ticks before this one are closed; none when it has finished.
+    /// All ticks before this one are closed; none when all are that there will ever be.
     pub upper: Option<Tick>,
     /// The changes, in the order of ticks.
     pub changes: Vec<(Tick, Change)>,
@@ -153,13 +153,12 @@ impl Station {
     /// Hands out the ticks closed since. False when that was the last of them.
     fn hand_out(&mut self, closed_to: &Sender<Closed>) -> bool {
         let upper = self.outputs.upper();
-        if upper == self.upper {
+        let finished = self.horizon.is_some_and(|horizon| upper.is_none_or(|upper| upper >= horizon));
+        if upper == self.upper && !finished {
             return true;
         }
         self.upper = upper;
-        let finished = self.horizon.is_some_and(|horizon| upper.is_none_or(|upper| upper >= horizon));
         let changes = self.outputs.take_closed();
-        let upper = upper.filter(|_| !finished);
         closed_to.send(Closed { worker: self.index, upper, changes }).is_ok() && !finished
     }
 }

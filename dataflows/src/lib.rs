@@ -22,6 +22,7 @@ use inputs::{Collections, Inputs};
 use joins::carts::{Cart, CartChange, Carts};
 use joins::contacts::{ContactChange, Contacts};
 use joins::customers::{CustomerTrigger, Customers, Deed};
+use joins::history::Histories;
 use joins::once::once;
 use joins::orders::Orders;
 use joins::products::Products;
@@ -46,6 +47,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone() });
     let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
     let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone() });
+    let histories = plan.history.then(|| per_key(orders.clone(), "Histories by customer", Histories));
     let stock = per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() });
     let in_stock = stock.clone().flat_map(in_stock_since);
     let catalog = catalog.map(|record| (record.sku, record));
@@ -90,6 +92,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         }));
         changes.state(products.map(|(sku, product)| Change::Product(sku, product)));
         changes.state(contacts.map(|(customer, contact)| Change::Contact(customer, contact)));
+        histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
     });
     (inputs, outputs)
 }

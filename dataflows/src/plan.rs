@@ -10,6 +10,8 @@ pub struct Plan {
     pub tick_ms: u64,
     /// One trigger a campaign, in the order of the configuration: an episode names its campaign by this index.
     pub triggers: Vec<Trigger>,
+    /// Whether anyone asks for the customers' histories.
+    pub history: bool,
 }
 
 /// What opens an episode.

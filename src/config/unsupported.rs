@@ -12,11 +12,8 @@ pub(super) const NOT_BUILT: &[&str] = &[
     "campaign.trigger.post_purchase",
     "campaign.trigger.win_back",
     "campaign.trigger.welcome",
-    "campaign.audience",
-    "campaign.stock_budget",
     "campaign.similar",
     "campaign.discount",
     "similar",
     "enrich",
-    "limits.quiet_hours",
 ];

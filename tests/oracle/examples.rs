@@ -36,7 +36,7 @@ impl Shop {
     }
 
     fn empty(config_toml: &str) -> Shop {
-        Shop(World { seed: 0, config_toml: config_toml.to_owned(), streams: BTreeMap::new() })
+        Shop(World { seed: 0, config_toml: config_toml.to_owned(), begin_ms: TEN_MS, streams: BTreeMap::new() })
     }
 
     /// One line as it is.

@@ -192,7 +192,13 @@ fn apply(says: &Says, known: Option<Record>, time_ms: i64) -> Record {
         status: event.status,
         placed_at_ms: known.map_or(time_ms, |order| order.placed_at_ms),
         cart_id: event.cart_id.clone().or_else(|| kept.as_ref().and_then(|order| order.cart_id.clone())),
-        lines: event.lines.clone().or_else(|| kept.as_ref().map(|order| order.lines.clone())).unwrap_or_default(),
+        // An empty list names no line.
+        lines: event
+            .lines
+            .clone()
+            .filter(|lines| !lines.is_empty())
+            .or_else(|| kept.as_ref().map(|order| order.lines.clone()))
+            .unwrap_or_default(),
         total: event.total.or(kept.and_then(|order| order.total)),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
-use crate::model::{Diff, Id, OrderRecord, OrderStatus, Tick};
+use crate::model::{Diff, Id, Money, OrderRecord, OrderStatus, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::time::tick_at;
 
@@ -21,6 +21,8 @@ pub struct Order {
     pub cart: Id,
     /// What became of it.
     pub status: OrderStatus,
+    /// Sum of the order, where it says one.
+    pub total: Option<Money>,
     /// The products it names.
     pub skus: Arc<[Id]>,
 }
@@ -87,15 +89,18 @@ impl Orders {
             placed: tick_at(record.placed_ms, self.tick_ms),
             cart: record.cart,
             status: record.status,
+            total: record.total,
             skus: record.lines.iter().map(|line| line.sku).collect(),
         }
     }
 }
 
-/// An order event of the clickstream may name only what changed: the rest stays as known (ARCHITECTURE, "Records").
+/// An order event of the clickstream keeps the order's time, and a cancel or refund all else that it does not name
+/// (ARCHITECTURE, "Records").
 fn completed(mut record: OrderRecord, known: Option<&OrderRecord>) -> OrderRecord {
-    if let (true, Some(known)) = (record.from_click, known) {
-        record.placed_ms = known.placed_ms;
+    let Some(known) = known.filter(|_| record.from_click) else { return record };
+    record.placed_ms = known.placed_ms;
+    if record.status != OrderStatus::Placed {
         if record.lines.is_empty() {
             record.lines = known.lines.clone();
         }
