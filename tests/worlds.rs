@@ -222,9 +222,26 @@ fn the_engine_agrees_with_the_oracle() {
             std::fs::create_dir_all(&kept).and_then(|()| write_world(&world, &kept)).unwrap();
             panic!("seed {seed}, {until:?}, {workers} workers, kept in {}: {difference}", kept.display());
         }
+        let undecided: u64 = found.meter.undecided_conditions().values().map(|(count, _)| count).sum();
+        let expected_undecided = expected.occurred.get("undecidable audience").copied().unwrap_or(0);
+        assert_eq!(undecided, expected_undecided as u64, "seed {seed}: conditions that could not be decided");
         for (tick, set) in &expected.trigger_set {
             assert_eq!(found.trigger_set.get(tick), Some(set), "seed {seed}: the trigger set at {tick}");
         }
         assert_eq!(found.trigger_set.len(), expected.trigger_set.len(), "seed {seed}: ticks at which the set changes");
+    }
+}
+
+/// What is decided does not depend on how many workers there are.
+#[test]
+fn workers_make_no_difference() {
+    for seed in 0..60 {
+        let world = random_world(seed);
+        let middle = run(&world, Until::Drain).trigger_set.keys().nth(1).copied().unwrap_or(world.begin_ms);
+        for until in [Until::Drain, Until::LastEvent, Until::Time(middle)] {
+            let [one, two, three] = [1, 2, 3].map(|workers| engine::replay(&world, until, workers));
+            assert_eq!(one.decisions, two.decisions, "seed {seed}, {until:?}");
+            assert_eq!(one.decisions, three.decisions, "seed {seed}, {until:?}");
+        }
     }
 }

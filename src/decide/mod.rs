@@ -168,7 +168,10 @@ impl Decider {
             };
             decided.push(self.conclude(tick, asked, refusal, facts));
         }
-        decided.sort_by(|(one, _), (other, _)| one.sort_key().cmp(&other.sort_key()));
+        // A user and a visitor of one id can tie; then the earlier anchor goes first.
+        decided.sort_by(|(one, _), (other, _)| {
+            one.sort_key().cmp(&other.sort_key()).then_with(|| one.anchor.cmp(&other.anchor))
+        });
         decided
     }
 
@@ -200,8 +203,8 @@ impl Decider {
     fn rank<'a>(&'a self, asked: &'a Asked) -> impl Ord + 'a {
         let episode = asked.opening.episode;
         let campaign = &self.campaigns[episode.campaign as usize];
-        let customer = (&*asked.customer, episode.customer);
-        (Reverse(campaign.priority), &*campaign.name, customer, &*asked.subject, episode.anchor)
+        let place = (&*asked.customer, &*asked.subject, episode.anchor, episode.customer);
+        (Reverse(campaign.priority), &*campaign.name, place)
     }
 
     /// The gates that look at one episode by itself, in SPEC's order.

@@ -1,6 +1,8 @@
 //! Examples computed by hand, one a rule, that hold the oracle to SPEC. In: a few lines. Out: the decisions, in short:
 //! `time campaign customer subject @anchor outcome`, then the reason or the variant, where there is one.
 
+mod gates;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -106,10 +106,12 @@ pub fn decide(entering: &[(Episode, Value)], config: &Config, state: &State, sen
     rulings.into_iter().flatten().collect()
 }
 
-/// Greater priority, lesser campaign name, lesser customer id, lesser subject.
+/// Greater priority, lesser campaign name, lesser customer id, lesser subject; of a user and a visitor of one id, the earlier
+/// anchor.
 fn rank<'a>(episode: &'a Episode, config: &Config) -> impl Ord + use<'a> {
     let priority = campaign_of(config, episode).priority;
-    (Reverse(priority), episode.campaign.clone(), episode.customer.id().to_owned(), episode.subject.clone())
+    let customer = episode.customer.id().to_owned();
+    (Reverse(priority), episode.campaign.clone(), customer, episode.subject.clone(), episode.anchor)
 }
 
 /// The decision, where a reason refuses it or none does.

@@ -266,8 +266,8 @@ impl<'a> Run<'a> {
 
     fn finish(mut self) -> Outcome {
         self.decisions.sort_by(|((a_tick, a), _), ((b_tick, b), _)| {
-            let a = (a_tick, a.customer.id(), &a.campaign, &a.subject, &a.customer);
-            let b = (b_tick, b.customer.id(), &b.campaign, &b.subject, &b.customer);
+            let a = (a_tick, a.customer.id(), &a.campaign, &a.subject, a.anchor);
+            let b = (b_tick, b.customer.id(), &b.campaign, &b.subject, b.anchor);
             a.cmp(&b)
         });
         self.outcome.decisions = self.decisions.into_iter().map(|(_, it)| it).collect();
@@ -361,7 +361,10 @@ impl<'a> Run<'a> {
 /// What is to be noted of an episode that was asked: of which audience nothing can be told, and on what days it waits.
 fn notes(asked: &Asked, ruling: &Ruling) -> Vec<&'static str> {
     let mut notes = Vec::new();
-    if audience::is_undecidable(asked) {
+    if let Ruling::Decided(decided) = ruling
+        && decided.decision["reason"] == "audience"
+        && audience::is_undecidable(asked)
+    {
         notes.push("undecidable audience");
     }
     if let (Some(quiet), Ruling::Waits(wake)) = (&asked.config.quiet, ruling) {

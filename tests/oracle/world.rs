@@ -463,7 +463,8 @@ impl Story {
     fn cart_message(&mut self, sku: &str) {
         let who = self.who();
         let mut properties = self.named_product(sku);
-        if self.chance(0.4) {
+        // The own carts of a user and a visitor of one id would be one subject.
+        if self.visitors.iter().any(|visitor| self.users.contains(visitor)) || self.chance(0.4) {
             let cart = self.between(1, self.users.len() as i64 + 2);
             properties = properties.text("cart_id", &format!("cart-{cart}"));
         }

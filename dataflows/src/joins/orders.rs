@@ -95,12 +95,14 @@ impl Orders {
     }
 }
 
-/// An order event of the clickstream keeps the order's time, and a cancel or refund all else that it does not name
-/// (ARCHITECTURE, "Records").
+/// An order event of the clickstream keeps `placed_at`; a cancel or refund names only what changed, and the rest stays as
+/// known (ARCHITECTURE, "Records").
 fn completed(mut record: OrderRecord, known: Option<&OrderRecord>) -> OrderRecord {
-    let Some(known) = known.filter(|_| record.from_click) else { return record };
-    record.placed_ms = known.placed_ms;
-    if record.status != OrderStatus::Placed {
+    if let (true, Some(known)) = (record.from_click, known) {
+        record.placed_ms = known.placed_ms;
+        if record.status == OrderStatus::Placed {
+            return record;
+        }
         if record.lines.is_empty() {
             record.lines = known.lines.clone();
         }
