@@ -38,7 +38,8 @@ pub struct Customer {
     pub active: Tick,
     /// Carts as they stand, closed ones too; an emptied one is left out.
     pub carts: Vec<Cart>,
-    /// Orders that can close a cart, or leave out a line of one.
+    /// Orders that can close a cart, or leave out a line of one. Old ones too: a cart can come from another owner with lines
+    /// that last changed before them.
     orders: Vec<Order>,
     /// What was emitted and not yet retracted.
     open: Vec<Opening>,
@@ -69,13 +70,6 @@ impl Customer {
             Deed::Order(order) => self.orders.retain(|other| other.id != order.id),
         }
     }
-
-    /// An order that lies before every line's last change can no longer touch one: later lines change later still.
-    fn forget_orders(&mut self, now: Tick) {
-        let lines = self.carts.iter().flat_map(|cart| cart.lines.iter());
-        let oldest = lines.map(|line| line.changed).min().unwrap_or(now);
-        self.orders.retain(|order| order.placed >= oldest.min(now));
-    }
 }
 
 /// The rule of a customer: all triggers over them, one a campaign.
@@ -98,9 +92,6 @@ impl PerKey for Customers {
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
         deeds.for_each(|(deed, diff)| customer.apply(now, deed, diff));
-        if !customer.orders.is_empty() {
-            customer.forget_orders(now);
-        }
         let mut found = Vec::new();
         let wake = self.triggers.iter().filter_map(|trigger| trigger.openings(key, customer, now, &mut found)).min();
         for gone in customer.open.iter().filter(|opening| !found.contains(opening)) {
