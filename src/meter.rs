@@ -2,8 +2,8 @@
 //! whoever shows it; nothing is decided by it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use beckon_dataflows::model::{Stream, Tick};
 
@@ -17,6 +17,7 @@ pub struct Meter {
     late: AtomicU64,
     skewed: AtomicU64,
     decisions: Mutex<BTreeMap<(Outcome, Option<Reason>), u64>>,
+    undecided: Mutex<BTreeMap<Arc<str>, (u64, String)>>,
     episodes: AtomicU64,
     as_of: AtomicU64,
     newest_ms: AtomicU64,
@@ -48,6 +49,13 @@ impl Meter {
     pub fn decided(&self, decision: &Decision) {
         let mut decisions = self.decisions.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         *decisions.entry((decision.outcome, decision.reason)).or_default() += 1;
+    }
+
+    /// A condition of a campaign could not be decided, and was taken for false.
+    pub fn undecided(&self, campaign: Arc<str>, why: String) {
+        let mut undecided = self.undecided.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (count, last) = undecided.entry(campaign).or_default();
+        (*count, *last) = (*count + 1, why);
     }
 
     /// Ticks are closed up to `tick`, and the trigger set has so many episodes.
@@ -84,6 +92,11 @@ impl Meter {
     /// Decisions by outcome and reason.
     pub fn decisions(&self) -> BTreeMap<(Outcome, Option<Reason>), u64> {
         self.decisions.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// By campaign, how many conditions could not be decided, and why the last could not.
+    pub fn undecided_conditions(&self) -> BTreeMap<Arc<str>, (u64, String)> {
+        self.undecided.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Episodes in the trigger set.

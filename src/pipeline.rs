@@ -14,14 +14,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::model::{Change, Contact, Id, Opening, Product, Tick};
+use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
 use beckon_dataflows::plan::Plan;
 use crossbeam_channel::Receiver;
 
 use crate::decide::{Decided, Decider, Facts};
 use crate::decode::Dictionary;
 use crate::meter::Meter;
-use crate::state::State;
+use crate::state::{Edge, State};
 use crate::worker::{self, Closed, Workers};
 use gather::Gather;
 
@@ -38,8 +38,16 @@ impl Facts for View<'_> {
         self.state.contact(customer).map(|contact| &**contact)
     }
 
+    fn history(&self, customer: Id) -> History {
+        self.state.history(customer)
+    }
+
     fn on_hand(&self, sku: Id) -> i64 {
         self.state.on_hand(sku)
+    }
+
+    fn in_stock_since(&self, sku: Id) -> Option<Tick> {
+        self.state.in_stock_since(sku)
     }
 
     fn product(&self, sku: Id) -> Option<&Product> {
@@ -102,7 +110,8 @@ impl Engine {
     }
 }
 
-/// Takes up the closed ticks, one after the other, and decides the episodes that entered at each.
+/// Takes up the closed ticks, one after the other, and decides what entered at each. Beside the ticks at which something
+/// changed it visits those at which the decider wants to be woken.
 fn decide_closed(
     workers: usize,
     closed: &Receiver<Closed>,
@@ -115,29 +124,43 @@ fn decide_closed(
     let mut gather = Gather::new(workers);
     for span in closed {
         let mut changes = gather.add(span).into_iter().peekable();
-        while let Some((tick, _)) = changes.peek() {
-            let tick = *tick;
+        let upper = gather.upper();
+        loop {
+            let changed = changes.peek().map(|(tick, _)| *tick);
+            let wake = decider.next_wake().filter(|wake| upper.is_none_or(|upper| *wake < upper));
+            let Some(tick) = changed.into_iter().chain(wake).min() else { break };
             let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
-            let entered = take_up(tick, now, &mut write(state));
+            let (left, entered) = take_up(tick, now, &mut write(state));
             let state = read(state);
             let view = View { state: &state, dictionary };
-            let decided = decider.decide(tick, entered, &view);
+            let decided = decider.decide(tick, &left, entered, &view);
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
+            decider.take_undecided().into_iter().for_each(|it| meter.undecided(it.campaign, it.why));
             act.decided(tick, decided, &view)?;
         }
-        if let Some(upper) = gather.upper() {
+        if let Some(upper) = upper {
             write(state).close(upper.saturating_sub(1));
+            let state = read(state);
+            act.closed(Some(upper), &View { state: &state, dictionary })?;
         }
         let state = read(state);
         meter.closed(state.as_of(), state.trigger_set().len());
-        act.closed(gather.upper(), &View { state: &state, dictionary })?;
     }
-    Ok(())
+    let state = read(state);
+    act.closed(None, &View { state: &state, dictionary })
 }
 
-/// Takes up a tick's changes whole, and only then says who entered.
-fn take_up(tick: Tick, changes: impl Iterator<Item = Change>, state: &mut State) -> Vec<Opening> {
-    changes.filter_map(|change| state.apply(tick, change)).collect()
+/// Takes up a tick's changes whole, and only then says who left and who entered.
+fn take_up(tick: Tick, changes: impl Iterator<Item = Change>, state: &mut State) -> (Vec<Episode>, Vec<Opening>) {
+    state.close(tick);
+    let (mut left, mut entered) = (Vec::new(), Vec::new());
+    for edge in changes.filter_map(|change| state.apply(tick, change)) {
+        match edge {
+            Edge::Left(episode) => left.push(episode),
+            Edge::Entered(opening) => entered.push(opening),
+        }
+    }
+    (left, entered)
 }
 
 fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {

@@ -4,34 +4,56 @@
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Change, Contact, Episode, Id, Opening, Product, Tick};
+use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
 use beckon_dataflows::per_key::IdHasher;
 use hashbrown::{HashMap, HashSet};
 
 type ById<V> = HashMap<Id, V, BuildHasherDefault<IdHasher>>;
 
+/// An edge of the trigger set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The episode entered: a rising edge.
+    Entered(Opening),
+    /// The episode left.
+    Left(Episode),
+}
+
+/// The stock of a SKU.
+#[derive(Clone, Copy, Default)]
+struct Stock {
+    units: i64,
+    /// The tick at which it rose from nothing, while there is any.
+    since: Option<Tick>,
+}
+
 /// Everything known at [`State::as_of`].
 #[derive(Default)]
 pub struct State {
     as_of: Tick,
-    stock: ById<i64>,
+    stock: ById<Stock>,
     products: ById<Arc<Product>>,
     contacts: ById<Arc<Contact>>,
+    histories: ById<History>,
     trigger_set: HashSet<Episode>,
 }
 
 impl State {
-    /// Takes up a change of tick `tick`. One that enters the trigger set is handed back: it is the rising edge.
-    pub fn apply(&mut self, tick: Tick, change: Change) -> Option<Opening> {
+    /// Takes up a change of tick `tick`. An edge of the trigger set is handed back.
+    pub fn apply(&mut self, tick: Tick, change: Change) -> Option<Edge> {
         self.as_of = tick;
         match change {
-            Change::Stock(sku, units) => drop(self.stock.insert(sku, units)),
+            Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
             Change::Contact(customer, contact) => drop(self.contacts.insert(customer, contact)),
-            Change::Left(episode) => drop(self.trigger_set.remove(&episode)),
+            Change::History(customer, history) => drop(self.histories.insert(customer, history)),
+            Change::Left(episode) => {
+                self.trigger_set.remove(&episode);
+                return Some(Edge::Left(episode));
+            }
             Change::Entered(opening) => {
                 self.trigger_set.insert(opening.episode);
-                return Some(opening);
+                return Some(Edge::Entered(opening));
             }
         }
         None
@@ -49,7 +71,12 @@ impl State {
 
     /// Units on hand; 0 for an unknown SKU (SPEC §3).
     pub fn on_hand(&self, sku: Id) -> i64 {
-        self.stock.get(&sku).copied().unwrap_or(0)
+        self.stock.get(&sku).map_or(0, |stock| stock.units)
+    }
+
+    /// The tick at which the SKU's stock last rose from nothing; none while there is nothing (SPEC §3, "In stock").
+    pub fn in_stock_since(&self, sku: Id) -> Option<Tick> {
+        self.stock.get(&sku).and_then(|stock| stock.since)
     }
 
     /// The product, if the catalog knows it.
@@ -62,8 +89,20 @@ impl State {
         self.contacts.get(&customer)
     }
 
+    /// What the customer has bought, where the plan asks for histories.
+    pub fn history(&self, customer: Id) -> History {
+        self.histories.get(&customer).copied().unwrap_or_default()
+    }
+
     /// The trigger set.
     pub fn trigger_set(&self) -> &HashSet<Episode> {
         &self.trigger_set
+    }
+}
+
+impl Stock {
+    fn become_at(&mut self, tick: Tick, units: i64) {
+        self.units = units;
+        self.since = (units >= 1).then(|| self.since.unwrap_or(tick));
     }
 }

@@ -35,7 +35,7 @@ enum Command {
 pub struct Closed {
     /// Which worker.
     pub worker: usize,
-    /// All ticks before this one are closed; none when it has finished.
+    /// All ticks before this one are closed; none when all are that there will ever be.
     pub upper: Option<Tick>,
     /// The changes, in the order of ticks.
     pub changes: Vec<(Tick, Change)>,
@@ -159,7 +159,6 @@ impl Station {
         }
         self.upper = upper;
         let changes = self.outputs.take_closed();
-        let upper = upper.filter(|_| !finished);
         closed_to.send(Closed { worker: self.index, upper, changes }).is_ok() && !finished
     }
 }

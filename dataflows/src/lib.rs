@@ -21,6 +21,7 @@ use inputs::{Collections, Inputs};
 use joins::carts::{CartChange, Carts};
 use joins::contacts::{ContactChange, Contacts};
 use joins::customers::{self, Customers};
+use joins::history::Histories;
 use joins::once::once;
 use joins::orders::Orders;
 use joins::products::Products;
@@ -46,6 +47,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone() });
     let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
     let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone() });
+    let histories = plan.history.then(|| per_key(orders.clone(), "Histories by customer", Histories));
     let stock = per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() });
     let in_stock = stock.clone().flat_map(in_stock_since);
     let catalog = catalog.map(|record| (record.sku, record));
@@ -57,7 +59,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() });
 
     let mut episodes: Vec<Rows<Opening>> = Vec::new();
-    if let Some(customers) = Customers::with(triggers::over_deeds(plan)) {
+    if let Some(customers) = Customers::with(triggers::over_deeds(plan), counts) {
         let deeds = customers::deeds(clicks.clone(), carts.clone(), orders.clone());
         let found = per_key(deeds, "Customers", customers);
         let skus_in_stock = in_stock.clone().map(|(sku, _)| sku);
@@ -65,7 +67,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         episodes.extend(low_stock::running_out(&found, plan, stock.clone()));
         episodes.push(triggers::whole(found, plan));
     }
-    if let Some(buyers) = Customers::with(triggers::over_orders(plan)) {
+    if let Some(buyers) = Customers::with(triggers::over_orders(plan), counts) {
         episodes.push(per_key(customers::of_orders(orders.clone()), "Buyers", buyers));
     }
     if let Some(skus) = Skus::with(triggers::over_skus(plan)) {
@@ -86,6 +88,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         }));
         changes.state(products.map(|(sku, product)| Change::Product(sku, product)));
         changes.state(contacts.map(|(customer, contact)| Change::Contact(customer, contact)));
+        histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
     });
     (inputs, outputs)
 }

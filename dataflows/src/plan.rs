@@ -13,6 +13,8 @@ pub struct Plan {
     pub tick_ms: u64,
     /// One trigger a campaign, in the order of the configuration: an episode names its campaign by this index.
     pub triggers: Vec<Trigger>,
+    /// Whether anyone asks for the customers' histories.
+    pub history: bool,
 }
 
 /// What opens an episode: SPEC §4's triggers, each with its parameters.

@@ -167,6 +167,9 @@ impl std::fmt::Display for Summary<'_> {
         for ((stream, kind), count) in self.meter.bad_records() {
             writeln!(out, "{count} bad: {stream}, {kind}")?;
         }
+        for (campaign, (count, why)) in self.meter.undecided_conditions() {
+            writeln!(out, "{count} conditions of {campaign} taken for false; the last: {why}")?;
+        }
         for ((outcome, reason), count) in self.meter.decisions() {
             writeln!(
                 out,

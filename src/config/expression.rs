@@ -1,5 +1,7 @@
 //! CEL expressions over `customer`, `cart` and `trigger` (SPEC §5). In: a string of the configuration. Out: an
-//! [`Expression`] that parses and names nothing unknown. Fails into the report, at the place within the string.
+//! [`Expression`] that is compiled and names nothing unknown. Fails into the report, at the place within the string.
+
+use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{ParseError, Program};
@@ -17,16 +19,32 @@ const TYPES: [&str; 10] = ["bool", "bytes", "double", "duration", "int", "list",
 /// stack ends somewhere past ten thousand bytes.
 const BYTES_MAX: usize = 2_000;
 
-/// The text of a CEL expression that is known to parse.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expression(String);
+/// A CEL expression.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    text: String,
+    program: Arc<Program>,
+}
 
 impl Expression {
     /// The expression as it is written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The expression, compiled.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
     }
 }
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Expression {}
 
 /// Reads an expression.
 pub(super) fn read(value: Value<'_>) -> Option<Expression> {
@@ -46,7 +64,7 @@ pub(super) fn read(value: Value<'_>) -> Option<Expression> {
         }
     };
     let Some(unknown) = first_unknown(program.expression(), &[]) else {
-        return Some(Expression(text.to_owned()));
+        return Some(Expression { text: text.to_owned(), program: Arc::new(program) });
     };
     let hint = match nearest(unknown, SUBJECTS) {
         Some(meant) => format!("did you mean `{meant}`?"),

@@ -37,6 +37,14 @@ pub struct QuietHours {
     pub default_timezone: TimeZone,
 }
 
+impl QuietHours {
+    /// How much of a day is not quiet, in milliseconds; a minute at least.
+    pub(super) fn loud_ms(&self) -> u64 {
+        let minute = |time: Time| u64::from(time.hour().unsigned_abs()) * 60 + u64::from(time.minute().unsigned_abs());
+        (minute(self.from) + 24 * 60 - minute(self.to)) % (24 * 60) * 60_000
+    }
+}
+
 /// Reads the section.
 pub(super) fn read(section: Section<'_>) -> Limits {
     let caps = section.get("frequency_cap").and_then(|value| value.list(CAPS_MAX)).unwrap_or_default();

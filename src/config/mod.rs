@@ -171,6 +171,13 @@ fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purp
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esp: table("esp").and_then(|section| esp::read(section, mailing)),
     };
+    if let Some(quiet) = config.limits.quiet_hours.as_ref().filter(|quiet| quiet.loud_ms() < config.tick_ms) {
+        let loud_minutes = quiet.loud_ms() / 60_000;
+        report.fault_of_file(
+            format!("`limits.quiet_hours` leaves {loud_minutes} minutes a day, less than a `tick`"),
+            "episodes would wait for ever; shorten the tick or the quiet hours",
+        );
+    }
     if mailing {
         for (key, example) in [("kafka", "brokers = \"localhost:9092\""), ("esp", "kind, api_key_env and from")] {
             if !section.has(key) {

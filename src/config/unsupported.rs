@@ -3,13 +3,10 @@
 
 /// Paths of keys, and of triggers and kinds of ESP by name, that are refused with "not built yet".
 pub(super) const NOT_BUILT: &[&str] = &[
-    "campaign.audience",
-    "campaign.stock_budget",
     "campaign.similar",
     "campaign.discount",
     "similar",
     "enrich",
-    "limits.quiet_hours",
     "esp.kind.postmark",
     "esp.kind.mailgun",
     "esp.kind.ses",

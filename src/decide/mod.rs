@@ -1,19 +1,35 @@
-//! Gates and arbitration (SPEC §5). In: the episodes that entered the trigger set at a closed tick, and the state as of it.
-//! Out: one decision each, in the order of SPEC. Pure: no clock, no I/O; cannot fail. What was decided depends on nothing but
-//! the ticks before.
+//! Gates and arbitration (SPEC §5). In: the edges of the trigger set at a closed tick, and the state as of it. Out: one
+//! decision for each episode that entered, in the order of SPEC, at once or after quiet hours. Pure: no clock, no I/O; cannot
+//! fail. What was decided depends on nothing but the ticks before.
+//!
+//! The episodes of a tick are asked one after the other, by rank: greater priority, lesser campaign name, lesser customer id,
+//! lesser subject. So the first of a customer's that is let through outranks the others, and a stock budget goes to
+//! those of greater priority.
 
 mod arms;
-mod history;
+mod budget;
+mod condition;
+mod memory;
 mod payload;
+mod quiet;
+mod waiting;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Contact, Id, Opening, Tick};
+use beckon_dataflows::model::{Contact, Episode, History, Id, Opening, Product, Tick};
+use hashbrown::HashSet;
+use rust_decimal::Decimal;
 
-use crate::decision::{Decision, DecisionId, Outcome, Reason};
+use crate::decision::{Decision, DecisionId, Outcome, Payload, Reason};
 pub use arms::{Arm, Arms, Variant};
-use history::History;
+use budget::Budgets;
+use condition::About;
+pub use condition::Condition;
+use memory::Memory;
 pub use payload::Stocked;
+pub use quiet::QuietHours;
+use waiting::Waiting;
 
 /// A campaign, as its decisions need it.
 #[derive(Clone, Debug)]
@@ -26,6 +42,10 @@ pub struct Campaign {
     pub priority: i64,
     /// No two sends to a customer within this time, ms.
     pub cooldown_ms: Option<u64>,
+    /// Whom it is for; everybody when not set.
+    pub audience: Option<Condition>,
+    /// Sends per piece in stock that may name a SKU as hero in one restock.
+    pub stock_budget: Option<Decimal>,
     /// X, ms: how long an episode can last.
     pub expires_ms: Option<u64>,
     /// Which lines the payload shows.
@@ -43,14 +63,27 @@ pub struct Cap {
     pub per_ms: u64,
 }
 
+/// What holds for all campaigns.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// All of them hold.
+    pub caps: Vec<Cap>,
+    /// When nobody is written to.
+    pub quiet_hours: Option<QuietHours>,
+}
+
 /// What decisions are made from, as of the tick that they are made at.
 pub trait Facts {
     /// The customer.
     fn contact(&self, customer: Id) -> Option<&Contact>;
+    /// What the customer has bought. Only known where a campaign has an audience.
+    fn history(&self, customer: Id) -> History;
     /// Units on hand.
     fn on_hand(&self, sku: Id) -> i64;
+    /// The tick at which the stock last rose from nothing; none while there is nothing.
+    fn in_stock_since(&self, sku: Id) -> Option<Tick>;
     /// The product.
-    fn product(&self, sku: Id) -> Option<&beckon_dataflows::model::Product>;
+    fn product(&self, sku: Id) -> Option<&Product>;
     /// The text that an id stands for.
     fn text(&self, id: Id) -> Arc<str>;
 }
@@ -58,11 +91,24 @@ pub trait Facts {
 /// A decision with the opening that it is about.
 pub type Decided = (Decision, Opening);
 
+/// A condition that could not be decided, and was taken for false.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    /// The campaign's name.
+    pub campaign: Arc<str>,
+    /// Why.
+    pub why: String,
+}
+
 /// Decides, tick by tick, and remembers what it must not decide or send again.
 pub struct Decider {
     campaigns: Vec<Campaign>,
-    caps: Vec<Cap>,
-    history: History,
+    limits: Limits,
+    memory: Memory,
+    /// Where a campaign has one.
+    budgets: Option<Budgets>,
+    waiting: Waiting,
+    undecided: Vec<Undecided>,
 }
 
 /// An episode on its way through the gates.
@@ -70,97 +116,175 @@ struct Asked {
     id: DecisionId,
     customer: Arc<str>,
     subject: Arc<str>,
-    refusal: Option<Reason>,
+    payload: Payload,
+    /// Where a campaign has a stock budget.
+    hero: Option<Id>,
     opening: Opening,
+}
+
+/// What the gates that look at one episode by itself say.
+enum Verdict {
+    Refused(Reason),
+    /// Quiet hours: until this tick.
+    Waits(Tick),
+    LetThrough,
 }
 
 impl Decider {
     /// A decider that has decided nothing yet.
-    pub fn new(campaigns: Vec<Campaign>, caps: Vec<Cap>) -> Decider {
-        let windows = caps.iter().map(|cap| cap.per_ms).chain(campaigns.iter().filter_map(|c| c.cooldown_ms));
-        let history = History::new(windows.max().unwrap_or(0));
-        Decider { campaigns, caps, history }
+    pub fn new(campaigns: Vec<Campaign>, limits: Limits) -> Decider {
+        let windows = limits.caps.iter().map(|cap| cap.per_ms);
+        let windows = windows.chain(campaigns.iter().filter_map(|campaign| campaign.cooldown_ms));
+        let memory = Memory::new(windows.max().unwrap_or(0));
+        let has_budget = campaigns.iter().any(|campaign| campaign.stock_budget.is_some());
+        let budgets = has_budget.then(Budgets::default);
+        Decider { campaigns, limits, memory, budgets, waiting: Waiting::default(), undecided: Vec::new() }
     }
 
-    /// Decides the episodes that entered the trigger set at `tick`. Ticks come in order.
-    pub fn decide(&mut self, tick: Tick, entered: Vec<Opening>, facts: &impl Facts) -> Vec<Decided> {
-        self.history.advance(tick);
-        let mut asked: Vec<Asked> = entered.into_iter().filter_map(|opening| self.ask(tick, opening, facts)).collect();
+    /// Decides the episodes that `entered` the trigger set at `tick`, and those whose quiet hours have ended, unless they
+    /// `left`. Ticks come in order; of those without edges only [`Decider::next_wake`] need come.
+    pub fn decide(&mut self, tick: Tick, left: &[Episode], entered: Vec<Opening>, facts: &impl Facts) -> Vec<Decided> {
+        self.memory.advance(tick);
+        let due = self.waiting.take_up(tick, left, entered);
+        let mut asked: Vec<Asked> = due.into_iter().filter_map(|opening| self.present(opening, facts)).collect();
         asked.sort_by(|one, other| self.rank(one).cmp(&self.rank(other)));
-        self.arbitrate(&mut asked);
-        let mut decided: Vec<Decided> = asked.into_iter().map(|asked| self.conclude(tick, asked, facts)).collect();
-        decided.sort_by(|(one, _), (other, _)| one.sort_key().cmp(&other.sort_key()));
+        let mut served = HashSet::new();
+        let mut decided = Vec::with_capacity(asked.len());
+        for asked in asked {
+            // A visitor and a user of one id can share a decision id: it is decided once.
+            if self.memory.is_decided(asked.id) {
+                continue;
+            }
+            let refusal = match self.verdict(tick, &asked, facts) {
+                Verdict::Waits(until) => {
+                    self.waiting.wait(asked.opening, until);
+                    continue;
+                }
+                Verdict::Refused(reason) => Some(reason),
+                Verdict::LetThrough => {
+                    let is_first = served.insert(asked.opening.episode.customer);
+                    (!is_first).then_some(Reason::Outranked)
+                }
+            };
+            decided.push(self.conclude(tick, asked, refusal, facts));
+        }
+        // A user and a visitor of one id can tie; then the earlier anchor goes first.
+        decided.sort_by(|(one, _), (other, _)| {
+            one.sort_key().cmp(&other.sort_key()).then_with(|| one.anchor.cmp(&other.anchor))
+        });
         decided
     }
 
-    /// The gates that look at one episode by itself. None for one that was decided before.
-    fn ask(&mut self, tick: Tick, opening: Opening, facts: &impl Facts) -> Option<Asked> {
+    /// The next tick at which there is something to decide without any edge; none when nothing waits.
+    pub fn next_wake(&self) -> Option<Tick> {
+        self.waiting.next_wake()
+    }
+
+    /// Takes the conditions that could not be decided since the last call.
+    pub fn take_undecided(&mut self) -> Vec<Undecided> {
+        std::mem::take(&mut self.undecided)
+    }
+
+    /// What the gates are asked about. None for an episode that was decided before.
+    fn present(&self, opening: Opening, facts: &impl Facts) -> Option<Asked> {
         let episode = opening.episode;
         let campaign = &self.campaigns[episode.campaign as usize];
         let (customer, subject) = (facts.text(episode.customer), facts.text(episode.subject));
         let id = DecisionId::of(&campaign.name, &customer, &subject, episode.anchor);
-        if !self.history.decide_once(id, campaign.expires_ms.map(|expires_ms| tick.saturating_add(expires_ms))) {
+        if self.memory.is_decided(id) {
             return None;
         }
-        let refusal = unreachable(facts.contact(episode.customer))
-            .or_else(|| no_consent(facts.contact(episode.customer)))
+        let payload = payload::payload(&opening, campaign.lines, facts);
+        let hero = self.budgets.as_ref().and_then(|_| payload::hero(&opening, campaign.lines, facts));
+        Some(Asked { id, customer, subject, payload, hero, opening })
+    }
+
+    /// The order in which the episodes of a tick are asked.
+    fn rank<'a>(&'a self, asked: &'a Asked) -> impl Ord + 'a {
+        let episode = asked.opening.episode;
+        let campaign = &self.campaigns[episode.campaign as usize];
+        let place = (&*asked.customer, &*asked.subject, episode.anchor, episode.customer);
+        (Reverse(campaign.priority), &*campaign.name, place)
+    }
+
+    /// The gates that look at one episode by itself, in SPEC's order.
+    fn verdict(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Verdict {
+        let episode = asked.opening.episode;
+        let contact = facts.contact(episode.customer);
+        let refusal = unreachable(contact)
+            .or_else(|| no_consent(contact))
+            .or_else(|| self.audience(tick, asked, facts))
             .or_else(|| self.cooldown(tick, episode.campaign, episode.customer))
-            .or_else(|| self.frequency_cap(tick, episode.customer));
-        Some(Asked { id, customer, subject, refusal, opening })
+            .or_else(|| self.frequency_cap(tick, episode.customer))
+            .or_else(|| self.stock_budget(asked, facts));
+        let timezone = contact.and_then(|contact| contact.timezone.as_deref());
+        let quiet_until = || self.limits.quiet_hours.as_ref().and_then(|hours| hours.until(tick, timezone));
+        match refusal {
+            Some(reason) => Verdict::Refused(reason),
+            None => quiet_until().map_or(Verdict::LetThrough, Verdict::Waits),
+        }
+    }
+
+    /// A condition that cannot be decided is not met: nobody is written to by mistake.
+    fn audience(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Option<Reason> {
+        let episode = asked.opening.episode;
+        let campaign = &self.campaigns[episode.campaign as usize];
+        let about = About {
+            customer_id: &asked.customer,
+            contact: facts.contact(episode.customer),
+            history: facts.history(episode.customer),
+            payload: &asked.payload,
+            trigger: &campaign.trigger,
+            subject: &asked.subject,
+            anchor: episode.anchor,
+            as_of: tick,
+        };
+        match campaign.audience.as_ref()?.holds(&about) {
+            Ok(true) => return None,
+            Ok(false) => {}
+            Err(fault) => self.undecided.push(Undecided { campaign: campaign.name.clone(), why: fault.to_string() }),
+        }
+        Some(Reason::Audience)
     }
 
     fn cooldown(&self, tick: Tick, campaign: u16, customer: Id) -> Option<Reason> {
         let cooldown_ms = self.campaigns[campaign as usize].cooldown_ms?;
-        let recent = self.history.sends(customer).any(|send| send.campaign == campaign && tick - send.at < cooldown_ms);
-        recent.then_some(Reason::Cooldown)
+        let mut recent = self.memory.sends_before(customer, tick);
+        recent.any(|send| send.campaign == campaign && tick - send.at < cooldown_ms).then_some(Reason::Cooldown)
     }
 
     fn frequency_cap(&self, tick: Tick, customer: Id) -> Option<Reason> {
         let reached = |cap: &Cap| {
-            let sends = self.history.sends(customer).filter(|send| tick - send.at < cap.per_ms).count();
-            sends >= cap.sends as usize
+            let sends = self.memory.sends_before(customer, tick).filter(|send| tick - send.at < cap.per_ms);
+            sends.count() >= cap.sends as usize
         };
-        self.caps.iter().any(reached).then_some(Reason::FrequencyCap)
+        self.limits.caps.iter().any(reached).then_some(Reason::FrequencyCap)
     }
 
-    /// By customer, and of a customer's the one that goes first first.
-    fn rank<'a>(&'a self, asked: &'a Asked) -> impl Ord + 'a {
-        let campaign = &self.campaigns[asked.opening.episode.campaign as usize];
-        let priority = std::cmp::Reverse(campaign.priority);
-        (
-            asked.opening.episode.customer,
-            asked.refusal.is_some(),
-            priority,
-            campaign.name.clone(),
-            asked.subject.clone(),
-        )
-    }
-
-    /// Of a customer's episodes that no gate refused, all but the first are outranked. They come by rank.
-    fn arbitrate(&self, asked: &mut [Asked]) {
-        let mut winner = None;
-        for one in asked.iter_mut().filter(|one| one.refusal.is_none()) {
-            let customer = one.opening.episode.customer;
-            if winner == Some(customer) {
-                one.refusal = Some(Reason::Outranked);
-            }
-            winner = Some(customer);
-        }
+    fn stock_budget(&self, asked: &Asked, facts: &impl Facts) -> Option<Reason> {
+        let budget = self.campaigns[asked.opening.episode.campaign as usize].stock_budget?;
+        let (hero, budgets) = (asked.hero?, self.budgets.as_ref()?);
+        let reached = budgets.is_reached(hero, facts.in_stock_since(hero), facts.on_hand(hero), budget);
+        reached.then_some(Reason::StockBudget)
     }
 
     /// Holdout and variant, and the decision as it is written down.
-    fn conclude(&mut self, tick: Tick, asked: Asked, facts: &impl Facts) -> Decided {
+    fn conclude(&mut self, tick: Tick, asked: Asked, refusal: Option<Reason>, facts: &impl Facts) -> Decided {
         let episode = asked.opening.episode;
         let campaign = &self.campaigns[episode.campaign as usize];
-        let (outcome, variant) = match asked.refusal {
+        let (outcome, variant) = match refusal {
             Some(_) => (Outcome::Suppress, None),
             None => match campaign.arms.draw(&asked.customer) {
                 Arm::Holdout => (Outcome::Holdout, None),
                 Arm::Send(variant) => (Outcome::Send, variant.map(|variant| variant.name.clone())),
             },
         };
+        self.memory.decided(asked.id, campaign.expires_ms.map(|expires_ms| tick.saturating_add(expires_ms)));
         if outcome == Outcome::Send {
-            self.history.sent(episode.customer, episode.campaign, tick);
+            self.memory.sent(episode.customer, episode.campaign, tick);
+            if let (Some(budgets), Some(hero)) = (&mut self.budgets, asked.hero) {
+                budgets.sent(hero, facts.in_stock_since(hero));
+            }
         }
         let decision = Decision {
             decision_id: asked.id,
@@ -171,9 +295,9 @@ impl Decider {
             anchor: episode.anchor,
             as_of: tick,
             outcome,
-            reason: asked.refusal,
+            reason: refusal,
             variant,
-            payload: payload::payload(&asked.opening, campaign.lines, facts),
+            payload: asked.payload,
         };
         (decision, asked.opening)
     }

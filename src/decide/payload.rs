@@ -1,6 +1,8 @@
 //! What a decision speaks of, as of its tick (SPEC §4; ARCHITECTURE, "Carts and triggers").
 
-use beckon_dataflows::model::{Line, Opening};
+use std::cmp::Reverse;
+
+use beckon_dataflows::model::{Id, Line, Money, Opening};
 
 use super::Facts;
 use crate::decision::{Payload, PayloadLine};
@@ -16,8 +18,24 @@ pub enum Stocked {
 
 /// The payload of an opening.
 pub fn payload(opening: &Opening, stocked: Stocked, facts: &impl Facts) -> Payload {
-    let shown = opening.lines.iter().filter(|line| stocked == Stocked::OrNot || facts.on_hand(line.sku) >= 1);
-    Payload { lines: shown.map(|line| payload_line(line, facts)).collect() }
+    Payload { lines: shown(opening, stocked, facts).map(|(_, line)| payload_line(line, facts)).collect() }
+}
+
+/// The SKU that the payload is about: its most expensive line's, by unit; of several the first; one without a price last. A
+/// payload of one product is about that. None without lines.
+pub fn hero(opening: &Opening, stocked: Stocked, facts: &impl Facts) -> Option<Id> {
+    let lines = shown(opening, stocked, facts);
+    lines.max_by_key(|(index, line)| (price(line, facts), Reverse(*index))).map(|(_, line)| line.sku)
+}
+
+/// The lines that the payload shows, with their indices.
+fn shown<'a>(opening: &'a Opening, stocked: Stocked, facts: &'a impl Facts) -> impl Iterator<Item = (usize, &'a Line)> {
+    let lines = opening.lines.iter().enumerate();
+    lines.filter(move |(_, line)| stocked == Stocked::OrNot || facts.on_hand(line.sku) >= 1)
+}
+
+fn price(line: &Line, facts: &impl Facts) -> Option<Money> {
+    line.price.or_else(|| facts.product(line.sku)?.price)
 }
 
 fn payload_line(line: &Line, facts: &impl Facts) -> PayloadLine {
@@ -25,7 +43,7 @@ fn payload_line(line: &Line, facts: &impl Facts) -> PayloadLine {
     PayloadLine {
         sku: facts.text(line.sku),
         quantity: (line.quantity > 0).then_some(line.quantity),
-        price: line.price.or(product.and_then(|product| product.price)),
+        price: price(line, facts),
         name: product.and_then(|product| product.name.clone()),
         image: product.and_then(|product| product.image_url.clone()),
         url: product.and_then(|product| product.url.clone()),

@@ -4,13 +4,14 @@
 use beckon_dataflows::plan::{self, Plan};
 
 use crate::config::{self, Config, Trigger};
-use crate::decide::{Arms, Campaign, Cap, Decider, Stocked, Variant};
+use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, QuietHours, Stocked, Variant};
 
 /// What the graph is built for.
 pub fn plan(config: &Config) -> Plan {
     let tick_ms = config.tick_ms;
     let triggers = config.campaigns.iter().map(|campaign| trigger(campaign, tick_ms)).collect();
-    Plan { tick_ms, triggers }
+    let history = config.campaigns.iter().any(|campaign| campaign.audience.is_some());
+    Plan { tick_ms, triggers, history }
 }
 
 /// Gates and arbitration.
@@ -18,8 +19,14 @@ pub fn decider(config: &Config) -> Decider {
     let tick_ms = config.tick_ms;
     let caps =
         config.limits.frequency_caps.iter().map(|cap| Cap { sends: cap.sends, per_ms: ticks(cap.per_ms, tick_ms) });
+    let quiet_hours = config.limits.quiet_hours.as_ref().map(|hours| QuietHours {
+        from: hours.from,
+        to: hours.to,
+        default_timezone: hours.default_timezone.clone(),
+        tick_ms,
+    });
     let campaigns = config.campaigns.iter().map(|config| campaign(config, tick_ms));
-    Decider::new(campaigns.collect(), caps.collect())
+    Decider::new(campaigns.collect(), decide::Limits { caps: caps.collect(), quiet_hours })
 }
 
 /// The campaign's trigger.
@@ -74,6 +81,8 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
         trigger: campaign.trigger.name().into(),
         priority: campaign.priority,
         cooldown_ms: campaign.cooldown_ms.map(|cooldown_ms| ticks(cooldown_ms, tick_ms)),
+        audience: campaign.audience.as_ref().map(|expression| Condition::new(expression.program().clone())),
+        stock_budget: campaign.stock_budget,
         expires_ms: campaign.expires_ms.map(|expires_ms| ticks(expires_ms, tick_ms).max(tick_ms)),
         lines: match campaign.trigger {
             Trigger::CartAbandonment { stock: config::StockRule::Any, .. } => Stocked::Only,

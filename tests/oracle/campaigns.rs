@@ -3,15 +3,49 @@
 
 use std::fmt::Write;
 
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
+
+use super::audience::AUDIENCES;
+
+/// What a profile may name as its zone.
+pub const ZONES: [Option<&str>; 8] = [
+    None,
+    None,
+    Some("Europe/Berlin"),
+    Some("Europe/Berlin"),
+    Some("America/New_York"),
+    Some("Australia/Lord_Howe"),
+    Some("Asia/Kolkata"),
+    Some("Mars/Olympus"),
+];
+
+/// 2026-01-05T08:00:00Z.
+const BEGIN_MS: i64 = 1_767_600_000_000;
+
+/// When the clocks of these zones are put forward or back.
+const CHANGES: [(&str, &str); 6] = [
+    ("Europe/Berlin", "2026-03-29T01:00:00Z"),
+    ("Europe/Berlin", "2026-10-25T01:00:00Z"),
+    ("America/New_York", "2026-03-08T07:00:00Z"),
+    ("America/New_York", "2026-11-01T06:00:00Z"),
+    ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
+    ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+];
+
+const MINUTE_MS: i64 = 60_000;
 
 /// A configuration drawn.
 pub struct Drawn {
     pub config_toml: String,
     pub tick_ms: i64,
     pub lateness_ms: i64,
+    /// The world begins within the hour after.
+    pub begin_ms: i64,
     /// Every W, X, cooldown and window in it: steps that a world takes to arrive right at a deadline.
     pub waits_ms: Vec<i64>,
     /// Whether a campaign has a subject that is no cart of one customer's.
@@ -22,7 +56,7 @@ pub struct Drawn {
 pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str]) -> Drawn {
     let tick_ms = pick(rng, &[1000, 1000, 1000, 250, 500, 10_000]);
     let lateness_ms = pick(rng, &[5000, 5000, 0, 1000, 2000, 30_000]);
-    let mut draw = Draw { rng, tick_ms, text: String::new(), waits_ms: Vec::new() };
+    let mut draw = Draw { rng, tick_ms, begin_ms: BEGIN_MS, text: String::new(), waits_ms: Vec::new() };
     if tick_ms != 1000 || draw.chance(0.5) {
         let tick = draw.duration(tick_ms);
         draw.line(&format!("tick = \"{tick}\""));
@@ -40,7 +74,8 @@ pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str]) -> Drawn {
         shared_subjects |= trigger != "cart_abandonment";
         draw.campaign(name, trigger);
     }
-    Drawn { config_toml: draw.text, tick_ms, lateness_ms, waits_ms: draw.waits_ms, shared_subjects }
+    let Draw { begin_ms, text: config_toml, waits_ms, .. } = draw;
+    Drawn { config_toml, tick_ms, lateness_ms, begin_ms, waits_ms, shared_subjects }
 }
 
 fn pick<T: Copy>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
@@ -51,6 +86,7 @@ fn pick<T: Copy>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
 struct Draw<'a> {
     rng: &'a mut ChaCha8Rng,
     tick_ms: i64,
+    begin_ms: i64,
     text: String,
     waits_ms: Vec<i64>,
 }
@@ -86,17 +122,46 @@ impl Draw<'_> {
     }
 
     fn limits(&mut self) {
-        if self.chance(0.5) {
-            return;
+        let (caps, quiet) = (self.chance(0.5), self.chance(0.5));
+        if caps || quiet {
+            self.line("[limits]");
         }
-        let caps: Vec<String> = (0..self.rng.random_range(1..=2))
-            .map(|_| {
-                let sends = self.rng.random_range(1..=3);
-                let per = self.wait(&[3, 10, 60, 600]);
-                format!("{{ sends = {sends}, per = {per} }}")
-            })
-            .collect();
-        self.line(&format!("[limits]\nfrequency_cap = [{}]", caps.join(", ")));
+        if caps {
+            let caps: Vec<String> = (0..self.rng.random_range(1..=2))
+                .map(|_| {
+                    let sends = self.rng.random_range(1..=3);
+                    let per = self.wait(&[3, 10, 60, 600]);
+                    format!("{{ sends = {sends}, per = {per} }}")
+                })
+                .collect();
+            self.line(&format!("frequency_cap = [{}]", caps.join(", ")));
+        }
+        if quiet {
+            self.quiet_hours();
+        }
+    }
+
+    /// Hours that begin or end while the world goes on, by the clock of some zone, often on a day of its change.
+    fn quiet_hours(&mut self) {
+        let (mut zone, mut about_ms) = (pick(self.rng, &ZONES[2..6]).unwrap_or("UTC"), BEGIN_MS + 60 * MINUTE_MS);
+        if self.chance(0.7) {
+            let (changing, change) = pick(self.rng, &CHANGES);
+            (zone, about_ms) = (changing, change.parse::<Timestamp>().expect("a time").as_millisecond());
+        }
+        self.begin_ms = about_ms - self.rng.random_range(10..=70) * MINUTE_MS;
+        let from_ms = about_ms + self.rng.random_range(-90..=0) * MINUTE_MS;
+        let time = Timestamp::from_millisecond(from_ms).expect("a time within range");
+        let from = TimeZone::get(zone).expect("the zone exists").to_datetime(time).time();
+        let hour_and_minute = |time: Time| format!("{:02}:{:02}", time.hour(), time.minute());
+        let minutes = pick(self.rng, &[10, 30, 60, 90, 120, 240, 660]);
+        let to = from.wrapping_add(minutes.minutes());
+        let default = match self.chance(0.7) {
+            true => format!(", default_timezone = \"{zone}\""),
+            false => String::new(),
+        };
+        let (from, to) = (hour_and_minute(from), hour_and_minute(to));
+        self.line(&format!("quiet_hours = {{ from = \"{from}\", to = \"{to}\"{default} }}"));
+        self.waits_ms.push(minutes * MINUTE_MS);
     }
 
     fn campaign(&mut self, name: &str, trigger: &str) {
@@ -133,6 +198,14 @@ impl Draw<'_> {
         if self.chance(0.45) {
             let cooldown = self.wait(&[1, 5, 20, 60]);
             self.line(&format!("cooldown = {cooldown}"));
+        }
+        if self.chance(0.3) {
+            let (audience, _) = pick(self.rng, &AUDIENCES);
+            self.line(&format!("audience = \"{audience}\""));
+        }
+        if self.chance(0.25) {
+            let budget = pick(self.rng, &["1", "0.5", "1.5", "2"]);
+            self.line(&format!("stock_budget = {budget}"));
         }
         self.experiment();
     }

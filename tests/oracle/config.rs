@@ -1,9 +1,11 @@
 //! The configuration, as far as decisions depend on it (SPEC §10). In: TOML. Out: the settings, every duration rounded
 //! up to a tick. Panics on what is not valid: the oracle is given valid ones only.
 
+use jiff::civil::Time;
 use rust_decimal::Decimal;
 use toml::{Table, Value};
 
+use super::quiet::Quiet;
 use super::time::round_up;
 
 /// What decisions depend on.
@@ -12,6 +14,7 @@ pub struct Config {
     pub lateness_ms: i64,
     /// (sends, per ms).
     pub caps: Vec<(usize, i64)>,
+    pub quiet: Option<Quiet>,
     pub campaigns: Vec<Campaign>,
 }
 
@@ -40,6 +43,8 @@ pub struct Campaign {
     pub threshold: i64,
     pub priority: i64,
     pub cooldown_ms: Option<i64>,
+    pub audience: Option<String>,
+    pub stock_budget: Option<Decimal>,
     pub holdout: f64,
     pub experiment: String,
     /// (name, weight).
@@ -58,6 +63,7 @@ pub fn parse(text: &str) -> Config {
         tick_ms,
         lateness_ms: table.get("allowed_lateness").map_or(5000, duration_ms),
         caps,
+        quiet: table.get("limits").and_then(|limits| limits.get("quiet_hours")).map(parse_quiet),
         campaigns: table
             .get("campaign")
             .map_or(Vec::new(), |campaigns| array(campaigns, |campaign| parse_campaign(campaign, tick_ms))),
@@ -68,6 +74,12 @@ fn parse_cap(cap: &Value, tick_ms: i64) -> (usize, i64) {
     let sends = cap["sends"].as_integer().expect("sends is a number");
     let sends = usize::try_from(sends).expect("sends is not negative");
     (sends, round_up(duration_ms(&cap["per"]), tick_ms))
+}
+
+fn parse_quiet(quiet: &Value) -> Quiet {
+    let time = |key: &str| text(&quiet[key]).parse::<Time>().expect("a time of day");
+    let zone = quiet.get("default_timezone").map(text);
+    Quiet { from: time("from"), to: time("to"), default_timezone: zone.unwrap_or_else(|| "UTC".to_owned()) }
 }
 
 fn parse_campaign(campaign: &Value, tick_ms: i64) -> Campaign {
@@ -94,6 +106,8 @@ fn parse_campaign(campaign: &Value, tick_ms: i64) -> Campaign {
         threshold: whole("threshold", 0),
         priority: whole("priority", 0),
         cooldown_ms: ticks("cooldown"),
+        audience: campaign.get("audience").map(text),
+        stock_budget: campaign.get("stock_budget").map(money),
         holdout: campaign.get("holdout").map_or(0.0, float),
         experiment: campaign.get("experiment").map_or_else(|| name.clone(), text),
         variants: campaign.get("variants").map_or(Vec::new(), |variants| {

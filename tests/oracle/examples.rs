@@ -1,6 +1,8 @@
 //! Examples computed by hand, one a rule, that hold the oracle to SPEC. In: a few lines. Out: the decisions, in short:
 //! `time campaign customer subject @anchor outcome`, then the reason or the variant, where there is one.
 
+mod gates;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -36,7 +38,7 @@ impl Shop {
     }
 
     fn empty(config_toml: &str) -> Shop {
-        Shop(World { seed: 0, config_toml: config_toml.to_owned(), streams: BTreeMap::new() })
+        Shop(World { seed: 0, config_toml: config_toml.to_owned(), begin_ms: TEN_MS, streams: BTreeMap::new() })
     }
 
     /// One line as it is.

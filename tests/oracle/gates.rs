@@ -1,12 +1,15 @@
-//! Decisions (SPEC §5). In: the episodes that enter the trigger set at a tick, the state, and the sends so far. Out: one
-//! decision each. Cannot fail.
+//! Decisions (SPEC §5). In: the episodes that are asked at a tick, the state, and the sends so far. Out: for each a
+//! decision, or until when it waits. Cannot fail.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::audience;
 use super::config::{Campaign, Config};
 use super::records::Customer;
 use super::state::State;
@@ -17,74 +20,127 @@ pub struct Send {
     pub tick: i64,
     pub campaign: String,
     pub customer: Customer,
+    /// The SKU that it is about.
+    pub hero: Option<String>,
 }
 
 /// What a gate is asked about.
 pub struct Asked<'a> {
     pub episode: &'a Episode,
+    pub payload: &'a Value,
     pub campaign: &'a Campaign,
     pub config: &'a Config,
     pub state: &'a State,
+    /// Those before this tick.
     pub sends: &'a [Send],
+}
+
+impl<'a> Asked<'a> {
+    pub fn new(of: (&'a Episode, &'a Value), config: &'a Config, state: &'a State, sends: &'a [Send]) -> Self {
+        let (episode, payload) = of;
+        Asked { episode, payload, campaign: campaign_of(config, episode), config, state, sends }
+    }
+
+    /// The zone that the customer's profile names.
+    pub fn timezone(&self) -> Option<&str> {
+        let profile = self.state.profiles.get(&self.episode.customer);
+        profile.and_then(|profile| profile.timezone.as_deref())
+    }
 }
 
 /// A reason, and whether the gate refuses for it.
 type Gate = (&'static str, fn(&Asked) -> bool);
 
-/// The gates before `outranked`, in SPEC's order.
-const GATES: [Gate; 4] = [
+/// The gates before `stock_budget`, in SPEC's order.
+const GATES: [Gate; 5] = [
     ("unreachable", unreachable),
     ("no_consent", no_consent),
+    ("audience", |asked| !audience::is_for(asked)),
     ("cooldown", cooldown),
     ("frequency_cap", frequency_cap),
 ];
 
+/// What becomes of an episode that is asked.
+pub enum Ruling {
+    /// Quiet hours: it is asked again at this tick.
+    Waits(i64),
+    Decided(Decided),
+}
+
 /// A decided episode.
 pub struct Decided {
-    pub customer: Customer,
-    pub campaign: String,
-    pub sent: bool,
+    pub sent: Option<Send>,
     /// SPEC §5's object.
     pub decision: Value,
 }
 
-/// Decides all that enter at one tick.
-pub fn decide(entering: &[(Episode, Value)], config: &Config, state: &State, sends: &[Send]) -> Vec<Decided> {
-    let asked = |episode| Asked { episode, campaign: campaign_of(config, episode), config, state, sends };
-    let refusals: Vec<Option<&str>> = entering.iter().map(|(episode, _)| refusal(&asked(episode))).collect();
-    let mut decided = Vec::new();
-    for (index, (episode, payload)) in entering.iter().enumerate() {
-        let rivals =
-            entering.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none()).map(|((rival, _), _)| rival);
-        let reason = match refusals[index] {
-            None if outranked(episode, rivals, config) => Some("outranked"),
-            refusal => refusal,
+/// Rules on all that are asked at one tick: one after the other, the first of a customer's before the others, because what is
+/// sent uses up the stock budget of those after it. The rulings are in the order of `entering`.
+pub fn decide(entering: &[(Episode, Value)], config: &Config, state: &State, sends: &[Send]) -> Vec<Ruling> {
+    let mut order: Vec<usize> = (0..entering.len()).collect();
+    order.sort_by_key(|index| rank(&entering[*index].0, config));
+    let mut rulings: Vec<Option<Ruling>> = entering.iter().map(|_| None).collect();
+    let mut first: BTreeSet<&Customer> = BTreeSet::new();
+    let mut now: Vec<Send> = Vec::new();
+    for index in order {
+        let (episode, payload) = &entering[index];
+        let asked = Asked::new((episode, payload), config, state, sends);
+        let ruling = match refusal(&asked, &now) {
+            Some(reason) => Ruling::Decided(conclude(&asked, Some(reason))),
+            None => match quiet_until(&asked) {
+                Some(wake) => Ruling::Waits(wake),
+                None if first.insert(&episode.customer) => Ruling::Decided(conclude(&asked, None)),
+                None => Ruling::Decided(conclude(&asked, Some("outranked"))),
+            },
         };
-        let campaign = campaign_of(config, episode);
-        let (outcome, variant) = match reason {
-            Some(_) => ("suppress", None),
-            None => draw(campaign, episode.customer.id()),
-        };
-        decided.push(Decided {
-            customer: episode.customer.clone(),
-            campaign: campaign.name.clone(),
-            sent: outcome == "send",
-            decision: json!({
-                "decision_id": decision_id(episode),
-                "campaign": campaign.name,
-                "customer_id": episode.customer.id(),
-                "trigger": campaign.trigger,
-                "subject": episode.subject,
-                "anchor": rfc3339(episode.anchor),
-                "as_of": rfc3339(state.tick),
-                "outcome": outcome,
-                "reason": reason,
-                "variant": variant,
-                "payload": payload,
-            }),
-        });
+        if let Ruling::Decided(Decided { sent: Some(send), .. }) = &ruling {
+            now.push(Send {
+                campaign: send.campaign.clone(),
+                customer: send.customer.clone(),
+                hero: send.hero.clone(),
+                ..*send
+            });
+        }
+        rulings[index] = Some(ruling);
     }
-    decided
+    rulings.into_iter().flatten().collect()
+}
+
+/// Greater priority, lesser campaign name, lesser customer id, lesser subject; of a user and a visitor of one id, the earlier
+/// anchor.
+fn rank<'a>(episode: &'a Episode, config: &Config) -> impl Ord + use<'a> {
+    let priority = campaign_of(config, episode).priority;
+    let customer = episode.customer.id().to_owned();
+    (Reverse(priority), episode.campaign.clone(), customer, episode.subject.clone(), episode.anchor)
+}
+
+/// The decision, where a reason refuses it or none does.
+fn conclude(asked: &Asked, reason: Option<&str>) -> Decided {
+    let (episode, campaign) = (asked.episode, asked.campaign);
+    let (outcome, variant) = match reason {
+        Some(_) => ("suppress", None),
+        None => draw(campaign, episode.customer.id()),
+    };
+    let send = || Send {
+        tick: asked.state.tick,
+        campaign: campaign.name.clone(),
+        customer: episode.customer.clone(),
+        hero: hero(asked.payload),
+    };
+    let decision = json!({
+        "decision_id": decision_id(episode),
+        "campaign": campaign.name,
+        "customer_id": episode.customer.id(),
+        "trigger": campaign.trigger,
+        "subject": episode.subject,
+        "anchor": rfc3339(episode.anchor),
+        "as_of": rfc3339(asked.state.tick),
+        "outcome": outcome,
+        "reason": reason,
+        "variant": variant,
+        "payload": asked.payload,
+    });
+    Decided { sent: (outcome == "send").then(send), decision }
 }
 
 fn campaign_of<'a>(config: &'a Config, episode: &Episode) -> &'a Campaign {
@@ -93,9 +149,11 @@ fn campaign_of<'a>(config: &'a Config, episode: &Episode) -> &'a Campaign {
     campaign.expect("an episode's campaign is configured")
 }
 
-fn refusal(asked: &Asked) -> Option<&'static str> {
+/// The reason of the first gate that refuses. `now`: what was sent at this tick before.
+fn refusal(asked: &Asked, now: &[Send]) -> Option<&'static str> {
     let refuses = |(_, gate): &&Gate| gate(asked);
-    GATES.iter().find(refuses).map(|(reason, _)| *reason)
+    let reason = GATES.iter().find(refuses).map(|(reason, _)| *reason);
+    reason.or_else(|| stock_budget(asked, now).then_some("stock_budget"))
 }
 
 /// No profile, no e-mail, or erased.
@@ -133,15 +191,30 @@ fn own_sends<'a>(asked: &'a Asked, window_ms: i64) -> impl Iterator<Item = &'a S
     })
 }
 
-/// Whether a rival of the same customer goes first: greater priority, lesser campaign name, lesser subject.
-fn outranked<'a>(episode: &Episode, rivals: impl Iterator<Item = &'a Episode>, config: &Config) -> bool {
-    let rank = |episode: &Episode| {
-        let campaign = campaign_of(config, episode);
-        let subject = episode.subject.clone();
-        (Reverse(campaign.priority), campaign.name.clone(), subject)
+/// Sends about the payload's hero since its stock last rose have reached the budget times the stock.
+fn stock_budget(asked: &Asked, now: &[Send]) -> bool {
+    let (Some(budget), Some(hero)) = (asked.campaign.stock_budget, hero(asked.payload)) else {
+        return false;
     };
-    let mut rivals = rivals.filter(|rival| rival.customer == episode.customer);
-    rivals.any(|rival| rank(rival) < rank(episode))
+    let rose = asked.state.rose.get(&hero).copied().unwrap_or(i64::MAX);
+    let since = asked.sends.iter().chain(now).filter(|send| send.tick >= rose && send.hero.as_ref() == Some(&hero));
+    Decimal::from(since.count()) >= budget * Decimal::from(asked.state.stock_of(&hero))
+}
+
+/// The SKU of the most expensive line, the first of several.
+fn hero(payload: &Value) -> Option<String> {
+    let lines = payload["lines"].as_array()?;
+    let price = |line: &Value| line.get("price").and_then(|price| price.as_str()?.parse::<Decimal>().ok());
+    let greatest = lines.iter().map(price).max()?;
+    let hero = lines.iter().find(|line| price(line) == greatest)?;
+    hero["sku"].as_str().map(str::to_owned)
+}
+
+/// In quiet hours, the tick at which to ask again.
+fn quiet_until(asked: &Asked) -> Option<i64> {
+    let (quiet, tick) = (asked.config.quiet.as_ref()?, asked.state.tick);
+    let is_quiet = quiet.is_quiet(tick, asked.timezone());
+    is_quiet.then(|| quiet.release(tick, asked.timezone(), asked.config.tick_ms))
 }
 
 /// The outcome and the variant that the customer's hash falls to.

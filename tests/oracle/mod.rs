@@ -4,13 +4,16 @@
 //!
 //! ```text
 //! lines → records (decode) → time (ticks) → writes (facts) → state (as of a tick) → triggers → gates → decisions
+//!                                                                                        (audience, quiet hours)
 //! ```
 
+pub mod audience;
 mod bad_lines;
 pub mod campaigns;
 mod config;
 mod examples;
 mod gates;
+mod quiet;
 mod records;
 mod state;
 mod time;
@@ -24,7 +27,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use config::Config;
-use gates::Send;
+use gates::{Asked, Ruling, Send};
 use records::{Bad, Record, STREAMS, Who};
 use state::State;
 use time::{Stamped, round_up};
@@ -38,6 +41,8 @@ pub use world::random_world;
 pub struct World {
     pub seed: u64,
     pub config_toml: String,
+    /// When it begins, or shortly before, epoch ms.
+    pub begin_ms: i64,
     pub streams: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -119,6 +124,8 @@ struct Run<'a> {
     /// The keys by which the decisions are sorted at the end.
     decisions: Vec<((i64, Episode), Value)>,
     decided: BTreeSet<Episode>,
+    /// Those that wait for the end of quiet hours, and the ticks at which they are asked again.
+    waiting: BTreeMap<Episode, i64>,
     sends: Vec<Send>,
     set: BTreeSet<Episode>,
 }
@@ -135,6 +142,7 @@ impl<'a> Run<'a> {
             },
             decisions: Vec::new(),
             decided: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             sends: Vec::new(),
             set: BTreeSet::new(),
         }
@@ -215,24 +223,41 @@ impl<'a> Run<'a> {
         let again = again.filter(|it| !self.set.contains(it)).count();
         self.occur_times("re-entry with the same anchor", again);
         self.observe(state);
-        let undecided = |(episode, _): &(Episode, Value)| !self.decided.contains(episode);
-        let entering: Vec<_> = found.episodes.into_iter().filter(undecided).collect();
-        self.decide(&entering, state);
+        let gone = self.waiting.len();
+        self.waiting.retain(|episode, _| set.contains(episode));
+        self.occur_times("waited and gone", gone - self.waiting.len());
+        let waits = |episode: &Episode| self.waiting.get(episode).is_some_and(|wake| *wake > state.tick);
+        let is_asked = |(episode, _): &(Episode, Value)| !self.decided.contains(episode) && !waits(episode);
+        let asked: Vec<_> = found.episodes.into_iter().filter(is_asked).collect();
+        self.decide(&asked, state);
         if set != self.set {
             let members = set.iter().map(member).collect();
             self.outcome.trigger_set.insert(state.tick, members);
         }
         self.set = set;
+        found.deadlines.extend(self.waiting.values());
         found.deadlines
     }
 
-    fn decide(&mut self, entering: &[(Episode, Value)], state: &State) {
-        let decided = gates::decide(entering, self.config, state, &self.sends);
-        for ((episode, _), decided) in entering.iter().zip(decided) {
-            if decided.sent {
-                self.sends.push(Send { tick: state.tick, campaign: decided.campaign, customer: decided.customer });
+    fn decide(&mut self, asked: &[(Episode, Value)], state: &State) {
+        let rulings = gates::decide(asked, self.config, state, &self.sends);
+        for ((episode, payload), ruling) in asked.iter().zip(rulings) {
+            let about = Asked::new((episode, payload), self.config, state, &self.sends);
+            for note in notes(&about, &ruling) {
+                self.occur(note);
             }
-            self.observe_decision(episode, entering, &decided.decision);
+            let waited = self.waiting.remove(episode).is_some();
+            let decided = match ruling {
+                Ruling::Waits(wake) => {
+                    self.occur(if waited { "waited again" } else { "waited" });
+                    self.waiting.insert(episode.clone(), wake);
+                    continue;
+                }
+                Ruling::Decided(decided) => decided,
+            };
+            self.occur_times(&format!("released: {}", decided.decision["outcome"]), usize::from(waited));
+            self.sends.extend(decided.sent);
+            self.observe_decision(episode, asked, &decided.decision);
             self.decided.insert(episode.clone());
             let key = (state.tick, episode.clone());
             self.decisions.push((key, decided.decision));
@@ -241,8 +266,8 @@ impl<'a> Run<'a> {
 
     fn finish(mut self) -> Outcome {
         self.decisions.sort_by(|((a_tick, a), _), ((b_tick, b), _)| {
-            let a = (a_tick, a.customer.id(), &a.campaign, &a.subject, &a.customer);
-            let b = (b_tick, b.customer.id(), &b.campaign, &b.subject, &b.customer);
+            let a = (a_tick, a.customer.id(), &a.campaign, &a.subject, a.anchor);
+            let b = (b_tick, b.customer.id(), &b.campaign, &b.subject, b.anchor);
             a.cmp(&b)
         });
         self.outcome.decisions = self.decisions.into_iter().map(|(_, it)| it).collect();
@@ -332,6 +357,36 @@ impl<'a> Run<'a> {
             self.occur(&stock);
         }
     }
+}
+
+/// What is to be noted of an episode that was asked: of which audience nothing can be told, and on what days it waits.
+fn notes(asked: &Asked, ruling: &Ruling) -> Vec<&'static str> {
+    let mut notes = Vec::new();
+    if let Ruling::Decided(decided) = ruling
+        && decided.decision["reason"] == "audience"
+        && audience::is_undecidable(asked)
+    {
+        notes.push("undecidable audience");
+    }
+    if let (Some(quiet), Ruling::Waits(wake)) = (&asked.config.quiet, ruling) {
+        let (begins, ends) = (asked.state.tick, *wake);
+        let shown = |tick| {
+            let (date, time) = quiet.clock(tick, asked.timezone());
+            date.to_datetime(time)
+        };
+        // By how much the clock was put forward or back while it waits.
+        let put = shown(ends).duration_since(shown(begins)).as_millis() - i128::from(ends - begins);
+        let noted = [
+            ("quiet hours: own zone", asked.timezone().is_some()),
+            ("quiet hours: over midnight", shown(ends).date() > shown(begins).date()),
+            ("quiet hours: clock put forward", put > 0),
+            ("quiet hours: clock put back", put < 0),
+            ("quiet hours: end that the clock skips", quiet.skips_end(ends, asked.timezone(), asked.config.tick_ms)),
+            ("quiet hours: end that the clock shows twice", quiet.is_shown_twice(ends, asked.timezone())),
+        ];
+        notes.extend(noted.into_iter().filter(|(_, is)| *is).map(|(note, _)| note));
+    }
+    notes
 }
 
 fn member(episode: &Episode) -> Member {

@@ -141,6 +141,10 @@ pub struct Profile {
     /// `consent.email`; not stated is not given.
     pub consent: bool,
     pub deleted: bool,
+    pub locale: Option<String>,
+    pub timezone: Option<String>,
+    /// An object's members; none when deleted.
+    pub attributes: serde_json::Map<String, Value>,
 }
 
 /// An `engagement` record.
@@ -271,6 +275,9 @@ fn profile(fields: &Fields) -> Result<Decoded, Bad> {
         email: fields.text("email")?,
         consent,
         deleted: fields.flag("deleted")?.unwrap_or(false),
+        locale: fields.text("locale")?,
+        timezone: fields.text("timezone")?,
+        attributes: fields.read("attributes")?.unwrap_or_default(),
     };
     versioned(fields, Record::Profile(profile))
 }

@@ -47,8 +47,6 @@ pub const EVERY_TRIGGER: Contents = Contents {
     ],
 };
 
-/// 2026-01-05T08:00:00Z. Worlds begin within the hour after.
-pub const BEGIN_MS: i64 = 1_767_600_000_000;
 const DAY_MS: i64 = 86_400_000;
 
 /// Draws the world of `seed`.
@@ -60,7 +58,7 @@ pub fn random_world(seed: u64) -> World {
 pub fn random_world_of(seed: u64, contents: Contents) -> World {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let drawn = campaigns::draw(&mut rng, contents.triggers);
-    let config_toml = drawn.config_toml.clone();
+    let (config_toml, begin_ms) = (drawn.config_toml.clone(), drawn.begin_ms);
     let mut story = Story::new(rng, drawn, contents.identity);
     story.begin();
     let records = story.between(30, 200);
@@ -72,7 +70,7 @@ pub fn random_world_of(seed: u64, contents: Contents) -> World {
         story.step();
         story.happen();
     }
-    World { seed, config_toml, streams: story.into_streams() }
+    World { seed, config_toml, begin_ms, streams: story.into_streams() }
 }
 
 /// A JSON object in the making: each member's name and its own text.
@@ -160,7 +158,7 @@ impl Story {
             lateness_ms: drawn.lateness_ms,
             waits_ms: drawn.waits_ms,
             identity,
-            now_ms: BEGIN_MS,
+            now_ms: drawn.begin_ms,
             users: Vec::new(),
             visitors: Vec::new(),
             skus: Vec::new(),
@@ -717,8 +715,33 @@ impl Story {
         if self.chance((1.0 - good) / 2.0) {
             object = object.raw("deleted", "true");
         }
-        object = object.text("first_name", "Ada").text("locale", "de-DE");
+        object = self.personal(object);
         self.write_versioned("profiles", user, object);
+    }
+
+    /// What audiences and quiet hours ask for; now and then of the wrong type, or missing.
+    fn personal(&mut self, object: Object) -> Object {
+        let object = object.text("first_name", "Ada");
+        let locale = self.pick(&[Some("de-DE"), Some("de"), Some("en-GB"), None]);
+        let timezone = self.pick(&campaigns::ZONES);
+        let object = object.maybe("locale", locale).maybe("timezone", timezone);
+        let mut attributes = Object::default();
+        if self.chance(0.8) {
+            let tier = self.pick(&["\"gold\"", "\"gold\"", "\"silver\"", "7", "null"]);
+            attributes = attributes.raw("tier", tier);
+        }
+        if self.chance(0.7) {
+            let age = self.pick(&["17", "18", "40", "\"old\""]);
+            attributes = attributes.raw("age", age);
+        }
+        if self.chance(0.7) {
+            let tags = self.pick(&["[]", "[\"new\",\"vip\"]", "[1,\"vip\"]", "[\"new\"]"]);
+            attributes = attributes.raw("tags", tags);
+        }
+        match self.chance(0.8) {
+            true => object.raw("attributes", attributes.json()),
+            false => object,
+        }
     }
 
     fn engagement(&mut self, user: &str) {

@@ -4,11 +4,14 @@
 //! Only what some trigger reads is kept, and only while one can still reach it: see [`Reads`]. What is kept of a customer
 //! names no other, so that it can be moved whole.
 
+use std::sync::Arc;
+
 use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
 use super::carts::{Cart, CartLine};
 use super::orders::Order;
+use crate::counts::Counts;
 use crate::model::{Action, Click, Diff, Id, Opening, OrderStatus, Position, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::triggers::found::Found;
@@ -113,6 +116,8 @@ pub struct Customer {
     pub orders: Vec<Order>,
     /// What was done beside, if anything of it is kept.
     trail: Option<Box<Trail>>,
+    /// How many of the carts are open.
+    open_carts: u32,
     /// What was emitted and not yet retracted.
     open: Vec<Opening>,
 }
@@ -216,6 +221,12 @@ impl Customer {
         }
     }
 
+    /// Counts the open carts, and returns how many more there are than before.
+    fn count_open_carts(&mut self) -> i64 {
+        let open = self.carts.iter().filter(|cart| self.open_lines(cart).next().is_some()).count() as u32;
+        i64::from(open) - i64::from(std::mem::replace(&mut self.open_carts, open))
+    }
+
     fn trail_mut(&mut self) -> &mut Trail {
         self.trail.get_or_insert_with(|| Box::new(Trail::new()))
     }
@@ -269,13 +280,14 @@ fn add(all: &mut Vec<(Id, Tick)>, one: (Id, Tick)) {
 pub struct Customers {
     triggers: Vec<Box<dyn CustomerTrigger>>,
     reads: Reads,
+    counts: Arc<Counts>,
 }
 
 impl Customers {
-    /// With these triggers; none when there are none.
-    pub fn with(triggers: Vec<Box<dyn CustomerTrigger>>) -> Option<Customers> {
+    /// With these triggers; none when there are none. Open carts are counted where the triggers read carts.
+    pub fn with(triggers: Vec<Box<dyn CustomerTrigger>>, counts: &Arc<Counts>) -> Option<Customers> {
         let reads = triggers.iter().map(|trigger| trigger.reads()).reduce(Reads::and)?;
-        Some(Customers { triggers, reads })
+        Some(Customers { triggers, reads, counts: counts.clone() })
     }
 }
 
@@ -292,13 +304,17 @@ impl PerKey for Customers {
         deeds: &mut dyn Iterator<Item = (Deed, Diff)>,
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
-        let mut went_on = false;
+        let (mut went_on, mut recount) = (false, false);
         for (deed, diff) in deeds {
             went_on |= matches!(deed, Deed::Viewed(..) | Deed::Added);
+            recount |= matches!(deed, Deed::Cart(_) | Deed::Order(_));
             customer.apply(&self.reads, now, deed, diff);
         }
         if let (true, Some(trail)) = (went_on, &mut customer.trail) {
             trail.searches.clear();
+        }
+        if recount {
+            self.counts.opened_carts(customer.count_open_carts());
         }
         let mut found = Found::new(key, now);
         found.look_again(customer.forget(&self.reads, now));
@@ -325,7 +341,10 @@ mod tests {
 
     impl Life {
         fn under(trigger: impl CustomerTrigger) -> Life {
-            Life(Customers::with(vec![Box::new(trigger)]).expect("there is a trigger"), Customer::default())
+            Life(
+                Customers::with(vec![Box::new(trigger)], &Arc::default()).expect("there is a trigger"),
+                Customer::default(),
+            )
         }
 
         fn visit(&mut self, now: Tick, deeds: Vec<Deed>) -> (Next, usize) {
@@ -347,7 +366,7 @@ mod tests {
 
     fn order(placed: Tick) -> Deed {
         let lines = [Line { sku: Id(7), quantity: 1, price: None }].into();
-        Deed::Order(Order { id: Id(3), placed, cart: Id::NONE, status: OrderStatus::Placed, lines })
+        Deed::Order(Order { id: Id(3), placed, cart: Id::NONE, status: OrderStatus::Placed, total: None, lines })
     }
 
     #[test]

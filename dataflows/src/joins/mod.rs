@@ -3,6 +3,7 @@
 pub mod carts;
 pub mod contacts;
 pub mod customers;
+pub mod history;
 pub mod once;
 pub mod orders;
 pub mod products;

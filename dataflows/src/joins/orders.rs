@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
-use crate::model::{Diff, Id, Line, OrderRecord, OrderStatus, Tick};
+use crate::model::{Diff, Id, Line, Money, OrderRecord, OrderStatus, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::time::tick_at;
 
@@ -21,6 +21,8 @@ pub struct Order {
     pub cart: Id,
     /// What became of it.
     pub status: OrderStatus,
+    /// Sum of the order, where it says one.
+    pub total: Option<Money>,
     /// What was ordered.
     pub lines: Arc<[Line]>,
 }
@@ -89,6 +91,7 @@ impl Orders {
             placed: tick_at(record.placed_ms, self.tick_ms),
             cart: record.cart,
             status: record.status,
+            total: record.total,
             lines: std::mem::take(&mut record.lines).into(),
         };
         (record, order)

@@ -72,6 +72,17 @@ pub struct Contact {
     pub attributes: Option<String>,
 }
 
+/// What a customer has bought: orders neither cancelled nor refunded (SPEC §3, "History").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct History {
+    /// How many.
+    pub orders: u64,
+    /// Sum of their totals; one without a total adds nothing.
+    pub total: Money,
+    /// The tick at which the latest was placed.
+    pub last_order: Option<Tick>,
+}
+
 /// A change of what the graph maintains, at one tick. Read in the order of their ticks they give the state that a decision
 /// at a tick is made from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +93,8 @@ pub enum Change {
     Product(Id, Arc<Product>),
     /// A customer is now this.
     Contact(Id, Arc<Contact>),
+    /// A customer's history is now this. Only told where the plan asks for it.
+    History(Id, History),
     /// The episode left the trigger set.
     Left(Episode),
     /// The episode entered the trigger set.

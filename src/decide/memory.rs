@@ -18,7 +18,7 @@ pub struct Sent {
 }
 
 /// The decider's memory.
-pub struct History {
+pub struct Memory {
     /// Sends older than this, ms, are of no interest.
     window_ms: u64,
     sends: HashMap<Id, Vec<Sent>>,
@@ -27,11 +27,11 @@ pub struct History {
     over_at: BTreeMap<Tick, Vec<DecisionId>>,
 }
 
-impl History {
+impl Memory {
     /// A memory for windows of at most `window_ms`.
-    pub fn new(window_ms: u64) -> History {
+    pub fn new(window_ms: u64) -> Memory {
         let (sends, sent_at) = (HashMap::new(), BTreeMap::new());
-        History { window_ms, sends, sent_at, decided: HashSet::new(), over_at: BTreeMap::new() }
+        Memory { window_ms, sends, sent_at, decided: HashSet::new(), over_at: BTreeMap::new() }
     }
 
     /// Forgets what no longer matters at `tick`.
@@ -54,14 +54,16 @@ impl History {
         }
     }
 
-    /// True the first time it is asked about a decision. After `over`, if that is ever, the episode cannot come back, and
-    /// need not be remembered.
-    pub fn decide_once(&mut self, id: DecisionId, over: Option<Tick>) -> bool {
-        let new = self.decided.insert(id);
-        if let (true, Some(over)) = (new, over) {
+    /// Whether it was decided before.
+    pub fn is_decided(&self, id: DecisionId) -> bool {
+        self.decided.contains(&id)
+    }
+
+    /// Remembers a decision. After `over`, if that is ever, the episode cannot come back, and need not be remembered.
+    pub fn decided(&mut self, id: DecisionId, over: Option<Tick>) {
+        if let (true, Some(over)) = (self.decided.insert(id), over) {
             self.over_at.entry(over).or_default().push(id);
         }
-        new
     }
 
     /// Remembers a send.
@@ -72,8 +74,8 @@ impl History {
         }
     }
 
-    /// The remembered sends to a customer.
-    pub fn sends(&self, customer: Id) -> impl Iterator<Item = &Sent> {
-        self.sends.get(&customer).into_iter().flatten()
+    /// The remembered sends to a customer before `tick`.
+    pub fn sends_before(&self, customer: Id, tick: Tick) -> impl Iterator<Item = &Sent> {
+        self.sends.get(&customer).into_iter().flatten().filter(move |send| send.at < tick)
     }
 }
