@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use beckon_dataflows::model::Stream;
 use oracle::world::{EVERYTHING, random_world_of};
 use oracle::{Look, Until, first_difference, random_world, run, run_looking, write_world};
 
@@ -225,6 +226,14 @@ fn the_engine_agrees_with_the_oracle() {
         let undecided: u64 = found.meter.undecided_conditions().values().map(|(count, _)| count).sum();
         let expected_undecided = expected.occurred.get("undecidable audience").copied().unwrap_or(0);
         assert_eq!(undecided, expected_undecided as u64, "seed {seed}: conditions that could not be decided");
+        for stream in Stream::ALL {
+            let counted = |counts: &BTreeMap<&str, usize>| counts.get(stream.name()).copied().unwrap_or(0) as u64;
+            let (stale, duplicates) = (found.counts.stale_records(stream), found.counts.duplicate_records(stream));
+            // The engine does not count those that lost only to a greater one of their own tick.
+            let older = counted(&expected.counts.stale) - counted(&expected.counts.superseded);
+            let expected = (older, counted(&expected.counts.duplicates));
+            assert_eq!((stale, duplicates), expected, "seed {seed}: stale and duplicates of {}", stream.name());
+        }
         for (tick, set) in &expected.trigger_set {
             assert_eq!(found.trigger_set.get(tick), Some(set), "seed {seed}: the trigger set at {tick}");
         }
