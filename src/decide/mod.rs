@@ -229,6 +229,7 @@ impl Decider {
     fn audience(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Option<Reason> {
         let episode = asked.opening.episode;
         let campaign = &self.campaigns[episode.campaign as usize];
+        let audience = campaign.audience.as_ref()?;
         let about = About {
             customer_id: &asked.customer,
             contact: facts.contact(episode.customer),
@@ -239,7 +240,7 @@ impl Decider {
             anchor: episode.anchor,
             as_of: tick,
         };
-        match campaign.audience.as_ref()?.holds(&about) {
+        match audience.holds(&about) {
             Ok(true) => return None,
             Ok(false) => {}
             Err(fault) => self.undecided.push(Undecided { campaign: campaign.name.clone(), why: fault.to_string() }),

@@ -11,6 +11,7 @@ use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::{Act, View, wiring};
 use beckon::source;
+use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 
 use super::oracle::{Member, Until, World, write_world};
@@ -19,6 +20,7 @@ use super::oracle::{Member, Until, World, write_world};
 pub struct Found {
     pub decisions: Vec<String>,
     pub trigger_set: BTreeMap<i64, BTreeSet<Member>>,
+    pub counts: Arc<Counts>,
     pub meter: Arc<Meter>,
 }
 
@@ -51,9 +53,9 @@ pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found
     let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
     let listener = Listener { campaigns, heard: heard.clone() };
     let partitions = source::files::open(directory).unwrap();
-    replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+    let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
     let heard = std::mem::take(&mut *heard.lock().unwrap());
-    Found { decisions: heard.decisions, trigger_set: heard.trigger_set, meter }
+    Found { decisions: heard.decisions, trigger_set: heard.trigger_set, counts, meter }
 }
 
 #[derive(Default)]
