@@ -70,7 +70,8 @@ pub fn start(count: usize, plan: Arc<Plan>, counts: Arc<Counts>) -> Result<(Work
         let _ = threads_to.send((index, std::thread::current()));
         let mut station = Station { index, inputs: Some(inputs), outputs, horizon: None, upper: Some(0) };
         while station.obey(&receivers[index]) && station.hand_out(&closed_to) {
-            let pause = receivers[index].is_empty().then_some(Duration::from_secs(1)).unwrap_or_default();
+            // Whoever sends a command wakes the thread; the second is only in case that is lost.
+            let pause = if receivers[index].is_empty() { Duration::from_secs(1) } else { Duration::ZERO };
             worker.step_or_park(Some(pause));
         }
         for dataflow in worker.installed_dataflows() {

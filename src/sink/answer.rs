@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn retry_after_is_read_in_every_form() {
         let now = UNIX_EPOCH + Duration::from_secs(1_445_412_470); // Wed, 21 Oct 2015 07:27:50 GMT
-        let cases: [(&[(&'static str, &str)], Option<u64>); 8] = [
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(Headers, Option<u64>); 8] = [
             (&[("retry-after", "3")], Some(3_000)),
             (&[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")], Some(10_000)),
             (

@@ -39,8 +39,11 @@ pub fn open(
     extent: Extent,
     wake: Arc<dyn Fn() + Send + Sync>,
 ) -> Result<Vec<Box<dyn Partition>>, SourceError> {
-    let failed =
-        |topic: &str, error: KafkaError| SourceError::Kafka { brokers: brokers.into(), topic: topic.into(), error };
+    let failed = |topic: &str, error: KafkaError| SourceError::Kafka {
+        brokers: brokers.into(),
+        topic: topic.into(),
+        error: Box::new(error),
+    };
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "beckon")
@@ -152,7 +155,7 @@ impl Partition for TopicPartition {
                 }
                 Some(Err(error)) if fatal(&error) => {
                     let (brokers, topic) = (String::new(), format!("{}/{}", self.topic, self.number));
-                    return Err(SourceError::Kafka { brokers, topic, error });
+                    return Err(SourceError::Kafka { brokers, topic, error: Box::new(error) });
                 }
                 Some(Err(error)) => tracing::warn!(%error, topic = self.topic, partition = self.number, "kafka"),
                 None => break,

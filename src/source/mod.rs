@@ -101,7 +101,7 @@ pub enum SourceError {
         /// Which.
         topic: String,
         /// Why.
-        error: rdkafka::error::KafkaError,
+        error: Box<rdkafka::error::KafkaError>,
     },
     /// A topic that is not there.
     #[error(
