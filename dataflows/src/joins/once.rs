@@ -77,7 +77,7 @@ struct Seen {
 impl Seen {
     /// Whether it is remembered at `now`.
     fn is_remembered(&self, now: Tick) -> bool {
-        self.at != 0 && now <= self.at + WINDOW_MS
+        self.at != 0 && now < self.at + WINDOW_MS
     }
 }
 
@@ -112,7 +112,7 @@ impl<M: Message> PerKey for Once<M> {
         }
         let others = self.others.get(&key).into_iter().flatten();
         let oldest = others.chain([&*seen]).filter(|seen| seen.at != 0).map(|seen| seen.at).min();
-        oldest.map_or(Next::Forget, |at| Next::WakeAt(at + WINDOW_MS + 1))
+        oldest.map_or(Next::Forget, |at| Next::WakeAt(at + WINDOW_MS))
     }
 }
 
@@ -176,12 +176,12 @@ mod tests {
             (emitted, next, once.others.len())
         };
         let day = WINDOW_MS;
-        assert_eq!(visit(1000, &[5]), (vec![5], Next::WakeAt(1001 + day), 0));
-        assert_eq!(visit(2000, &[6, 5, 4, 6]), (vec![4, 6], Next::WakeAt(1001 + day), 1));
-        assert_eq!(visit(1000 + day, &[5]), (vec![], Next::WakeAt(1001 + day), 1));
-        assert_eq!(visit(2000 + day, &[5, 6]), (vec![5], Next::WakeAt(2001 + day), 1));
-        assert_eq!(visit(3000 + day, &[]), (vec![], Next::WakeAt(2001 + 2 * day), 0));
-        assert_eq!(visit(3000 + 2 * day, &[]), (vec![], Next::Forget, 0));
+        assert_eq!(visit(1000, &[5]), (vec![5], Next::WakeAt(1000 + day), 0));
+        assert_eq!(visit(2000, &[6, 5, 4, 6]), (vec![4, 6], Next::WakeAt(1000 + day), 1));
+        assert_eq!(visit(999 + day, &[5]), (vec![], Next::WakeAt(1000 + day), 1));
+        assert_eq!(visit(1000 + day, &[5, 6]), (vec![5], Next::WakeAt(2000 + day), 1));
+        assert_eq!(visit(2000 + day, &[]), (vec![], Next::WakeAt(1000 + 2 * day), 0));
+        assert_eq!(visit(1000 + 2 * day, &[]), (vec![], Next::Forget, 0));
         assert_eq!(counts.duplicate_records(Stream::Engagement), 4);
     }
 }
