@@ -1,5 +1,5 @@
 //! The sender: which delivery goes when (SPEC §6). In: sends, over a bounded channel. Out: requests to the ESP, and each
-//! delivery's states through the [`DeliveryLog`](super::DeliveryLog). Fails only when that cannot be written.
+//! delivery's states through the [`DeliveryLog`]. Fails only when that cannot be written.
 //!
 //! Highest priority first; never faster than the configured rate, retries included; never more at a time than the
 //! configured concurrency; each just after it was made sure that it is still true. What fails without having been sent
