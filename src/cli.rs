@@ -1,6 +1,7 @@
 //! The command line (SPEC §7). Progress goes to standard error, results to standard output; exit 0, 1 (failed) or 2 (bad use or
 //! configuration).
 
+mod against;
 mod check;
 mod demo;
 mod replay;

@@ -80,6 +80,26 @@ fn a_replay_ends_where_it_is_told_to() {
     assert!(hour.lines().all(|line| line.contains("\"as_of\":\"2026-01-01T00") || line.contains("T01:00:00.000Z")));
 }
 
+#[test]
+fn a_replay_says_what_other_campaigns_would_have_decided() {
+    let directory = tempfile::tempdir().unwrap();
+    let streams = shop_files(directory.path(), Compression::None);
+    let replay = |config: &str, more: &[&str]| {
+        let arguments = ["replay", "--quiet", "--config", config, "--input", streams.to_str().unwrap()];
+        let output = beckon(&[&arguments[..], more].concat(), directory.path());
+        assert_code(&output, 0);
+        text(&output.stdout)
+    };
+    replay(EXAMPLE, &["--output", "old.jsonl"]);
+    let decisions = fs::read_to_string(directory.path().join("old.jsonl")).unwrap().lines().count();
+    let unchanged = replay(EXAMPLE, &["--output", "new.jsonl", "--against", "old.jsonl"]);
+    assert_eq!(unchanged.trim(), format!("{decisions} decisions are the same"));
+    let patient = fs::read_to_string(EXAMPLE).unwrap().replace("after = \"30m\"", "after = \"45m\"");
+    fs::write(directory.path().join("patient.toml"), patient).unwrap();
+    let changed = replay("patient.toml", &["--output", "new.jsonl", "--against", "old.jsonl"]);
+    assert!(changed.contains("cart-abandonment: no longer: send"), "{changed}");
+}
+
 /// Real people's clicks run through the main job: `datagen otto`, then a replay.
 #[test]
 fn real_sessions_run_through_the_main_job() {

@@ -129,6 +129,7 @@ fn the_service_decides_like_a_replay_and_sends_once() {
     let prefix = service::produce(broker, &events);
     service::configure(directory.path(), broker, &prefix, &esp);
     let expected = service::replayed(directory.path(), &events);
+    assert_eq!(service::replayed_from_kafka(directory.path()), expected, "topics retain what files hold");
     let sends = expected.iter().filter(|line| line.contains(r#""outcome":"send""#)).count() as u64;
     assert!(sends > 10, "{sends} sends are too few to prove anything");
 

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::vec::Drain;
 
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use hashbrown::HashMap;
@@ -95,22 +96,27 @@ pub fn per_key<'scope, L: PerKey>(
 /// Updates that wait for their tick to close.
 struct Pending<In> {
     updates: Vec<((Id, In), Tick, Diff)>,
+    /// How many of them were taken last.
+    closed_last: usize,
 }
 
 impl<In> Default for Pending<In> {
     fn default() -> Self {
-        Pending { updates: Vec::new() }
+        Pending { updates: Vec::new(), closed_last: 0 }
     }
 }
 
 impl<In> Pending<In> {
     /// Takes the updates of ticks before `upper` (all when there is none), by tick, then key, retractions first. What stays
-    /// is a sorted run, which the next sort finds as it is.
-    fn before(&mut self, upper: Option<Tick>) -> Vec<((Id, In), Tick, Diff)> {
+    /// is a sorted run, which the next sort finds as it is; and so does the buffer, which is filled again and again: to let
+    /// it grow anew each time cost a tenth of a replay, most of it the kernel's, for clearing pages.
+    fn before(&mut self, upper: Option<Tick>) -> Drain<'_, ((Id, In), Tick, Diff)> {
+        // After a burst, such as a preamble, the buffer is given back.
+        self.updates.shrink_to(self.closed_last.saturating_mul(4));
         self.updates.sort_by_key(|((key, _), tick, diff)| (*tick, *key, *diff));
         let due = upper.map_or(self.updates.len(), |upper| self.updates.partition_point(|(_, tick, _)| *tick < upper));
-        let rest = self.updates.split_off(due);
-        std::mem::replace(&mut self.updates, rest)
+        self.closed_last = due;
+        self.updates.drain(..due)
     }
 }
 
@@ -140,11 +146,11 @@ impl<State: Default> Keys<State> {
     fn advance<L: PerKey<State = State>>(
         &mut self,
         logic: &mut L,
-        due: Vec<((Id, L::In), Tick, Diff)>,
+        due: Drain<'_, ((Id, L::In), Tick, Diff)>,
         upper: Option<Tick>,
         mut emit: impl FnMut(L::Out, Tick, Diff),
     ) {
-        let mut due = due.into_iter().peekable();
+        let mut due = due.peekable();
         loop {
             let changed = due.peek().map(|(_, tick, _)| *tick);
             let woken = self.wakes.first_key_value().map(|(tick, _)| *tick);

@@ -1,10 +1,10 @@
-//! `beckon replay`: decisions from files, as fast as they can be read (SPEC §7).
+//! `beckon replay`: decisions from files or retained topics, as fast as they can be read (SPEC §7).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,20 +12,25 @@ use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Stream, Tick};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::against::Against;
 use crate::config::{Config, Purpose};
 use crate::decide::Decided;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::replay::{Replay, Until};
 use crate::pipeline::{Act, View, wiring};
-use crate::source;
+use crate::source::kafka::Extent;
+use crate::source::{self, Partition};
 
 /// The arguments of `beckon replay`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
-    #[arg(long, value_name = "DIR")]
-    input: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "kafka")]
+    input: Option<PathBuf>,
+    /// Read what the configured topics retain, instead of files
+    #[arg(long, conflicts_with = "input")]
+    kafka: bool,
     #[command(flatten)]
     file: super::ConfigFile,
     /// Where the decisions go, one JSON object a line; - for standard output
@@ -40,6 +45,9 @@ pub struct Arguments {
     /// Where records go that cannot be used, with their place and the reason, one JSON object a line
     #[arg(long, value_name = "FILE")]
     dead_letters: Option<PathBuf>,
+    /// Decisions of an earlier replay; a summary of what differs goes to standard output
+    #[arg(long, value_name = "OLD.jsonl")]
+    against: Option<PathBuf>,
     /// Print no progress and no summary
     #[arg(long)]
     quiet: bool,
@@ -63,7 +71,9 @@ impl FromStr for Until {
 /// Replays.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.file.config, Purpose::Replay)?;
-    let partitions = source::files::open(&arguments.input)?;
+    let partitions = partitions(&arguments, &config)?;
+    let against =
+        arguments.against.as_deref().map(Against::read).transpose()?.map(|against| Arc::new(Mutex::new(against)));
     let meter = Arc::new(Meter::default());
     let replay = Replay {
         workers: arguments.workers.into(),
@@ -74,7 +84,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         until: arguments.until.unwrap_or(Until::LastEvent),
         meter: meter.clone(),
     };
-    let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)? };
+    let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };
     let (bar, began) = (progress_bar(arguments.quiet), Instant::now());
     let progress = |share: f64| {
         bar.set_position((share * bar.length().unwrap_or(0) as f64) as u64);
@@ -82,10 +92,27 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let counts = replay.run(partitions, writer, bury(arguments.dead_letters.as_ref())?, progress)?;
     bar.finish_and_clear();
+    if let Some(against) = against {
+        let mut against = against.lock().unwrap_or_else(PoisonError::into_inner);
+        against.finish();
+        print!("{against}");
+    }
     if !arguments.quiet {
         eprint!("{}", Summary { meter: &meter, counts: &counts, took: began.elapsed() });
     }
     Ok(())
+}
+
+/// The files, or what the topics retain.
+fn partitions(arguments: &Arguments, config: &Config) -> anyhow::Result<Vec<Box<dyn Partition>>> {
+    if let Some(directory) = &arguments.input {
+        return Ok(source::files::open(directory)?);
+    }
+    let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
+    let topics: Vec<(Stream, String)> =
+        Stream::ALL.into_iter().map(|stream| (stream, kafka.topic(stream).to_owned())).collect();
+    // A replay waits for the one partition that it reads, and needs no waking.
+    Ok(source::kafka::open(&kafka.brokers, &topics, Extent::Retained, Arc::new(|| ()))?)
 }
 
 fn progress_bar(quiet: bool) -> ProgressBar {
@@ -112,11 +139,15 @@ fn open(path: &PathBuf) -> anyhow::Result<Box<dyn Write + Send>> {
 struct Writer {
     path: PathBuf,
     out: Box<dyn Write + Send>,
+    against: Option<Arc<Mutex<Against>>>,
 }
 
 impl Act for Writer {
     fn decided(&mut self, _tick: Tick, decided: Vec<Decided>, _view: &View<'_>) -> anyhow::Result<()> {
         for (decision, _) in decided {
+            if let Some(against) = &self.against {
+                against.lock().unwrap_or_else(PoisonError::into_inner).compare(&decision);
+            }
             serde_json::to_writer(&mut self.out, &decision)
                 .map_err(anyhow::Error::from)
                 .and_then(|()| Ok(self.out.write_all(b"\n")?))

@@ -124,9 +124,18 @@ pub fn replayed(directory: &Path, events: &[Event]) -> BTreeSet<String> {
     let mut files = StreamFiles::create(&input, Compression::None).unwrap();
     events.iter().for_each(|event| files.write(event).unwrap());
     files.finish().unwrap();
+    replay(directory, &["--input", input.to_str().unwrap()])
+}
+
+/// What a replay decides of what the topics retain.
+pub fn replayed_from_kafka(directory: &Path) -> BTreeSet<String> {
+    replay(directory, &["--kafka"])
+}
+
+fn replay(directory: &Path, source: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_beckon"))
-        .args(["replay", "--quiet", "--until", "drain", "--input"])
-        .arg(input)
+        .args(["replay", "--quiet", "--until", "drain"])
+        .args(source)
         .current_dir(directory)
         .output()
         .unwrap();

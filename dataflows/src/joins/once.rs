@@ -1,15 +1,16 @@
 //! Each message once. In: messages by the hash of their id. Out: those not seen in the 24 h before (SPEC §1); of several in
 //! one tick, the one of the least position. The others are counted.
 
+use std::hash::BuildHasherDefault;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use differential_dataflow::{ExchangeData, VecCollection};
-use smallvec::SmallVec;
+use hashbrown::HashMap;
 
 use crate::counts::Counts;
 use crate::model::{Click, Diff, EngagementRecord, Id, MessageId, Position, Stream, Tick};
-use crate::per_key::{Next, PerKey, per_key};
+use crate::per_key::{IdHasher, Next, PerKey, per_key};
 
 /// How long an id is remembered, ms of event time.
 const WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
@@ -55,16 +56,30 @@ pub fn once<'scope, M: Message>(
     counts: Arc<Counts>,
 ) -> VecCollection<'scope, Tick, M, Diff> {
     let keyed = messages.map(|message| (Id(message.id().low), message));
-    per_key(keyed, name, Once { counts, message: PhantomData })
+    per_key(keyed, name, Once { counts, others: HashMap::default(), message: PhantomData })
 }
 
 struct Once<M> {
     counts: Arc<Counts>,
+    /// What is remembered of further ids of a key, when half of a hash coincides: as good as never, so not in the key's state,
+    /// of which there is one for every message of a day.
+    others: HashMap<Id, Vec<Seen>, BuildHasherDefault<IdHasher>>,
     message: PhantomData<M>,
 }
 
-/// What is remembered of the one or, when half of a hash coincides, the few ids of a key: the other half, and when seen.
-type Seen = SmallVec<[(u64, Tick); 1]>;
+/// An id that was seen: the half of it that is not the key, and when; at tick 0 for none.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    high: u64,
+    at: Tick,
+}
+
+impl Seen {
+    /// Whether it is remembered at `now`.
+    fn is_remembered(&self, now: Tick) -> bool {
+        self.at != 0 && now < self.at + WINDOW_MS
+    }
+}
 
 impl<M: Message> PerKey for Once<M> {
     type In = M;
@@ -79,22 +94,94 @@ impl<M: Message> PerKey for Once<M> {
         changes: &mut dyn Iterator<Item = (M, Diff)>,
         emit: &mut dyn FnMut(M, Diff),
     ) -> Next {
-        let mut messages: SmallVec<[M; 1]> = changes.map(|(message, _)| message).collect();
         if key.is_none() {
-            messages.into_iter().for_each(|message| emit(message, 1));
+            changes.for_each(|(message, _)| emit(message, 1));
             return Next::Forget;
         }
-        seen.retain(|(_, at)| now <= *at + WINDOW_MS);
-        messages.sort_unstable_by_key(Message::position);
-        for message in messages {
-            let high = message.id().high;
-            if seen.iter().any(|(other, _)| *other == high) {
-                self.counts.duplicate(M::STREAM);
-            } else {
-                seen.push((high, now));
-                emit(message, 1);
+        self.forget(now, key, seen);
+        if let Some((first, _)) = changes.next() {
+            match changes.next() {
+                None => self.take(now, key, seen, first, emit),
+                Some((second, _)) => {
+                    let mut messages = vec![first, second];
+                    messages.extend(changes.map(|(message, _)| message));
+                    messages.sort_unstable_by_key(Message::position);
+                    messages.into_iter().for_each(|message| self.take(now, key, seen, message, emit));
+                }
             }
         }
-        seen.iter().map(|(_, at)| at + WINDOW_MS + 1).min().map_or(Next::Forget, Next::WakeAt)
+        let others = self.others.get(&key).into_iter().flatten();
+        let oldest = others.chain([&*seen]).filter(|seen| seen.at != 0).map(|seen| seen.at).min();
+        oldest.map_or(Next::Forget, |at| Next::WakeAt(at + WINDOW_MS))
+    }
+}
+
+impl<M: Message> Once<M> {
+    /// Forgets what was seen too long before `now`.
+    fn forget(&mut self, now: Tick, key: Id, seen: &mut Seen) {
+        if !seen.is_remembered(now) {
+            *seen = Seen::default();
+        }
+        if let Some(others) = self.others.get_mut(&key) {
+            others.retain(|seen| seen.is_remembered(now));
+            if others.is_empty() {
+                self.others.remove(&key);
+            }
+        }
+    }
+
+    /// Emits a message, unless its id is remembered.
+    fn take(&mut self, now: Tick, key: Id, seen: &mut Seen, message: M, emit: &mut dyn FnMut(M, Diff)) {
+        let new = Seen { high: message.id().high, at: now };
+        let mut others = self.others.get(&key).into_iter().flatten();
+        if (seen.at != 0 && seen.high == new.high) || others.any(|seen| seen.high == new.high) {
+            self.counts.duplicate(M::STREAM);
+            return;
+        }
+        if seen.at == 0 {
+            *seen = new;
+        } else {
+            self.others.entry(key).or_default().push(new);
+        }
+        emit(message, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EngagementKind;
+
+    /// An event of the key 1, by the other half of its id.
+    fn event(high: u64) -> EngagementRecord {
+        EngagementRecord {
+            event: MessageId { low: 1, high },
+            user: Id(7),
+            position: Position::new(Stream::Engagement, 0, high),
+            kind: EngagementKind::Opened,
+            decision: 0,
+            machine: false,
+        }
+    }
+
+    #[test]
+    fn ids_that_share_half_a_hash_are_remembered_apart_and_each_for_a_day() {
+        let counts = Arc::new(Counts::default());
+        let mut once = Once { counts: counts.clone(), others: HashMap::default(), message: PhantomData };
+        let mut state = Seen::default();
+        let mut visit = |now: Tick, highs: &[u64]| {
+            let mut emitted = Vec::new();
+            let mut changes = highs.iter().map(|high| (event(*high), 1));
+            let next = once.visit(now, Id(1), &mut state, &mut changes, &mut |event, _| emitted.push(event.event.high));
+            (emitted, next, once.others.len())
+        };
+        let day = WINDOW_MS;
+        assert_eq!(visit(1000, &[5]), (vec![5], Next::WakeAt(1000 + day), 0));
+        assert_eq!(visit(2000, &[6, 5, 4, 6]), (vec![4, 6], Next::WakeAt(1000 + day), 1));
+        assert_eq!(visit(999 + day, &[5]), (vec![], Next::WakeAt(1000 + day), 1));
+        assert_eq!(visit(1000 + day, &[5, 6]), (vec![5], Next::WakeAt(2000 + day), 1));
+        assert_eq!(visit(2000 + day, &[]), (vec![], Next::WakeAt(1000 + 2 * day), 0));
+        assert_eq!(visit(1000 + 2 * day, &[]), (vec![], Next::Forget, 0));
+        assert_eq!(counts.duplicate_records(Stream::Engagement), 4);
     }
 }

@@ -1,0 +1,61 @@
+//! What a process has cost. In: Linux's own account of it. Out: CPU time and peak memory, as a line of text from the process
+//! to whoever started it. Fails where there is no `/proc`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Context;
+
+/// Linux tells CPU time in hundredths of a second, on every architecture.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// What a process has cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// CPU time in user mode, all threads, s.
+    pub user_s: f64,
+    /// CPU time in the kernel, all threads, s.
+    pub system_s: f64,
+    /// Most memory resident at one time, KiB.
+    pub peak_kib: u64,
+    /// From start to end, s; known to whoever started it.
+    pub wall_s: f64,
+}
+
+impl Cost {
+    /// CPU time, s.
+    pub fn cpu_s(&self) -> f64 {
+        self.user_s + self.system_s
+    }
+}
+
+/// What this process has cost so far.
+pub fn of_this_process() -> anyhow::Result<Cost> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The second field, the command's name, may hold anything but ends at the last parenthesis.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let seconds = |place: usize| -> anyhow::Result<f64> {
+        let ticks: f64 = fields.get(place).context("/proc/self/stat is too short")?.parse()?;
+        Ok(ticks / TICKS_A_SECOND)
+    };
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/self/status has no VmHWM")?;
+    let peak_kib = peak.trim().trim_end_matches(" kB").parse()?;
+    Ok(Cost { user_s: seconds(11)?, system_s: seconds(12)?, peak_kib, wall_s: 0.0 })
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {} {}", self.user_s, self.system_s, self.peak_kib)
+    }
+}
+
+impl FromStr for Cost {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Cost> {
+        let parts: Vec<&str> = text.split(' ').collect();
+        let [user, system, peak] = parts[..] else { anyhow::bail!("no cost: {text:?}") };
+        Ok(Cost { user_s: user.parse()?, system_s: system.parse()?, peak_kib: peak.parse()?, wall_s: 0.0 })
+    }
+}

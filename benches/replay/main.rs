@@ -1,0 +1,194 @@
+//! What a replay costs, beside the least it could: `beckon replay` with one and with two workers, and the *limit*, a
+//! hand-written single-threaded program of the same rule (`limit.rs`), on the same files. Each is a process of its own (this
+//! program once more), they take turns, and their decisions must be equal to the byte. Fails when they are not.
+//!
+//! `cargo bench --bench replay [-- --records N --customers N --skus N --minutes N --runs N --quick]`
+
+mod cost;
+mod limit;
+mod shop;
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+
+use cost::Cost;
+use shop::Shop;
+
+/// As in the `beckon` binary; every contestant has the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Tells a process that it is a contestant, and which.
+const CONTESTANT: &str = "BECKON_BENCH_CONTESTANT";
+
+/// The arguments of the bench.
+#[derive(Parser)]
+#[command(name = "replay")]
+struct Arguments {
+    /// Records after the preamble: 70 % views, 15 % carts, 10 % inventory, 5 % orders
+    #[arg(long, default_value_t = 1_000_000)]
+    records: u64,
+    /// Customers, each with a profile in the preamble
+    #[arg(long, default_value_t = 100_000)]
+    customers: u32,
+    /// Products, each with its stock in the preamble
+    #[arg(long, default_value_t = 10_000)]
+    skus: u32,
+    /// Event time that the records span, evenly
+    #[arg(long, default_value_t = 90)]
+    minutes: u32,
+    /// How often each contestant runs
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// A tenth of the records, customers and products, and three runs
+    #[arg(long)]
+    quick: bool,
+    /// What Cargo passes
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Who runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contestant {
+    /// The hand-written program.
+    Limit,
+    /// The same, which trusts that no message comes twice: less than the rule, for comparison only.
+    LimitWithoutIds,
+    /// `beckon replay` with so many workers.
+    Engine(u16),
+}
+
+impl Contestant {
+    const ALL: [Contestant; 4] =
+        [Contestant::Limit, Contestant::LimitWithoutIds, Contestant::Engine(1), Contestant::Engine(2)];
+
+    fn name(self) -> &'static str {
+        match self {
+            Contestant::Limit => "limit",
+            Contestant::LimitWithoutIds => "limit, duplicates not looked for",
+            Contestant::Engine(1) => "engine, 1 worker",
+            Contestant::Engine(_) => "engine, 2 workers",
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match std::env::var(CONTESTANT) {
+        Ok(name) => contest(&name),
+        Err(_) => compare(Arguments::parse()),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// A contestant's process: does its work, then says on standard output what that took.
+fn contest(name: &str) -> anyhow::Result<ExitCode> {
+    let code = if name.starts_with("limit") {
+        let paths: Vec<String> = std::env::args().skip(1).collect();
+        let [input, output] = &paths[..] else { anyhow::bail!("the limit takes an input and an output") };
+        limit::run(Path::new(input), Path::new(output), name == Contestant::Limit.name())?;
+        ExitCode::SUCCESS
+    } else {
+        beckon::cli::main()
+    };
+    println!("{}", cost::of_this_process()?);
+    Ok(code)
+}
+
+/// Lets everyone run in turn, checks that all wrote the same, and prints the table.
+fn compare(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.quick {
+        (arguments.records, arguments.customers, arguments.skus) = (100_000, 10_000, 1_000);
+        arguments.runs = arguments.runs.min(3);
+    }
+    let shop = Shop::drawn(arguments.records, arguments.customers, arguments.skus, arguments.minutes)?;
+    let mut costs = [const { Vec::new() }; Contestant::ALL.len()];
+    let mut expected: Option<Vec<u8>> = None;
+    for run in 0..arguments.runs {
+        for (contestant, costs) in Contestant::ALL.into_iter().zip(&mut costs) {
+            let (cost, decisions) = run_one(contestant, &shop)?;
+            eprintln!("run {}, {}: {:.2} s of CPU", run + 1, contestant.name(), cost.cpu_s());
+            let expected = expected.get_or_insert_with(|| decisions.clone());
+            same_lines(expected, &decisions)
+                .with_context(|| format!("{} differs from the limit", contestant.name()))?;
+            costs.push(cost);
+        }
+    }
+    let decisions = expected.map_or(0, |lines| lines.split(|byte| *byte == b'\n').count() - 1);
+    ensure!(decisions > 0, "nothing was decided, so nothing was compared; let it span more --minutes");
+    println!("{shop}");
+    println!("{decisions} decisions, equal line by line in all {} runs\n", arguments.runs);
+    print_table(shop.total, &costs);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_one(contestant: Contestant, shop: &Shop) -> anyhow::Result<(Cost, Vec<u8>)> {
+    let output = shop.directory.join("decisions.jsonl");
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(CONTESTANT, contestant.name()).stdout(Stdio::piped());
+    match contestant {
+        Contestant::Limit | Contestant::LimitWithoutIds => command.arg(&shop.directory).arg(&output),
+        Contestant::Engine(workers) => {
+            command.args(["replay", "--quiet", "--workers", &workers.to_string(), "--input"]);
+            command.arg(&shop.directory).arg("--config").arg(shop.config()).arg("--output").arg(&output)
+        }
+    };
+    let began = Instant::now();
+    let done = command.spawn()?.wait_with_output()?;
+    let wall = began.elapsed();
+    ensure!(done.status.success(), "{} failed", contestant.name());
+    let said = String::from_utf8_lossy(&done.stdout);
+    let cost = Cost { wall_s: wall.as_secs_f64(), ..said.trim().parse()? };
+    Ok((cost, std::fs::read(&output)?))
+}
+
+/// Fails at the first line in which two outputs differ.
+fn same_lines(expected: &[u8], found: &[u8]) -> anyhow::Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    let (mut expected, mut found) = (expected.split(|byte| *byte == b'\n'), found.split(|byte| *byte == b'\n'));
+    let mut line = 1;
+    loop {
+        let (one, other) = (expected.next().unwrap_or_default(), found.next().unwrap_or_default());
+        let text = String::from_utf8_lossy;
+        ensure!(one == other, "line {line} should be\n  {}\nbut is\n  {}", text(one), text(other));
+        line += 1;
+    }
+}
+
+fn print_table(records: u64, costs: &[Vec<Cost>]) {
+    println!(
+        "{:<34} {:>10} {:>14} {:>8} {:>10} {:>14} {:>14}",
+        "medians", "records/s", "CPU µs/record", "wall s", "peak MiB", "CPU of limit", "wall of limit"
+    );
+    for (contestant, own) in Contestant::ALL.into_iter().zip(costs) {
+        let of = |measure: fn(&Cost) -> f64| median(own.iter().map(measure));
+        let of_limit = |measure: fn(&Cost) -> f64| {
+            median(own.iter().zip(&costs[0]).map(|(own, limit)| measure(own) / measure(limit)))
+        };
+        println!(
+            "{:<34} {:>10.0} {:>14.2} {:>8.2} {:>10.0} {:>13.2}x {:>13.2}x",
+            contestant.name(),
+            records as f64 / of(|cost| cost.wall_s),
+            of(Cost::cpu_s) * 1e6 / records as f64,
+            of(|cost| cost.wall_s),
+            of(|cost| cost.peak_kib as f64 / 1024.0),
+            of_limit(Cost::cpu_s),
+            of_limit(|cost| cost.wall_s),
+        );
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
