@@ -25,7 +25,7 @@ use joins::history::Histories;
 use joins::implicit::ImplicitCarts;
 use joins::once::once;
 use joins::orders::Orders;
-use joins::owners::{Owned, owners};
+use joins::owners::{Owned, Remember, owners};
 use joins::products::Products;
 use joins::skus::{SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
@@ -52,34 +52,28 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let refusals = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
     let refusals = refusals.map(|record| record.user);
     let skus = Skus::with(triggers::over_skus(plan));
-    let owned = owners(clicks, carts, orders, refusals, skus.is_some());
-    let implicit = owned.clone().flat_map(|owned| match owned {
-        Owned::Implicit(owner, change) => Some((owner, change)),
-        _ => None,
-    });
+    let customers = Customers::with(triggers::over_deeds(plan), counts);
+    let remember = Remember {
+        trail_ms: customers.as_ref().map_or(0, Customers::trail_ms),
+        interest_ms: skus.as_ref().map(Skus::interest_ms),
+    };
+    let Owned { deeds, implicit, skus: wishes, refusals, aliases } = owners(clicks, carts, orders, refusals, remember);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts);
-    let deeds = owned.clone().flat_map(|owned| match owned {
-        Owned::Deed(owner, at, deed) => Some((owner, (at, deed))),
-        _ => None,
-    });
-    let ordered = deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Reset));
-    let histories = plan.history.then(|| per_key(ordered.clone(), "Histories by customer", Histories));
+    // What only some plans ask for is copied for those.
+    let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Reset));
+    let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
+    let buyers = Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));
     let stock = per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() });
     let in_stock = stock.clone().flat_map(in_stock_since);
     let catalog = catalog.map(|record| (record.sku, record));
     let products = per_key(catalog, "Products by SKU", Products { counts: counts.clone() });
     let prices = products.clone().flat_map(|(sku, product)| product.price.map(|price| (sku, price)));
     let profiles = profiles.map(|record| (record.user, ContactChange::Profile(record)));
-    let withheld = owned.clone().flat_map(|owned| match owned {
-        Owned::Refused(owner, Some(at)) => Some((owner, ContactChange::ConsentWithheld(at))),
-        Owned::Refused(owner, None) => Some((owner, ContactChange::Reset)),
-        _ => None,
-    });
-    let contacts = profiles.concat(withheld);
+    let contacts = profiles.concat(refusals);
     let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() });
 
     let mut episodes: Vec<Rows<Opening>> = Vec::new();
-    if let Some(customers) = Customers::with(triggers::over_deeds(plan), counts) {
+    if let Some(customers) = customers {
         let deeds = deeds.concat(implicit.map(|(owner, cart)| (owner, (0, Deed::Cart(cart)))));
         let found = per_key(deeds, "Customers", customers);
         let skus_in_stock = in_stock.clone().map(|(sku, _)| sku);
@@ -87,15 +81,9 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         episodes.extend(low_stock::running_out(&found, plan, stock.clone()));
         episodes.push(triggers::whole(found, plan));
     }
-    if let Some(buyers) = Customers::with(triggers::over_orders(plan), counts) {
-        episodes.push(per_key(ordered, "Buyers", buyers));
-    }
+    episodes.extend(buyers);
     if let Some(skus) = skus {
-        let events = owned.clone().flat_map(|owned| match owned {
-            Owned::Sku(sku, event) => Some((sku, event)),
-            _ => None,
-        });
-        let events = events.concat(in_stock.map(|(sku, since)| (sku, SkuEvent::InStockSince(since))));
+        let events = wishes.concat(in_stock.map(|(sku, since)| (sku, SkuEvent::InStockSince(since))));
         let events = events.concat(prices.map(|(sku, price)| (sku, SkuEvent::Price(price))));
         episodes.push(per_key(events, "SKUs", skus));
     }
@@ -112,10 +100,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         }));
         changes.state(products.map(|(sku, product)| Change::Product(sku, product)));
         changes.state(contacts.map(|row| Change::Contact(row.customer, row.contact)));
-        changes.state(owned.flat_map(|owned| match owned {
-            Owned::Aliased(from, to) => Some(Change::Aliased(from, to)),
-            _ => None,
-        }));
+        changes.state(aliases.map(|(from, to)| Change::Aliased(from, to)));
         histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
     });
     (inputs, outputs)

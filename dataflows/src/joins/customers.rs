@@ -272,6 +272,12 @@ impl Customers {
         let reads = triggers.iter().map(|trigger| trigger.reads()).reduce(Reads::and)?;
         Some(Customers { triggers, reads, counts: counts.clone() })
     }
+
+    /// How long after it was done anything on a customer's way can matter, ms; 0 when nobody reads it.
+    pub fn trail_ms(&self) -> u64 {
+        let Reads { views_ms, idle_ms, checkouts_ms, searches_ms, .. } = self.reads;
+        views_ms.saturating_add(idle_ms).max(checkouts_ms).max(searches_ms)
+    }
 }
 
 impl PerKey for Customers {

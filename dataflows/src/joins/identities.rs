@@ -2,7 +2,6 @@
 //! they take effect. Out: the owner of a record, and whom a new link or alias concerns. Cannot fail.
 
 use hashbrown::{HashMap, HashSet};
-use smallvec::SmallVec;
 
 use crate::model::{Id, Tick};
 
@@ -10,11 +9,11 @@ use crate::model::{Id, Tick};
 #[derive(Default)]
 pub struct Identities {
     /// For each visitor the users they were linked to, each from its tick on, in order.
-    links: HashMap<Id, SmallVec<[(Tick, Id); 1]>>,
+    links: HashMap<Id, Vec<(Tick, Id)>>,
     /// For each user the one whom they were last made an alias of.
     aliases: HashMap<Id, Id>,
     /// The other way round: for each user the visitors linked to them, and the users made an alias of them.
-    into: HashMap<Id, SmallVec<[Id; 1]>>,
+    into: HashMap<Id, Vec<Id>>,
 }
 
 impl Identities {
@@ -48,6 +47,11 @@ impl Identities {
     /// The user whom `user` was last made an alias of, or themselves.
     pub fn next(&self, user: Id) -> Id {
         self.aliases.get(&user).copied().unwrap_or(user)
+    }
+
+    /// How many links make whose a record of `time` is that carries `raw`: those at or before it, or the first one, known or not.
+    pub fn link_before(&self, raw: Id, time: Tick) -> usize {
+        self.links.get(&raw).map_or(1, |links| links.partition_point(|(linked, _)| *linked <= time).max(1))
     }
 
     /// Links a visitor to a user from `now` on. Whose records may change owner by it is added to `concerned`.

@@ -9,10 +9,13 @@ use differential_dataflow::{AsCollection, VecCollection};
 use hashbrown::{HashMap, HashSet};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::carts::{Cart, LastCart, Raw as RawCart};
+use super::contacts::ContactChange;
 use super::customers::Deed;
 use super::identities::Identities;
 use super::implicit::ImplicitChange;
@@ -57,29 +60,37 @@ struct Clicked {
     fold: Option<Box<Fold>>,
 }
 
-/// What is told of an owner, or of a SKU by an owner.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owned {
-    /// To the customer: at which tick they did what. A row that only comes again has tick 0.
-    Deed(Id, Tick, Deed),
-    /// To the customer's implicit cart.
-    Implicit(Id, ImplicitChange),
-    /// To a SKU.
-    Sku(Id, SkuEvent),
-    /// To the customer's contact: consent is withheld since a tick; without one, whatever was withheld is taken back.
-    Refused(Id, Option<Tick>),
+/// What owners are told, and SKUs by owners.
+pub struct Owned<'scope> {
+    /// What a customer did, and at which tick. A row that only comes again has tick 0.
+    pub deeds: Rows<'scope, (Id, (Tick, Deed))>,
+    /// The lines of a customer's implicit cart.
+    pub implicit: Rows<'scope, (Id, ImplicitChange)>,
+    /// Who wants and has ordered a SKU.
+    pub skus: Rows<'scope, (Id, SkuEvent)>,
+    /// Consent withheld.
+    pub refusals: Rows<'scope, (Id, ContactChange)>,
     /// One user is from now on an alias of another.
-    Aliased(Id, Id),
+    pub aliases: Rows<'scope, (Id, Id)>,
 }
 
-/// Gives what is told to its owners. `skus`: whether anyone asks who wants a SKU.
+/// What is to be remembered of what was told, for when it moves: what some trigger reads, and as long as it can.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remember {
+    /// Views, searches and checkouts, so long, ms; 0: not at all.
+    pub trail_ms: u64,
+    /// The interest in SKUs, so long, ms; none: nobody asks, and SKUs are told nothing.
+    pub interest_ms: Option<u64>,
+}
+
+/// Gives what is told to its owners.
 pub fn owners<'scope>(
     clicks: Rows<'scope, Click>,
     carts: Rows<'scope, (Id, RawCart)>,
     orders: Rows<'scope, (Id, Order)>,
     refusals: Rows<'scope, Id>,
-    skus: bool,
-) -> Rows<'scope, Owned> {
+    remember: Remember,
+) -> Owned<'scope> {
     let speaks = clicks.inner.scope().index() == 0;
     let links = clicks.clone().flat_map(links).inner.broadcast().as_collection();
     let links = links.map(|(from, (at_ms, position), (user, is_alias))| {
@@ -92,7 +103,7 @@ pub fn owners<'scope>(
     });
     let told = told.concat(carts).concat(orders.map(|(owner, order)| (owner, Told::Order(order))));
     let told = told.concat(refusals.map(|user| (user, Told::Refused))).concat(links);
-    by_tick(told, "Owners", Owners { skus, speaks, ..Owners::default() })
+    by_tick(told, Owners { remember, speaks, ..Owners::default() })
 }
 
 /// A link for the wire: from whom, when and where it was said, to whom and whether between users.
@@ -125,53 +136,105 @@ fn clicked(click: Click) -> Clicked {
     }
 }
 
-/// Runs `owners` tick by tick, once each is closed.
-fn by_tick<'scope>(
-    told: Rows<'scope, (Id, Told)>,
-    name: &str,
-    mut owners: Owners,
-) -> Rows<'scope, Owned> {
-    told.inner
-        .unary_frontier::<CapacityContainerBuilder<Vec<(Owned, Tick, Diff)>>, _, _, _>(
-            Pipeline,
-            name,
-            |capability, _| {
-                let mut capability = Some(capability);
-                let mut pending: Vec<((Id, Told), Tick, Diff)> = Vec::new();
-                move |(input, frontier), output| {
-                    input.for_each(|_, updates| pending.append(updates));
-                    let upper = frontier.frontier().first().copied();
-                    let Some(held) = capability.as_mut() else { return };
-                    if upper.is_some_and(|upper| upper <= *held.time()) {
-                        return;
-                    }
-                    pending.sort_by_key(|(_, tick, _)| *tick);
-                    let due = upper.map_or(pending.len(), |upper| pending.partition_point(|(_, tick, _)| *tick < upper));
-                    let rest = pending.split_off(due);
-                    let mut due = std::mem::replace(&mut pending, rest).into_iter().peekable();
-                    let mut session = output.session(&*held);
-                    while let Some(now) = due.peek().map(|(_, tick, _)| *tick) {
-                        let mut rows = std::iter::from_fn(|| due.next_if(|(_, tick, _)| *tick == now));
-                        owners.tick(now, &mut rows, &mut |owned, diff| session.give((owned, now, diff)));
-                    }
-                    drop(session);
-                    match upper {
-                        Some(upper) => held.downgrade(&upper),
-                        None => capability = None,
-                    }
-                }
-            },
-        )
-        .as_collection()
+/// Rows on their way to one output.
+type Out<D> = Vec<(D, Tick, Diff)>;
+
+/// What is told at a tick.
+#[derive(Default)]
+struct Emit {
+    now: Tick,
+    deeds: Out<(Id, (Tick, Deed))>,
+    implicit: Out<(Id, ImplicitChange)>,
+    skus: Out<(Id, SkuEvent)>,
+    refusals: Out<(Id, ContactChange)>,
+    aliases: Out<(Id, Id)>,
 }
 
-/// What was told of one whom records name.
+impl Emit {
+    fn deed(&mut self, owner: Id, at: Tick, deed: Deed, diff: Diff) {
+        self.deeds.push(((owner, (at, deed)), self.now, diff));
+    }
+
+    fn implicit(&mut self, owner: Id, change: ImplicitChange, diff: Diff) {
+        self.implicit.push(((owner, change), self.now, diff));
+    }
+
+    fn sku(&mut self, sku: Id, event: SkuEvent, diff: Diff) {
+        self.skus.push(((sku, event), self.now, diff));
+    }
+
+    fn refusal(&mut self, owner: Id, change: ContactChange, diff: Diff) {
+        self.refusals.push(((owner, change), self.now, diff));
+    }
+}
+
+/// Sends `rows` out, all at once.
+fn send<D: 'static>(
+    output: &mut OutputBuilder<Tick, CapacityContainerBuilder<Out<D>>>,
+    capability: &Capability<Tick>,
+    rows: &mut Out<D>,
+) {
+    if !rows.is_empty() {
+        output.activate().session(capability).give_container(rows);
+        rows.clear();
+    }
+}
+
+/// Runs `owners` tick by tick, once each is closed.
+fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners) -> Owned<'scope> {
+    let mut builder = OperatorBuilder::new("Owners".to_owned(), told.inner.scope());
+    let mut input = builder.new_input(told.inner, Pipeline);
+    let (deeds_out, deeds) = builder.new_output();
+    let (implicit_out, implicit) = builder.new_output();
+    let (skus_out, skus) = builder.new_output();
+    let (refusals_out, refusals) = builder.new_output();
+    let (aliases_out, aliases) = builder.new_output();
+    let (mut deeds_out, mut implicit_out) = (OutputBuilder::from(deeds_out), OutputBuilder::from(implicit_out));
+    let (mut skus_out, mut refusals_out) = (OutputBuilder::from(skus_out), OutputBuilder::from(refusals_out));
+    let mut aliases_out = OutputBuilder::from(aliases_out);
+    builder.build(move |mut capabilities| {
+        let mut pending: Out<(Id, Told)> = Vec::new();
+        let mut emit = Emit::default();
+        move |frontiers| {
+            input.for_each(|_, updates| pending.append(updates));
+            let upper = frontiers[0].frontier().first().copied();
+            let [for_deeds, for_implicit, for_skus, for_refusals, for_aliases] = &mut capabilities[..] else { return };
+            if upper.is_some_and(|upper| upper <= *for_deeds.time()) {
+                return;
+            }
+            owners.advance(&mut pending, upper, &mut emit);
+            send(&mut deeds_out, for_deeds, &mut emit.deeds);
+            send(&mut implicit_out, for_implicit, &mut emit.implicit);
+            send(&mut skus_out, for_skus, &mut emit.skus);
+            send(&mut refusals_out, for_refusals, &mut emit.refusals);
+            send(&mut aliases_out, for_aliases, &mut emit.aliases);
+            match upper {
+                Some(upper) => capabilities.iter_mut().for_each(|held| held.downgrade(&upper)),
+                None => capabilities.clear(),
+            }
+        }
+    });
+    Owned {
+        deeds: deeds.as_collection(),
+        implicit: implicit.as_collection(),
+        skus: skus.as_collection(),
+        refusals: refusals.as_collection(),
+        aliases: aliases.as_collection(),
+    }
+}
+
+/// What was told of one whom records name, as far as it is remembered.
 #[derive(Default)]
 struct Known {
-    /// What they did: the time that says whose it is, the tick at which it took effect, and what.
-    clicked: Vec<(Tick, Tick, Clicked)>,
-    /// The SKUs of each cart record, at its tick.
+    /// Activities: the time that says whose one is, and its tick. Of those that stay together for good, the last.
+    active: Vec<(Tick, Tick)>,
+    /// Views, searches and checkouts.
+    trail: Vec<(Tick, Deed)>,
     wanted: Vec<(Tick, Id)>,
+    /// How many of these two there were when the old ones were last forgotten.
+    swept: usize,
+    /// Lines of the implicit cart.
+    folds: Vec<(Tick, Fold)>,
     carts: Vec<Cart>,
     /// The folded carts that they had a hand in.
     folded: HashSet<Id>,
@@ -207,7 +270,7 @@ impl FoldedCart {
 /// What one worker knows.
 #[derive(Default)]
 struct Owners {
-    skus: bool,
+    remember: Remember,
     /// Whether this worker tells of what all know.
     speaks: bool,
     identities: Identities,
@@ -217,12 +280,26 @@ struct Owners {
     folded: HashMap<Id, FoldedCart>,
 }
 
-/// Emits what an owner is told.
-type Emit<'e> = &'e mut dyn FnMut(Owned, Diff);
+/// So many rows are kept as they came before they are sorted, and what no longer matters of them is dropped.
+const RECENT: usize = 1 << 16;
 
 impl Owners {
+    /// Takes up what is told before `upper` (all when there is none), tick by tick.
+    fn advance(&mut self, pending: &mut Out<(Id, Told)>, upper: Option<Tick>, emit: &mut Emit) {
+        pending.sort_by_key(|(_, tick, _)| *tick);
+        let due = upper.map_or(pending.len(), |upper| pending.partition_point(|(_, tick, _)| *tick < upper));
+        let mut due = pending.drain(..due).peekable();
+        while let Some(now) = due.peek().map(|(_, tick, _)| *tick) {
+            emit.now = now;
+            self.tick(now, &mut std::iter::from_fn(|| due.next_if(|(_, tick, _)| *tick == now)), emit);
+            if self.recent.len() >= RECENT.max(self.known.len()) {
+                self.sort_out(now);
+            }
+        }
+    }
+
     /// Takes up what is told at `now`.
-    fn tick(&mut self, now: Tick, rows: &mut dyn Iterator<Item = ((Id, Told), Tick, Diff)>, emit: Emit<'_>) {
+    fn tick(&mut self, now: Tick, rows: &mut dyn Iterator<Item = ((Id, Told), Tick, Diff)>, emit: &mut Emit) {
         let mut links = Vec::new();
         let mut told = Vec::new();
         for row in rows {
@@ -240,16 +317,16 @@ impl Owners {
             let after = self.folded.get(&cart).and_then(|folded| folded.cart.row());
             let rows = before.map(|row| (row, -1)).into_iter().chain(after.map(|row| (row, 1)));
             for ((owner, cart), diff) in rows.filter(|((owner, _), _)| !moved.contains(owner)) {
-                emit(Owned::Deed(owner, 0, Deed::Cart(cart)), diff);
+                emit.deed(owner, 0, Deed::Cart(cart), diff);
             }
         }
         if !moved.is_empty() {
-            self.tell_again(&moved, emit);
+            self.tell_again(now, &moved, emit);
         }
     }
 
     /// Takes up links, and returns whom they concern.
-    fn link(&mut self, now: Tick, mut links: Vec<(Link, Id)>, emit: Emit<'_>) -> HashSet<Id> {
+    fn link(&mut self, now: Tick, mut links: Vec<(Link, Id)>, emit: &mut Emit) -> HashSet<Id> {
         links.sort_unstable();
         let mut moved = HashSet::new();
         let mut aliased = HashSet::new();
@@ -264,9 +341,9 @@ impl Owners {
             }
         }
         for from in aliased.into_iter().filter(|_| self.speaks) {
-            emit(Owned::Aliased(from, self.identities.next(from)), 1);
+            emit.aliases.push(((from, self.identities.next(from)), now, 1));
         }
-        self.sort_out();
+        self.sort_out(now);
         for raw in self.identities.all_of(moved.iter().copied()) {
             for cart in self.known.get(&raw).into_iter().flat_map(|known| &known.folded) {
                 if let Some(folded) = self.folded.get_mut(cart) {
@@ -287,7 +364,7 @@ impl Owners {
         diff: Diff,
         moved: &HashSet<Id>,
         carts: &mut HashMap<Id, Option<(Id, Cart)>>,
-        emit: Emit<'_>,
+        emit: &mut Emit,
     ) {
         let time = told.time(now);
         let owner = if self.identities.is_empty() { raw } else { self.identities.owner(raw, time) };
@@ -307,44 +384,46 @@ impl Owners {
             _ => {}
         }
         if !moved.contains(&owner) {
-            told.tell(owner, now, diff, self.skus, emit);
+            told.tell(owner, now, diff, &self.remember, emit);
         }
         self.recent.push(((raw, told), now, diff));
     }
 
     /// Takes `moved` back and tells everything of them again.
-    fn tell_again(&mut self, moved: &HashSet<Id>, emit: Emit<'_>) {
-        self.sort_out();
+    fn tell_again(&mut self, now: Tick, moved: &HashSet<Id>, emit: &mut Emit) {
+        self.sort_out(now);
         for owner in moved {
-            emit(Owned::Deed(*owner, 0, Deed::Reset), -1);
-            emit(Owned::Implicit(*owner, ImplicitChange::Reset), -1);
-            emit(Owned::Refused(*owner, None), -1);
+            emit.deed(*owner, 0, Deed::Reset, -1);
+            emit.implicit(*owner, ImplicitChange::Reset, -1);
+            emit.refusal(*owner, ContactChange::Reset, -1);
         }
         let all = self.identities.all_of(moved.iter().copied());
         let known: Vec<(Id, &Known)> =
             all.into_iter().filter_map(|raw| self.known.get(&raw).map(|known| (raw, known))).collect();
-        if self.skus {
+        if self.remember.interest_ms.is_some() {
             let skus: HashSet<Id> = known.iter().flat_map(|(_, known)| known.skus()).collect();
             for sku in skus {
-                moved.iter().for_each(|owner| emit(Owned::Sku(sku, SkuEvent::Gone(*owner)), -1));
+                moved.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
             }
         }
         let mut folded = HashSet::new();
         for (raw, known) in known {
             let owner = |time| Some(self.identities.owner(raw, time)).filter(|owner| moved.contains(owner));
-            known.tell(owner, self.skus, emit);
+            known.tell(owner, &self.remember, emit);
             folded.extend(known.folded.iter().copied());
         }
         let rows = folded.iter().filter_map(|cart| self.folded.get(cart)?.cart.row());
         for (owner, cart) in rows.filter(|(owner, _)| moved.contains(owner)) {
-            emit(Owned::Deed(owner, 0, Deed::Cart(cart)), 1);
+            emit.deed(owner, 0, Deed::Cart(cart), 1);
         }
     }
 
     /// Sorts what was told lately by whom it names.
-    fn sort_out(&mut self) {
-        for ((raw, told), at, diff) in std::mem::take(&mut self.recent) {
-            self.known.entry(raw).or_default().add(told, at, diff);
+    fn sort_out(&mut self, now: Tick) {
+        for ((raw, told), at, diff) in self.recent.drain(..) {
+            let known = self.known.entry(raw).or_default();
+            known.add(told, at, diff, &self.remember, |time| self.identities.link_before(raw, time));
+            known.sweep(now, &self.remember);
         }
     }
 }
@@ -360,60 +439,68 @@ impl Told {
     }
 
     /// Tells `owner` at `now`, when it happens.
-    fn tell(&self, owner: Id, now: Tick, diff: Diff, skus: bool, emit: Emit<'_>) {
+    fn tell(&self, owner: Id, now: Tick, diff: Diff, remember: &Remember, emit: &mut Emit) {
+        let skus = remember.interest_ms.is_some();
         match self {
-            Told::Clicked(clicked) => clicked.tell(owner, now, skus, emit),
+            Told::Clicked(Clicked { deed, interest, fold }) => {
+                emit.deed(owner, now, deed.clone(), 1);
+                if skus && !interest.is_none() {
+                    emit.sku(*interest, SkuEvent::Interest(owner, now), 1);
+                }
+                fold.iter().for_each(|fold| tell_of_line(owner, now, fold, emit));
+            }
             Told::Cart(cart) => {
-                emit(Owned::Deed(owner, now, Deed::Cart(cart.clone())), diff);
+                emit.deed(owner, now, Deed::Cart(cart.clone()), diff);
                 if skus && diff > 0 {
-                    cart.skus().for_each(|sku| emit(Owned::Sku(sku, SkuEvent::Interest(owner, now)), 1));
+                    cart.skus().for_each(|sku| emit.sku(sku, SkuEvent::Interest(owner, now), 1));
                 }
             }
             Told::Order(order) => {
-                emit(Owned::Deed(owner, now, Deed::Order(order.clone())), diff);
+                emit.deed(owner, now, Deed::Order(order.clone()), diff);
                 if skus {
                     tell_of_order(owner, order, diff, emit);
                 }
             }
-            Told::Refused => emit(Owned::Refused(owner, Some(now)), 1),
+            Told::Refused => emit.refusal(owner, ContactChange::ConsentWithheld(now), 1),
             Told::Link(_) | Told::Fold(_) => {}
         }
     }
 }
 
-impl Clicked {
-    fn tell(&self, owner: Id, at: Tick, skus: bool, emit: Emit<'_>) {
-        emit(Owned::Deed(owner, at, self.deed.clone()), 1);
-        if skus && !self.interest.is_none() {
-            emit(Owned::Sku(self.interest, SkuEvent::Interest(owner, at)), 1);
-        }
-        if let Some(fold) = &self.fold {
-            let fold = Fold { owner, cart: owner, ..Fold::clone(fold) };
-            emit(Owned::Implicit(owner, ImplicitChange::Fold(at, fold)), 1);
-        }
-    }
+fn tell_of_line(owner: Id, at: Tick, fold: &Fold, emit: &mut Emit) {
+    let fold = Fold { owner, cart: owner, ..fold.clone() };
+    emit.implicit(owner, ImplicitChange::Fold(at, fold), 1);
 }
 
-fn tell_of_order(owner: Id, order: &Order, diff: Diff, emit: Emit<'_>) {
+fn tell_of_order(owner: Id, order: &Order, diff: Diff, emit: &mut Emit) {
     let mut skus: Vec<Id> = order.lines.iter().map(|line| line.sku).filter(|_| order.stands()).collect();
     skus.sort_unstable();
     skus.dedup();
-    skus.into_iter().for_each(|sku| emit(Owned::Sku(sku, SkuEvent::Ordered(owner, order.id, order.placed)), diff));
+    skus.into_iter().for_each(|sku| emit.sku(sku, SkuEvent::Ordered(owner, order.id, order.placed), diff));
 }
 
 impl Known {
-    fn add(&mut self, told: Told, at: Tick, diff: Diff) {
-        let active = Clicked { deed: Deed::Active, interest: Id::NONE, fold: None };
+    /// Remembers what was told at `at`. `link` says which link, if any, makes whose it is of what was done at a time.
+    fn add(&mut self, told: Told, at: Tick, diff: Diff, remember: &Remember, link: impl Fn(Tick) -> usize) {
         match told {
-            Told::Clicked(clicked) => self.clicked.push((at, at, clicked)),
+            Told::Clicked(Clicked { deed, interest, fold }) => {
+                self.activity((at, at), link);
+                if remember.trail_ms > 0 && deed != Deed::Active {
+                    self.trail.push((at, deed));
+                }
+                if remember.interest_ms.is_some() && !interest.is_none() {
+                    self.wanted.push((at, interest));
+                }
+                self.folds.extend(fold.map(|fold| (at, *fold)));
+            }
             Told::Cart(cart) if diff > 0 => {
-                self.clicked.push((at, at, active));
-                self.wanted.extend(cart.skus().map(|sku| (at, sku)));
+                self.activity((at, at), link);
+                self.wanted.extend(cart.skus().filter(|_| remember.interest_ms.is_some()).map(|sku| (at, sku)));
                 self.carts.push(cart);
             }
             Told::Cart(cart) => self.carts.retain(|other| *other != cart),
             Told::Order(order) if diff > 0 => {
-                self.clicked.push((order.placed, at, active));
+                self.activity((order.placed, at), link);
                 self.orders.push(order);
             }
             Told::Order(order) => {
@@ -426,35 +513,61 @@ impl Known {
         }
     }
 
-    /// The SKUs that were wanted or ordered.
-    fn skus(&self) -> impl Iterator<Item = Id> + '_ {
-        let clicked = self.clicked.iter().map(|(_, _, clicked)| clicked.interest).filter(|sku| !sku.is_none());
-        let ordered = self.orders.iter().flat_map(|order| order.lines.iter().map(|line| line.sku));
-        clicked.chain(self.wanted.iter().map(|(_, sku)| *sku)).chain(ordered)
+    /// Only the last activity counts, of those that always have one owner: links to come are later than any of them, but for
+    /// that of an order dated ahead.
+    fn activity(&mut self, (time, at): (Tick, Tick), link: impl Fn(Tick) -> usize) {
+        let known = self.active.iter_mut().find(|known| known.0 <= known.1 && time <= at && link(known.0) == link(time));
+        match known {
+            Some(known) => *known = (time.max(known.0), at.max(known.1)),
+            None => self.active.push((time, at)),
+        }
     }
 
-    /// Tells everything again to whom it belongs, where `owner` says to whom.
-    fn tell(&self, owner: impl Fn(Tick) -> Option<Id>, skus: bool, emit: Emit<'_>) {
-        for (time, at, clicked) in &self.clicked {
-            owner(*time).into_iter().for_each(|owner| clicked.tell(owner, *at, skus, emit));
+    /// Forgets, when it is worth it, what is too old to matter.
+    fn sweep(&mut self, now: Tick, remember: &Remember) {
+        const FEW: usize = 32;
+        if self.trail.len() + self.wanted.len() > FEW.max(2 * self.swept) {
+            self.trail.retain(|(at, _)| now < at.saturating_add(remember.trail_ms));
+            self.wanted.retain(|(at, _)| now < at.saturating_add(remember.interest_ms.unwrap_or(0)));
+            self.swept = self.trail.len() + self.wanted.len();
         }
-        for (at, sku) in self.wanted.iter().filter(|_| skus) {
-            owner(*at).into_iter().for_each(|owner| emit(Owned::Sku(*sku, SkuEvent::Interest(owner, *at)), 1));
+    }
+
+    /// The SKUs that were wanted or ordered.
+    fn skus(&self) -> impl Iterator<Item = Id> + '_ {
+        let ordered = self.orders.iter().flat_map(|order| order.lines.iter().map(|line| line.sku));
+        self.wanted.iter().map(|(_, sku)| *sku).chain(ordered)
+    }
+
+    /// Tells everything again to whom it belongs, where `owner` says to whom by its time.
+    fn tell(&self, owner: impl Fn(Tick) -> Option<Id>, remember: &Remember, emit: &mut Emit) {
+        let skus = remember.interest_ms.is_some();
+        for (time, at) in &self.active {
+            owner(*time).into_iter().for_each(|owner| emit.deed(owner, *at, Deed::Active, 1));
+        }
+        for (at, deed) in &self.trail {
+            owner(*at).into_iter().for_each(|owner| emit.deed(owner, *at, deed.clone(), 1));
+        }
+        for (at, sku) in &self.wanted {
+            owner(*at).into_iter().for_each(|owner| emit.sku(*sku, SkuEvent::Interest(owner, *at), 1));
+        }
+        for (at, fold) in &self.folds {
+            owner(*at).into_iter().for_each(|owner| tell_of_line(owner, *at, fold, emit));
         }
         for cart in &self.carts {
             let owner = owner(cart.changed);
-            owner.into_iter().for_each(|owner| emit(Owned::Deed(owner, 0, Deed::Cart(cart.clone())), 1));
+            owner.into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Cart(cart.clone()), 1));
         }
         for order in &self.orders {
             if let Some(owner) = owner(order.placed) {
-                emit(Owned::Deed(owner, 0, Deed::Order(order.clone())), 1);
+                emit.deed(owner, 0, Deed::Order(order.clone()), 1);
                 if skus {
                     tell_of_order(owner, order, 1, emit);
                 }
             }
         }
         if let Some(at) = self.refused {
-            owner(at).into_iter().for_each(|owner| emit(Owned::Refused(owner, Some(at)), 1));
+            owner(at).into_iter().for_each(|owner| emit.refusal(owner, ContactChange::ConsentWithheld(at), 1));
         }
     }
 }

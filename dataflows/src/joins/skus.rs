@@ -106,6 +106,12 @@ impl Skus {
         let lookback_ms = triggers.iter().map(|trigger| trigger.lookback_ms()).max()?;
         Some(Skus { triggers, lookback_ms })
     }
+
+    /// How long an interest can matter, ms: until the last offer that concerns it expires.
+    pub fn interest_ms(&self) -> u64 {
+        let reach = |trigger: &dyn SkuTrigger| expiry(trigger.lookback_ms(), trigger.expires_ms());
+        self.triggers.iter().map(|trigger| reach(&**trigger)).max().unwrap_or(0)
+    }
 }
 
 impl PerKey for Skus {
