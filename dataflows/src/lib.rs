@@ -62,7 +62,8 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     // What only some plans ask for is copied for those.
     let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Reset));
     let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
-    let buyers = Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));
+    let buyers =
+        Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));
     let stock = per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() });
     let in_stock = stock.clone().flat_map(in_stock_since);
     let catalog = catalog.map(|record| (record.sku, record));

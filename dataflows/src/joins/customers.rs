@@ -340,7 +340,8 @@ mod tests {
 
         fn visit(&mut self, now: Tick, deeds: Vec<Deed>) -> (Next, usize) {
             let Life(customers, customer) = self;
-            let next = customers.visit(now, Id(1), customer, &mut deeds.into_iter().map(|it| ((now, it), 1)), &mut |_, _| {});
+            let next =
+                customers.visit(now, Id(1), customer, &mut deeds.into_iter().map(|it| ((now, it), 1)), &mut |_, _| {});
             (next, customer.open.len())
         }
     }

@@ -516,7 +516,8 @@ impl Known {
     /// Only the last activity counts, of those that always have one owner: links to come are later than any of them, but for
     /// that of an order dated ahead.
     fn activity(&mut self, (time, at): (Tick, Tick), link: impl Fn(Tick) -> usize) {
-        let known = self.active.iter_mut().find(|known| known.0 <= known.1 && time <= at && link(known.0) == link(time));
+        let known =
+            self.active.iter_mut().find(|known| known.0 <= known.1 && time <= at && link(known.0) == link(time));
         match known {
             Some(known) => *known = (time.max(known.0), at.max(known.1)),
             None => self.active.push((time, at)),
