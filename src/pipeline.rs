@@ -38,6 +38,10 @@ impl Facts for View<'_> {
         self.state.contact(customer).map(|contact| &**contact)
     }
 
+    fn all_of(&self, customer: Id) -> Vec<Id> {
+        self.state.all_of(customer)
+    }
+
     fn history(&self, customer: Id) -> History {
         self.state.history(customer)
     }

@@ -4,6 +4,7 @@
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
+use beckon_dataflows::joins::identities::Identities;
 use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
 use beckon_dataflows::per_key::IdHasher;
 use hashbrown::{HashMap, HashSet};
@@ -35,6 +36,7 @@ pub struct State {
     products: ById<Arc<Product>>,
     contacts: ById<Arc<Contact>>,
     histories: ById<History>,
+    identities: Identities,
     trigger_set: HashSet<Episode>,
 }
 
@@ -43,6 +45,7 @@ impl State {
     pub fn apply(&mut self, tick: Tick, change: Change) -> Option<Edge> {
         self.as_of = tick;
         match change {
+            Change::Aliased(from, to) => drop(self.identities.alias(from, to, &mut HashSet::new())),
             Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
             Change::Contact(customer, contact) => drop(self.contacts.insert(customer, contact)),
@@ -92,6 +95,15 @@ impl State {
     /// What the customer has bought, where the plan asks for histories.
     pub fn history(&self, customer: Id) -> History {
         self.histories.get(&customer).copied().unwrap_or_default()
+    }
+
+    /// Whoever the customer was by now: themselves, unless they are an alias of another, and all who became an alias of theirs.
+    pub fn all_of(&self, customer: Id) -> Vec<Id> {
+        if self.identities.is_empty() {
+            return vec![customer];
+        }
+        let all = self.identities.all_of([customer]);
+        all.into_iter().filter(|id| self.identities.follow(*id) == customer).collect()
     }
 
     /// The trigger set.

@@ -224,6 +224,12 @@ fn the_engine_agrees_with_the_oracle_on_every_trigger() {
     agree("every-trigger", EVERY_TRIGGER);
 }
 
+/// Nor do identities make a difference: visitors who log in, devices shared, users made aliases.
+#[test]
+fn the_engine_agrees_with_the_oracle_on_identities() {
+    agree("identities", EVERYTHING);
+}
+
 /// Holds the engine to the oracle on worlds of these contents: as many as `BECKON_WORLDS` says, from seed `BECKON_SEED` on, or
 /// of the one trigger `BECKON_TRIGGER` alone.
 fn agree(kind: &str, contents: Contents) {

@@ -20,12 +20,14 @@ use counts::Counts;
 use inputs::{Collections, Inputs};
 use joins::carts::{CartChange, Carts};
 use joins::contacts::{ContactChange, Contacts};
-use joins::customers::{self, Customers};
+use joins::customers::{Customers, Deed};
 use joins::history::Histories;
+use joins::implicit::ImplicitCarts;
 use joins::once::once;
 use joins::orders::Orders;
+use joins::owners::{Owned, Remember, owners};
 use joins::products::Products;
-use joins::skus::{self, SkuEvent, Skus};
+use joins::skus::{SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
 use model::{Action, Change, Click, Diff, Id, Opening, Tick};
 use outputs::Outputs;
@@ -42,42 +44,53 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
 
     let clicks = once(clicks, "Clicks, once", counts.clone());
     let engagement = once(engagement, "Engagement, once", counts.clone());
-    let folds = clicks.clone().flat_map(fold).map(|fold| (fold.cart, CartChange::Fold(fold)));
+    let folds = clicks.clone().flat_map(named_fold).map(|fold| (fold.cart, CartChange::Fold(fold)));
     let carts = carts.map(|record| (record.cart, CartChange::Record(record))).concat(folds);
     let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone() });
     let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
     let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone() });
-    let histories = plan.history.then(|| per_key(orders.clone(), "Histories by customer", Histories));
+    let refusals = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
+    let refusals = refusals.map(|record| record.user);
+    let skus = Skus::with(triggers::over_skus(plan));
+    let customers = Customers::with(triggers::over_deeds(plan), counts);
+    let remember = Remember {
+        trail_ms: customers.as_ref().map_or(0, Customers::trail_ms),
+        interest_ms: skus.as_ref().map(Skus::interest_ms),
+    };
+    let Owned { deeds, implicit, skus: wishes, refusals, aliases } = owners(clicks, carts, orders, refusals, remember);
+    let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts);
+    // What only some plans ask for is copied for those.
+    let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Reset));
+    let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
+    let buyers =
+        Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));
     let stock = per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() });
     let in_stock = stock.clone().flat_map(in_stock_since);
     let catalog = catalog.map(|record| (record.sku, record));
     let products = per_key(catalog, "Products by SKU", Products { counts: counts.clone() });
     let prices = products.clone().flat_map(|(sku, product)| product.price.map(|price| (sku, price)));
     let profiles = profiles.map(|record| (record.user, ContactChange::Profile(record)));
-    let withheld = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
-    let contacts = profiles.concat(withheld.map(|record| (record.user, ContactChange::ConsentWithheld)));
+    let contacts = profiles.concat(refusals);
     let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() });
 
     let mut episodes: Vec<Rows<Opening>> = Vec::new();
-    if let Some(customers) = Customers::with(triggers::over_deeds(plan), counts) {
-        let deeds = customers::deeds(clicks.clone(), carts.clone(), orders.clone());
+    if let Some(customers) = customers {
+        let deeds = deeds.concat(implicit.map(|(owner, cart)| (owner, (0, Deed::Cart(cart)))));
         let found = per_key(deeds, "Customers", customers);
         let skus_in_stock = in_stock.clone().map(|(sku, _)| sku);
         episodes.extend(cart_abandonment::in_stock(&found, plan, skus_in_stock, prices.clone()));
         episodes.extend(low_stock::running_out(&found, plan, stock.clone()));
         episodes.push(triggers::whole(found, plan));
     }
-    if let Some(buyers) = Customers::with(triggers::over_orders(plan), counts) {
-        episodes.push(per_key(customers::of_orders(orders.clone()), "Buyers", buyers));
-    }
-    if let Some(skus) = Skus::with(triggers::over_skus(plan)) {
-        let events = skus::interest_and_orders(clicks, carts, orders);
-        let events = events.concat(in_stock.map(|(sku, since)| (sku, SkuEvent::InStockSince(since))));
+    episodes.extend(buyers);
+    if let Some(skus) = skus {
+        let events = wishes.concat(in_stock.map(|(sku, since)| (sku, SkuEvent::InStockSince(since))));
         let events = events.concat(prices.map(|(sku, price)| (sku, SkuEvent::Price(price))));
         episodes.push(per_key(events, "SKUs", skus));
     }
     if let Some(welcomes) = Welcomes::of(plan) {
-        episodes.push(per_key(contacts.clone(), "Welcomes", welcomes));
+        let consents = contacts.clone().map(|row| (row.customer, (row.contact, row.consented)));
+        episodes.push(per_key(consents, "Welcomes", welcomes));
     }
 
     let outputs = outputs::collect(scope, |changes| {
@@ -87,16 +100,17 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
             StockFact::InStockSince(..) => None,
         }));
         changes.state(products.map(|(sku, product)| Change::Product(sku, product)));
-        changes.state(contacts.map(|(customer, contact)| Change::Contact(customer, contact)));
+        changes.state(contacts.map(|row| Change::Contact(row.customer, row.contact)));
+        changes.state(aliases.map(|(from, to)| Change::Aliased(from, to)));
         histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
     });
     (inputs, outputs)
 }
 
-/// The change of a cart's line that a message tells of.
-fn fold(click: Click) -> Option<model::Fold> {
+/// The change of a line that a message tells of, of a cart that it names.
+fn named_fold(click: Click) -> Option<model::Fold> {
     match click.action {
-        Action::Folded(fold) => Some(*fold),
+        Action::Folded(fold) if !fold.is_implicit() => Some(*fold),
         _ => None,
     }
 }

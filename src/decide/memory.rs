@@ -74,8 +74,8 @@ impl Memory {
         }
     }
 
-    /// The remembered sends to a customer before `tick`.
-    pub fn sends_before(&self, customer: Id, tick: Tick) -> impl Iterator<Item = &Sent> {
-        self.sends.get(&customer).into_iter().flatten().filter(move |send| send.at < tick)
+    /// The remembered sends to a customer, under all their `ids`, before `tick`.
+    pub fn sends_before(&self, ids: &[Id], tick: Tick) -> impl Iterator<Item = &Sent> {
+        ids.iter().filter_map(|id| self.sends.get(id)).flatten().filter(move |send| send.at < tick)
     }
 }

@@ -76,6 +76,8 @@ pub struct Limits {
 pub trait Facts {
     /// The customer.
     fn contact(&self, customer: Id) -> Option<&Contact>;
+    /// All ids under which was sent to the customer: their own, and those that became an alias of it (SPEC §3).
+    fn all_of(&self, customer: Id) -> Vec<Id>;
     /// What the customer has bought. Only known where a campaign has an audience.
     fn history(&self, customer: Id) -> History;
     /// Units on hand.
@@ -214,8 +216,8 @@ impl Decider {
         let refusal = unreachable(contact)
             .or_else(|| no_consent(contact))
             .or_else(|| self.audience(tick, asked, facts))
-            .or_else(|| self.cooldown(tick, episode.campaign, episode.customer))
-            .or_else(|| self.frequency_cap(tick, episode.customer))
+            .or_else(|| self.cooldown(tick, episode, facts))
+            .or_else(|| self.frequency_cap(tick, episode.customer, facts))
             .or_else(|| self.stock_budget(asked, facts));
         let timezone = contact.and_then(|contact| contact.timezone.as_deref());
         let quiet_until = || self.limits.quiet_hours.as_ref().and_then(|hours| hours.until(tick, timezone));
@@ -248,15 +250,20 @@ impl Decider {
         Some(Reason::Audience)
     }
 
-    fn cooldown(&self, tick: Tick, campaign: u16, customer: Id) -> Option<Reason> {
+    fn cooldown(&self, tick: Tick, Episode { campaign, customer, .. }: Episode, facts: &impl Facts) -> Option<Reason> {
         let cooldown_ms = self.campaigns[campaign as usize].cooldown_ms?;
-        let mut recent = self.memory.sends_before(customer, tick);
+        let ids = facts.all_of(customer);
+        let mut recent = self.memory.sends_before(&ids, tick);
         recent.any(|send| send.campaign == campaign && tick - send.at < cooldown_ms).then_some(Reason::Cooldown)
     }
 
-    fn frequency_cap(&self, tick: Tick, customer: Id) -> Option<Reason> {
+    fn frequency_cap(&self, tick: Tick, customer: Id, facts: &impl Facts) -> Option<Reason> {
+        if self.limits.caps.is_empty() {
+            return None;
+        }
+        let ids = facts.all_of(customer);
         let reached = |cap: &Cap| {
-            let sends = self.memory.sends_before(customer, tick).filter(|send| tick - send.at < cap.per_ms);
+            let sends = self.memory.sends_before(&ids, tick).filter(|send| tick - send.at < cap.per_ms);
             sends.count() >= cap.sends as usize
         };
         self.limits.caps.iter().any(reached).then_some(Reason::FrequencyCap)

@@ -26,7 +26,7 @@ pub struct Contents<'a> {
 pub const CONTENTS: Contents =
     Contents { identity: false, triggers: &["cart_abandonment", "cart_abandonment", "back_in_stock"] };
 
-/// Every trigger, and identities: more than the engine may know yet.
+/// Every trigger, and identities.
 pub const EVERYTHING: Contents = Contents { identity: true, ..EVERY_TRIGGER };
 
 /// Every trigger, where every id stays whose it is.

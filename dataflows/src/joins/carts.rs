@@ -1,5 +1,5 @@
-//! Carts by id. In: `carts` records, and the lines that Product Added and Product Removed tell of. Out: each cart as its
-//! owner has it, one row a cart, replaced as it changes. Last write wins; a stale record is counted.
+//! Carts by id. In: `carts` records, and the lines that Product Added and Product Removed tell of. Out: the last record, one row a
+//! cart, replaced as it changes; before there is one, the lines. Last write wins; a stale record is counted.
 
 use std::sync::Arc;
 
@@ -57,71 +57,85 @@ pub struct Carts {
     pub counts: Arc<Counts>,
 }
 
-/// The last write of a cart.
+/// The last record of a cart, if there was any: it replaces the fold for good.
+#[derive(Default)]
+pub struct LastRecord(Option<(Written, Id, Cart)>);
+
+/// What is told of a cart, by the id that the record names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Raw {
+    /// Its last record: one row a cart, replaced as it changes.
+    Record(Cart),
+    /// A line, while there is no record of it.
+    Fold(Fold),
+}
+
+impl Cart {
+    /// The SKUs of its lines.
+    pub fn skus(&self) -> impl Iterator<Item = Id> + '_ {
+        self.lines.iter().map(|line| line.line.sku)
+    }
+}
+
+/// A cart folded from single lines, as its owner has it.
 #[derive(Default)]
 pub struct LastCart {
-    written: Written,
     owner: Id,
     cart: Option<Cart>,
 }
 
 impl PerKey for Carts {
     type In = CartChange;
-    type State = LastCart;
-    type Out = (Id, Cart);
+    type State = LastRecord;
+    type Out = (Id, Raw);
 
     fn visit(
         &mut self,
         now: Tick,
         key: Id,
-        last: &mut LastCart,
+        LastRecord(last): &mut LastRecord,
         changes: &mut dyn Iterator<Item = (CartChange, Diff)>,
-        emit: &mut dyn FnMut((Id, Cart), Diff),
+        emit: &mut dyn FnMut((Id, Raw), Diff),
     ) -> Next {
         let mut changes: Vec<CartChange> = changes.map(|(change, _)| change).collect();
         changes.sort_unstable_by_key(CartChange::written);
-        let before = (last.owner, last.cart.clone());
+        let before = last.as_ref().map(|(_, owner, cart)| (*owner, cart.clone()));
+        let mut folds = Vec::new();
         for change in changes {
             match change {
-                CartChange::Record(record) => self.record(now, key, last, record),
-                CartChange::Fold(fold) if !last.recorded() => last.fold(now, key, fold),
-                CartChange::Fold(_) => {}
+                CartChange::Record(record) if last.as_ref().is_some_and(|(last, _, _)| record.written <= *last) => {
+                    self.counts.stale(Stream::Carts);
+                }
+                CartChange::Record(record) => {
+                    let lines = record.lines.iter().map(|line| CartLine { line: *line, changed: now }).collect();
+                    let cart = Cart { id: key, changed: now, recorded: true, currency: record.currency, lines };
+                    *last = Some((record.written, record.owner, cart));
+                }
+                CartChange::Fold(fold) => folds.push(fold),
             }
         }
-        if last.cart != before.1 || last.owner != before.0 {
-            if let (owner, Some(cart)) = before {
-                emit((owner, cart), -1);
-            }
-            if let Some(cart) = &last.cart {
-                emit((last.owner, cart.clone()), 1);
+        match last {
+            None => folds.into_iter().for_each(|fold| emit((fold.owner, Raw::Fold(fold)), 1)),
+            Some((_, owner, cart)) => {
+                let after = Some((*owner, cart.clone()));
+                if before != after {
+                    before.into_iter().for_each(|(owner, cart)| emit((owner, Raw::Record(cart)), -1));
+                    after.into_iter().for_each(|(owner, cart)| emit((owner, Raw::Record(cart)), 1));
+                }
             }
         }
         Next::Keep
     }
 }
 
-impl Carts {
-    fn record(&self, now: Tick, key: Id, last: &mut LastCart, record: CartRecord) {
-        if last.recorded() && record.written <= last.written {
-            self.counts.stale(Stream::Carts);
-            return;
-        }
-        let lines = record.lines.iter().map(|line| CartLine { line: *line, changed: now }).collect();
-        *last = LastCart {
-            written: record.written,
-            owner: record.owner,
-            cart: Some(Cart { id: key, changed: now, recorded: true, currency: record.currency, lines }),
-        };
-    }
-}
-
 impl LastCart {
-    /// Whether a whole record has replaced the fold, which it does for good.
-    fn recorded(&self) -> bool {
-        self.cart.as_ref().is_some_and(|cart| cart.recorded)
+    /// The cart with its owner, if there is any.
+    pub fn row(&self) -> Option<(Id, Cart)> {
+        self.cart.as_ref().map(|cart| (self.owner, cart.clone()))
     }
 
-    fn fold(&mut self, now: Tick, key: Id, fold: Fold) {
+    /// Takes up a line, told at `now`.
+    pub fn fold(&mut self, now: Tick, key: Id, fold: Fold) {
         let mut lines: Vec<CartLine> = self.cart.as_ref().map_or_else(Vec::new, |cart| cart.lines.to_vec());
         if self.owner != fold.owner {
             // To its new owner the whole cart is new: their orders before concern none of it.

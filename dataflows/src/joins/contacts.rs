@@ -14,8 +14,10 @@ use crate::per_key::{Next, PerKey};
 pub enum ContactChange {
     /// Their profile.
     Profile(ProfileRecord),
-    /// They unsubscribed, complained, or their mailbox bounced.
-    ConsentWithheld,
+    /// What was withheld is told again. Comes as a retraction, and so first.
+    Reset,
+    /// They unsubscribed, complained, or their mailbox bounced, at this tick.
+    ConsentWithheld(Tick),
 }
 
 /// The rule of a contact.
@@ -28,28 +30,44 @@ pub struct Contacts {
 #[derive(Default)]
 pub struct LastContact {
     profile: Option<(Written, Arc<Contact>)>,
-    withheld: bool,
+    /// The tick at which a profile first consented.
+    consented: Option<Tick>,
+    withheld: Option<Tick>,
+}
+
+/// A contact as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContactRow {
+    /// Whose.
+    pub customer: Id,
+    /// What is known of them.
+    pub contact: Arc<Contact>,
+    /// The tick at which consent first held.
+    pub consented: Option<Tick>,
 }
 
 impl PerKey for Contacts {
     type In = ContactChange;
     type State = LastContact;
-    type Out = (Id, Arc<Contact>);
+    type Out = ContactRow;
 
     fn visit(
         &mut self,
-        _now: Tick,
+        now: Tick,
         key: Id,
         last: &mut LastContact,
         changes: &mut dyn Iterator<Item = (ContactChange, Diff)>,
-        emit: &mut dyn FnMut((Id, Arc<Contact>), Diff),
+        emit: &mut dyn FnMut(ContactRow, Diff),
     ) -> Next {
-        let before = last.contact();
+        let before = last.row(key);
         let mut profiles = Vec::new();
         for (change, _) in changes {
             match change {
                 ContactChange::Profile(record) => profiles.push(record),
-                ContactChange::ConsentWithheld => last.withheld = true,
+                ContactChange::Reset => last.withheld = None,
+                ContactChange::ConsentWithheld(at) => {
+                    last.withheld = Some(last.withheld.map_or(at, |known| known.min(at)));
+                }
             }
         }
         profiles.sort_unstable_by_key(|record| record.written);
@@ -60,18 +78,26 @@ impl PerKey for Contacts {
                 last.profile = Some((record.written, record.contact));
             }
         }
-        let after = last.contact();
+        if last.profile.as_ref().is_some_and(|(_, contact)| contact.consent && !contact.erased) {
+            last.consented.get_or_insert(now);
+        }
+        let after = last.row(key);
         if before != after {
-            before.into_iter().for_each(|contact| emit((key, contact), -1));
-            after.into_iter().for_each(|contact| emit((key, contact), 1));
+            before.into_iter().for_each(|row| emit(row, -1));
+            after.into_iter().for_each(|row| emit(row, 1));
         }
         Next::Keep
     }
 }
 
 impl LastContact {
+    fn row(&self, customer: Id) -> Option<ContactRow> {
+        let consented = self.consented.filter(|at| self.withheld.is_none_or(|withheld| *at < withheld));
+        self.contact().map(|contact| ContactRow { customer, contact, consented })
+    }
+
     fn contact(&self) -> Option<Arc<Contact>> {
-        match (&self.profile, self.withheld) {
+        match (&self.profile, self.withheld.is_some()) {
             (Some((_, profile)), false) => Some(profile.clone()),
             (Some((_, profile)), true) => Some(Arc::new(Contact { withheld: true, ..Contact::clone(profile) })),
             (None, true) => Some(Arc::new(Contact { withheld: true, ..Contact::default() })),

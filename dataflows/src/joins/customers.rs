@@ -6,19 +6,20 @@
 
 use std::sync::Arc;
 
-use differential_dataflow::VecCollection;
 use serde::{Deserialize, Serialize};
 
 use super::carts::{Cart, CartLine};
 use super::orders::Order;
 use crate::counts::Counts;
-use crate::model::{Action, Click, Diff, Id, Opening, OrderStatus, Position, Tick};
+use crate::model::{Diff, Id, Opening, OrderStatus, Position, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::triggers::found::Found;
 
 /// What a customer does. A cart and an order are rows that are replaced; the others only ever happen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Deed {
+    /// They are told everything again. Comes as a retraction, and so first.
+    Reset,
     /// Any clickstream message that is none of the following.
     Active,
     /// A product was viewed.
@@ -33,30 +34,6 @@ pub enum Deed {
     Cart(Cart),
     /// An order as it stands. Each new one is an activity.
     Order(Order),
-}
-
-/// The deeds that `clicks` are, and those of `carts` and `orders`, by customer.
-pub fn deeds<'scope>(
-    clicks: VecCollection<'scope, Tick, Click, Diff>,
-    carts: VecCollection<'scope, Tick, (Id, Cart), Diff>,
-    orders: VecCollection<'scope, Tick, (Id, Order), Diff>,
-) -> VecCollection<'scope, Tick, (Id, Deed), Diff> {
-    let deed = |click: Click| match click.action {
-        Action::Viewed(sku) => Deed::Viewed(sku, click.at_ms, click.position),
-        Action::Folded(fold) if fold.quantity > 0 => Deed::Added,
-        Action::Searched(query) => Deed::Searched(query),
-        Action::CheckoutStarted(subject) => Deed::CheckoutStarted(subject),
-        _ => Deed::Active,
-    };
-    let carts = carts.map(|(owner, cart)| (owner, Deed::Cart(cart)));
-    clicks.map(move |click| (click.owner, deed(click))).concat(carts).concat(of_orders(orders))
-}
-
-/// The deeds that `orders` are, by customer.
-pub fn of_orders<'scope>(
-    orders: VecCollection<'scope, Tick, (Id, Order), Diff>,
-) -> VecCollection<'scope, Tick, (Id, Deed), Diff> {
-    orders.map(|(owner, order)| (owner, Deed::Order(order)))
 }
 
 /// A trigger that is a condition over one customer's own deeds.
@@ -191,18 +168,24 @@ impl Customer {
         self.orders.iter().map(|order| order.placed).max()
     }
 
-    fn apply(&mut self, reads: &Reads, now: Tick, deed: Deed, diff: Diff) {
+    /// Takes up what was done at `at`; a row that only comes again was at 0.
+    fn apply(&mut self, reads: &Reads, at: Tick, deed: Deed, diff: Diff) {
         if diff > 0 {
-            self.active = now;
+            self.active = at.max(self.active);
         }
         match deed {
+            Deed::Reset => {
+                (self.active, self.trail) = (0, None);
+                self.carts.clear();
+                self.orders.clear();
+            }
             Deed::Active | Deed::Added => {}
             Deed::Viewed(sku, at_ms, position) if reads.views > 0 => {
-                self.trail_mut().view(View { tick: now, at_ms, position, sku }, reads.views);
+                self.trail_mut().view(View { tick: at, at_ms, position, sku }, reads.views);
             }
-            Deed::Searched(query) if reads.searches_ms > 0 => add(&mut self.trail_mut().searches, (query, now)),
+            Deed::Searched(query) if reads.searches_ms > 0 => add(&mut self.trail_mut().searches, (query, at)),
             Deed::CheckoutStarted(subject) if reads.checkouts_ms > 0 => {
-                add(&mut self.trail_mut().checkouts, (subject, now));
+                add(&mut self.trail_mut().checkouts, (subject, at));
             }
             Deed::Viewed(..) | Deed::Searched(_) | Deed::CheckoutStarted(_) => {}
             Deed::Cart(cart) if diff > 0 && reads.carts && !cart.lines.is_empty() => self.carts.push(cart),
@@ -289,10 +272,16 @@ impl Customers {
         let reads = triggers.iter().map(|trigger| trigger.reads()).reduce(Reads::and)?;
         Some(Customers { triggers, reads, counts: counts.clone() })
     }
+
+    /// How long after it was done anything on a customer's way can matter, ms; 0 when nobody reads it.
+    pub fn trail_ms(&self) -> u64 {
+        let Reads { views_ms, idle_ms, checkouts_ms, searches_ms, .. } = self.reads;
+        views_ms.saturating_add(idle_ms).max(checkouts_ms).max(searches_ms)
+    }
 }
 
 impl PerKey for Customers {
-    type In = Deed;
+    type In = (Tick, Deed);
     type State = Customer;
     type Out = Opening;
 
@@ -301,17 +290,19 @@ impl PerKey for Customers {
         now: Tick,
         key: Id,
         customer: &mut Customer,
-        deeds: &mut dyn Iterator<Item = (Deed, Diff)>,
+        deeds: &mut dyn Iterator<Item = ((Tick, Deed), Diff)>,
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
-        let (mut went_on, mut recount) = (false, false);
-        for (deed, diff) in deeds {
-            went_on |= matches!(deed, Deed::Viewed(..) | Deed::Added);
-            recount |= matches!(deed, Deed::Cart(_) | Deed::Order(_));
-            customer.apply(&self.reads, now, deed, diff);
+        let (mut went_on, mut recount) = (0, false);
+        for ((at, deed), diff) in deeds {
+            if let Deed::Viewed(..) | Deed::Added = deed {
+                went_on = at.max(went_on);
+            }
+            recount |= matches!(deed, Deed::Cart(_) | Deed::Order(_) | Deed::Reset);
+            customer.apply(&self.reads, at, deed, diff);
         }
-        if let (true, Some(trail)) = (went_on, &mut customer.trail) {
-            trail.searches.clear();
+        if let Some(trail) = customer.trail.as_mut().filter(|_| went_on > 0) {
+            trail.searches.retain(|(_, searched)| *searched > went_on);
         }
         if recount {
             self.counts.opened_carts(customer.count_open_carts());
@@ -349,7 +340,8 @@ mod tests {
 
         fn visit(&mut self, now: Tick, deeds: Vec<Deed>) -> (Next, usize) {
             let Life(customers, customer) = self;
-            let next = customers.visit(now, Id(1), customer, &mut deeds.into_iter().map(|it| (it, 1)), &mut |_, _| {});
+            let next =
+                customers.visit(now, Id(1), customer, &mut deeds.into_iter().map(|it| ((now, it), 1)), &mut |_, _| {});
             (next, customer.open.len())
         }
     }

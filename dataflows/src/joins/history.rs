@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use super::orders::Order;
+use super::customers::Deed;
 use crate::model::{Diff, History, Id, Money, OrderStatus, Tick};
 use crate::per_key::{Next, PerKey};
 
@@ -17,7 +17,7 @@ pub struct Histories;
 pub struct Bought(BTreeMap<Id, (Tick, Decimal)>);
 
 impl PerKey for Histories {
-    type In = Order;
+    type In = (Tick, Deed);
     type State = Bought;
     type Out = (Id, History);
 
@@ -26,11 +26,19 @@ impl PerKey for Histories {
         _now: Tick,
         key: Id,
         bought: &mut Bought,
-        changes: &mut dyn Iterator<Item = (Order, Diff)>,
+        changes: &mut dyn Iterator<Item = ((Tick, Deed), Diff)>,
         emit: &mut dyn FnMut((Id, History), Diff),
     ) -> Next {
         let before = bought.history();
-        for (order, diff) in changes {
+        for ((_, deed), diff) in changes {
+            let order = match deed {
+                Deed::Order(order) => order,
+                Deed::Reset => {
+                    bought.0.clear();
+                    continue;
+                }
+                _ => continue,
+            };
             if diff < 0 {
                 bought.0.remove(&order.id);
             } else if order.status == OrderStatus::Placed {

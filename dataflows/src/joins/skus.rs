@@ -4,16 +4,10 @@
 //! Whom an offer concerns is settled at its tick. After that only an order of one of them (or its cancellation), a change of
 //! stock or price that begins or ends an offer, or its expiry does anything, each at the cost of what it changes.
 
-use std::sync::Arc;
-
-use differential_dataflow::{AsCollection, VecCollection};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use timely::dataflow::operators::vec::Map;
 
-use super::carts::Cart;
-use super::orders::Order;
-use crate::model::{Action, Click, Diff, Episode, Id, Money, Opening, Tick};
+use crate::model::{Diff, Episode, Id, Money, Opening, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::time::expiry;
 use crate::triggers::found::product_line;
@@ -21,50 +15,16 @@ use crate::triggers::found::product_line;
 /// What is told of a SKU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SkuEvent {
-    /// A customer is interested, now. Read first.
-    Interest(Id),
+    /// A customer is told of again. Comes as a retraction, and so before all that is told of them.
+    Gone(Id),
+    /// A customer was interested at this tick. Read first.
+    Interest(Id, Tick),
     /// A customer's order of it stands: customer, order, the tick it was placed.
     Ordered(Id, Id, Tick),
     /// It is in stock since this tick.
     InStockSince(Tick),
     /// It costs this.
     Price(Money),
-}
-
-/// The interest that clicks and carts show (SPEC §3), and the orders, by SKU.
-pub fn interest_and_orders<'scope>(
-    clicks: VecCollection<'scope, Tick, Click, Diff>,
-    carts: VecCollection<'scope, Tick, (Id, Cart), Diff>,
-    orders: VecCollection<'scope, Tick, (Id, Order), Diff>,
-) -> VecCollection<'scope, Tick, (Id, SkuEvent), Diff> {
-    let clicked = clicks.flat_map(|click| match click.action {
-        Action::Viewed(sku) | Action::Wanted(sku) => Some((sku, SkuEvent::Interest(click.owner))),
-        Action::Folded(fold) if fold.quantity > 0 => Some((fold.sku, SkuEvent::Interest(click.owner))),
-        _ => None,
-    });
-    let ordered = orders.flat_map(|(owner, order)| {
-        let (id, placed) = (order.id, order.placed);
-        let mut skus: Vec<Id> = order.lines.iter().map(|line| line.sku).filter(|_| order.stands()).collect();
-        skus.sort_unstable();
-        skus.dedup();
-        skus.into_iter().map(move |sku| (sku, SkuEvent::Ordered(owner, id, placed)))
-    });
-    clicked.concat(lines_of_interest(carts)).concat(ordered)
-}
-
-/// The interest that the lines of a `carts` record show, when it takes effect (SPEC §3). Folded lines are messages, and show
-/// theirs as such.
-fn lines_of_interest<'scope>(
-    carts: VecCollection<'scope, Tick, (Id, Cart), Diff>,
-) -> VecCollection<'scope, Tick, (Id, SkuEvent), Diff> {
-    carts
-        .inner
-        .flat_map(|((owner, cart), tick, diff)| {
-            let lines = if diff > 0 && cart.recorded { cart.lines } else { Arc::default() };
-            let skus: Vec<Id> = lines.iter().map(|line| line.line.sku).collect();
-            skus.into_iter().map(move |sku| ((sku, SkuEvent::Interest(owner)), tick, 1))
-        })
-        .as_collection()
 }
 
 /// On what terms a SKU can be had.
@@ -146,6 +106,12 @@ impl Skus {
         let lookback_ms = triggers.iter().map(|trigger| trigger.lookback_ms()).max()?;
         Some(Skus { triggers, lookback_ms })
     }
+
+    /// How long an interest can matter, ms: until the last offer that concerns it expires.
+    pub fn interest_ms(&self) -> u64 {
+        let reach = |trigger: &dyn SkuTrigger| expiry(trigger.lookback_ms(), trigger.expires_ms());
+        self.triggers.iter().map(|trigger| reach(&**trigger)).max().unwrap_or(0)
+    }
 }
 
 impl PerKey for Skus {
@@ -166,7 +132,13 @@ impl PerKey for Skus {
         let before = sku.terms;
         for (event, diff) in events {
             match (event, diff > 0) {
-                (SkuEvent::Interest(customer), _) => sku.wishes.interest(now, customer, self.lookback_ms),
+                (SkuEvent::Gone(customer), _) => self.forget(key, sku, customer, emit),
+                (SkuEvent::Interest(customer, at), _) => {
+                    sku.wishes.interest(now, customer, at, self.lookback_ms);
+                    if at < now {
+                        self.concern(key, sku, customer, at, emit);
+                    }
+                }
                 (SkuEvent::Ordered(customer, order, placed), true) => {
                     sku.wishes.order(now, customer, (order, placed));
                     self.change(key, sku, customer, |wish| wish.add((order, placed)), emit);
@@ -248,6 +220,31 @@ impl Skus {
         }
     }
 
+    /// Whom an earlier interest comes to is concerned by the offers since.
+    fn concern(&self, key: Id, sku: &mut Sku, customer: Id, at: Tick, emit: &mut dyn FnMut(Opening, Diff)) {
+        for offer in &mut sku.offers {
+            let earliest = offer.since.saturating_sub(self.triggers[offer.trigger].lookback_ms());
+            if (earliest..=offer.since).contains(&at) {
+                let was_open = offer.concerned.get(&customer).is_some_and(Wish::is_open);
+                let wish = offer.concerned.entry(customer).or_default();
+                wish.interested_at(at);
+                if offer.holds && wish.is_open() && !was_open {
+                    emit(self.opening(key, offer, customer), 1);
+                }
+            }
+        }
+    }
+
+    /// Forgets a customer, who is told of anew if anything is still theirs.
+    fn forget(&self, key: Id, sku: &mut Sku, customer: Id, emit: &mut dyn FnMut(Opening, Diff)) {
+        sku.wishes.by_customer.remove(&customer);
+        for offer in &mut sku.offers {
+            if offer.concerned.remove(&customer).is_some_and(|wish| wish.is_open() && offer.holds) {
+                emit(self.opening(key, offer, customer), -1);
+            }
+        }
+    }
+
     /// All rows of an offer.
     fn emit(&self, key: Id, offer: &Offer, diff: Diff, emit: &mut dyn FnMut(Opening, Diff)) {
         for (customer, _) in offer.concerned.iter().filter(|(_, wish)| wish.is_open()) {
@@ -285,15 +282,14 @@ impl Sku {
 
 impl Wishes {
     /// Forgets, when it is worth it, those that no offer can reach any more.
-    fn interest(&mut self, now: Tick, customer: Id, lookback_ms: u64) {
+    fn interest(&mut self, now: Tick, customer: Id, at: Tick, lookback_ms: u64) {
         const FEW: usize = 64;
         if self.by_customer.len() > FEW.max(self.swept * 2) {
             self.sweep(now, lookback_ms);
         }
         let wish = self.by_customer.entry(customer).or_default();
-        wish.interest = now;
-        wish.orders.retain(|(_, placed)| *placed >= now);
-        self.latest = now;
+        wish.interested_at(at);
+        self.latest = at.max(self.latest);
     }
 
     /// An order placed in the future counts for an interest until then.
@@ -327,6 +323,11 @@ impl Wish {
     /// Whether nothing was ordered since the interest.
     fn is_open(&self) -> bool {
         self.orders.is_empty()
+    }
+
+    fn interested_at(&mut self, at: Tick) {
+        self.interest = at.max(self.interest);
+        self.orders.retain(|(_, placed)| *placed >= self.interest);
     }
 
     fn add(&mut self, (order, placed): (Id, Tick)) {
@@ -379,8 +380,8 @@ mod tests {
     #[test]
     fn wishes_are_forgotten_when_no_offer_can_reach_them() {
         let mut story = Story::new();
-        assert_eq!(story.visit(200, &[(SkuEvent::Interest(Id(1)), 1)]), (vec![], Next::WakeAt(300)));
-        assert_eq!(story.visit(250, &[(SkuEvent::Interest(Id(2)), 1)]), (vec![], Next::WakeAt(350)));
+        assert_eq!(story.visit(200, &[(SkuEvent::Interest(Id(1), 200), 1)]), (vec![], Next::WakeAt(300)));
+        assert_eq!(story.visit(250, &[(SkuEvent::Interest(Id(2), 250), 1)]), (vec![], Next::WakeAt(350)));
         assert_eq!(story.visit(350, &[]), (vec![], Next::Forget));
     }
 
@@ -389,7 +390,7 @@ mod tests {
         let mut story = Story::new();
         story.visit(200, &[(SkuEvent::Ordered(Id(1), Id(5), 260), 1)]);
         story.visit(210, &[(SkuEvent::InStockSince(210), 1)]);
-        story.visit(220, &[(SkuEvent::Interest(Id(1)), 1), (SkuEvent::InStockSince(210), -1)]);
+        story.visit(220, &[(SkuEvent::Interest(Id(1), 220), 1), (SkuEvent::InStockSince(210), -1)]);
         assert_eq!(story.visit(230, &[(SkuEvent::InStockSince(230), 1)]).0, []);
         assert_eq!(story.visit(235, &[(SkuEvent::Ordered(Id(1), Id(5), 260), -1)]).0, [(0, 1, 230, 1)]);
     }
@@ -397,7 +398,7 @@ mod tests {
     #[test]
     fn a_price_that_recovers_and_falls_brings_an_earlier_drop_back() {
         let mut story = Story::new();
-        story.visit(200, &[(SkuEvent::Interest(Id(1)), 1), (price(100), 1)]);
+        story.visit(200, &[(SkuEvent::Interest(Id(1), 200), 1), (price(100), 1)]);
         assert_eq!(story.visit(210, &[(price(100), -1), (price(80), 1)]).0, [(1, 1, 210, 1)]);
         assert_eq!(story.visit(220, &[(price(80), -1), (price(100), 1)]).0, [(1, 1, 210, -1)]);
         assert_eq!(story.visit(230, &[(price(100), -1), (price(95), 1)]).0, [(1, 1, 210, 1)]);

@@ -87,6 +87,8 @@ pub struct History {
 /// at a tick is made from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
+    /// A user is from now on an alias of another: what was sent to them counts as sent to that one.
+    Aliased(Id, Id),
     /// The stock of a SKU is now this.
     Stock(Id, i64),
     /// A SKU is now this product.

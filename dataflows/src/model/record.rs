@@ -89,6 +89,13 @@ pub struct Fold {
     pub currency: Id,
 }
 
+impl Fold {
+    /// Whether it names no cart, and so changes its owner's own.
+    pub fn is_implicit(&self) -> bool {
+        self.cart == self.owner
+    }
+}
+
 /// One line of a cart or an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Line {

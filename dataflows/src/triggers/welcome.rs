@@ -33,7 +33,7 @@ pub struct Consent {
 }
 
 impl PerKey for Welcomes {
-    type In = Arc<Contact>;
+    type In = (Arc<Contact>, Option<Tick>);
     type State = Consent;
     type Out = Opening;
 
@@ -42,14 +42,12 @@ impl PerKey for Welcomes {
         now: Tick,
         key: Id,
         consent: &mut Consent,
-        contacts: &mut dyn Iterator<Item = (Arc<Contact>, Diff)>,
+        contacts: &mut dyn Iterator<Item = ((Arc<Contact>, Option<Tick>), Diff)>,
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
-        for (contact, _) in contacts.filter(|(_, diff)| *diff > 0) {
-            consent.holds = contact.consent && !contact.withheld && !contact.erased;
-        }
-        if consent.holds {
-            consent.first.get_or_insert(now);
+        for ((contact, first), diff) in contacts {
+            consent.holds = diff > 0 && contact.consent && !contact.withheld && !contact.erased;
+            consent.first = first;
         }
         let mut found = Found::new(key, now);
         if let (Some(first), true) = (consent.first, consent.holds) {

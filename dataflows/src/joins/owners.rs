@@ -1,0 +1,574 @@
+//! Owners (SPEC §3, "Owner of a record"). In: what clicks, carts, orders and refusals tell, by the id that each record carries, and
+//! on every worker all links and aliases. Out: the same by owner as of each tick. Cannot fail.
+//!
+//! A link or an alias moves what was told before. Whom it concerns, on either side, is taken back whole (`Reset`) and told again
+//! from the beginning, by every worker what it has of it: what is kept of a customer is then the same as if the records had been
+//! theirs all along. For that each worker remembers what went through it, unsorted as long as no link asks for it.
+
+use differential_dataflow::{AsCollection, VecCollection};
+use hashbrown::{HashMap, HashSet};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Broadcast;
+
+use super::carts::{Cart, LastCart, Raw as RawCart};
+use super::contacts::ContactChange;
+use super::customers::Deed;
+use super::identities::Identities;
+use super::implicit::ImplicitChange;
+use super::orders::Order;
+use super::skus::SkuEvent;
+use crate::model::{Action, Click, Diff, Fold, Id, Position, Tick};
+
+type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
+
+/// What is told of whoever a record names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    /// Linked to a user, or made an alias of one. These are on every worker.
+    Link(Link),
+    /// A message.
+    Clicked(Clicked),
+    /// A cart's whole record.
+    Cart(Cart),
+    /// A line of a cart with an id of its own.
+    Fold(Fold),
+    /// An order.
+    Order(Order),
+    /// Consent withheld.
+    Refused,
+}
+
+/// Links of one tick count in the order of their times, then places.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Link {
+    at_ms: u64,
+    position: Position,
+    user: Id,
+    is_alias: bool,
+}
+
+/// A message, as far as it matters to its owner.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Clicked {
+    deed: Deed,
+    interest: Id,
+    /// A line of the owner's implicit cart.
+    fold: Option<Box<Fold>>,
+}
+
+/// What owners are told, and SKUs by owners.
+pub struct Owned<'scope> {
+    /// What a customer did, and at which tick. A row that only comes again has tick 0.
+    pub deeds: Rows<'scope, (Id, (Tick, Deed))>,
+    /// The lines of a customer's implicit cart.
+    pub implicit: Rows<'scope, (Id, ImplicitChange)>,
+    /// Who wants and has ordered a SKU.
+    pub skus: Rows<'scope, (Id, SkuEvent)>,
+    /// Consent withheld.
+    pub refusals: Rows<'scope, (Id, ContactChange)>,
+    /// One user is from now on an alias of another.
+    pub aliases: Rows<'scope, (Id, Id)>,
+}
+
+/// What is to be remembered of what was told, for when it moves: what some trigger reads, and as long as it can.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remember {
+    /// Views, searches and checkouts, so long, ms; 0: not at all.
+    pub trail_ms: u64,
+    /// The interest in SKUs, so long, ms; none: nobody asks, and SKUs are told nothing.
+    pub interest_ms: Option<u64>,
+}
+
+/// Gives what is told to its owners.
+pub fn owners<'scope>(
+    clicks: Rows<'scope, Click>,
+    carts: Rows<'scope, (Id, RawCart)>,
+    orders: Rows<'scope, (Id, Order)>,
+    refusals: Rows<'scope, Id>,
+    remember: Remember,
+) -> Owned<'scope> {
+    let speaks = clicks.inner.scope().index() == 0;
+    let links = clicks.clone().flat_map(links).inner.broadcast().as_collection();
+    let links = links.map(|(from, (at_ms, position), (user, is_alias))| {
+        (from, Told::Link(Link { at_ms, position, user, is_alias }))
+    });
+    let told = clicks.map(|click| (click.owner, Told::Clicked(clicked(click))));
+    let carts = carts.map(|(owner, cart)| match cart {
+        RawCart::Record(cart) => (owner, Told::Cart(cart)),
+        RawCart::Fold(fold) => (owner, Told::Fold(fold)),
+    });
+    let told = told.concat(carts).concat(orders.map(|(owner, order)| (owner, Told::Order(order))));
+    let told = told.concat(refusals.map(|user| (user, Told::Refused))).concat(links);
+    by_tick(told, Owners { remember, speaks, ..Owners::default() })
+}
+
+/// A link for the wire: from whom, when and where it was said, to whom and whether between users.
+type WireLink = (Id, (u64, Position), (Id, bool));
+
+fn links(click: Click) -> Vec<WireLink> {
+    let said = (click.at_ms, click.position);
+    match click.action {
+        Action::Identified(visitor) => vec![(visitor, said, (click.owner, false))],
+        Action::Aliased(previous) => {
+            vec![(previous[0], said, (click.owner, false)), (previous[1], said, (click.owner, true))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn clicked(click: Click) -> Clicked {
+    let plain = |deed, interest| Clicked { deed, interest, fold: None };
+    match click.action {
+        Action::Viewed(sku) => plain(Deed::Viewed(sku, click.at_ms, click.position), sku),
+        Action::Wanted(sku) => plain(Deed::Active, sku),
+        Action::Folded(fold) => {
+            let added = fold.quantity > 0;
+            let (deed, interest) = if added { (Deed::Added, fold.sku) } else { (Deed::Active, Id::NONE) };
+            Clicked { deed, interest, fold: fold.is_implicit().then_some(fold) }
+        }
+        Action::Searched(query) => plain(Deed::Searched(query), Id::NONE),
+        Action::CheckoutStarted(subject) => plain(Deed::CheckoutStarted(subject), Id::NONE),
+        _ => plain(Deed::Active, Id::NONE),
+    }
+}
+
+/// Rows on their way to one output.
+type Out<D> = Vec<(D, Tick, Diff)>;
+
+/// What is told at a tick.
+#[derive(Default)]
+struct Emit {
+    now: Tick,
+    deeds: Out<(Id, (Tick, Deed))>,
+    implicit: Out<(Id, ImplicitChange)>,
+    skus: Out<(Id, SkuEvent)>,
+    refusals: Out<(Id, ContactChange)>,
+    aliases: Out<(Id, Id)>,
+}
+
+impl Emit {
+    fn deed(&mut self, owner: Id, at: Tick, deed: Deed, diff: Diff) {
+        self.deeds.push(((owner, (at, deed)), self.now, diff));
+    }
+
+    fn implicit(&mut self, owner: Id, change: ImplicitChange, diff: Diff) {
+        self.implicit.push(((owner, change), self.now, diff));
+    }
+
+    fn sku(&mut self, sku: Id, event: SkuEvent, diff: Diff) {
+        self.skus.push(((sku, event), self.now, diff));
+    }
+
+    fn refusal(&mut self, owner: Id, change: ContactChange, diff: Diff) {
+        self.refusals.push(((owner, change), self.now, diff));
+    }
+}
+
+/// Sends `rows` out, all at once.
+fn send<D: 'static>(
+    output: &mut OutputBuilder<Tick, CapacityContainerBuilder<Out<D>>>,
+    capability: &Capability<Tick>,
+    rows: &mut Out<D>,
+) {
+    if !rows.is_empty() {
+        output.activate().session(capability).give_container(rows);
+        rows.clear();
+    }
+}
+
+/// Runs `owners` tick by tick, once each is closed.
+fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners) -> Owned<'scope> {
+    let mut builder = OperatorBuilder::new("Owners".to_owned(), told.inner.scope());
+    let mut input = builder.new_input(told.inner, Pipeline);
+    let (deeds_out, deeds) = builder.new_output();
+    let (implicit_out, implicit) = builder.new_output();
+    let (skus_out, skus) = builder.new_output();
+    let (refusals_out, refusals) = builder.new_output();
+    let (aliases_out, aliases) = builder.new_output();
+    let (mut deeds_out, mut implicit_out) = (OutputBuilder::from(deeds_out), OutputBuilder::from(implicit_out));
+    let (mut skus_out, mut refusals_out) = (OutputBuilder::from(skus_out), OutputBuilder::from(refusals_out));
+    let mut aliases_out = OutputBuilder::from(aliases_out);
+    builder.build(move |mut capabilities| {
+        let mut pending: Out<(Id, Told)> = Vec::new();
+        let mut emit = Emit::default();
+        move |frontiers| {
+            input.for_each(|_, updates| pending.append(updates));
+            let upper = frontiers[0].frontier().first().copied();
+            let [for_deeds, for_implicit, for_skus, for_refusals, for_aliases] = &mut capabilities[..] else { return };
+            if upper.is_some_and(|upper| upper <= *for_deeds.time()) {
+                return;
+            }
+            owners.advance(&mut pending, upper, &mut emit);
+            send(&mut deeds_out, for_deeds, &mut emit.deeds);
+            send(&mut implicit_out, for_implicit, &mut emit.implicit);
+            send(&mut skus_out, for_skus, &mut emit.skus);
+            send(&mut refusals_out, for_refusals, &mut emit.refusals);
+            send(&mut aliases_out, for_aliases, &mut emit.aliases);
+            match upper {
+                Some(upper) => capabilities.iter_mut().for_each(|held| held.downgrade(&upper)),
+                None => capabilities.clear(),
+            }
+        }
+    });
+    Owned {
+        deeds: deeds.as_collection(),
+        implicit: implicit.as_collection(),
+        skus: skus.as_collection(),
+        refusals: refusals.as_collection(),
+        aliases: aliases.as_collection(),
+    }
+}
+
+/// What was told of one whom records name, as far as it is remembered.
+#[derive(Default)]
+struct Known {
+    /// Activities: the time that says whose one is, and its tick. Of those that stay together for good, the last.
+    active: Vec<(Tick, Tick)>,
+    /// Views, searches and checkouts.
+    trail: Vec<(Tick, Deed)>,
+    wanted: Vec<(Tick, Id)>,
+    /// How many of these two there were when the old ones were last forgotten.
+    swept: usize,
+    /// Lines of the implicit cart.
+    folds: Vec<(Tick, Fold)>,
+    carts: Vec<Cart>,
+    /// The folded carts that they had a hand in.
+    folded: HashSet<Id>,
+    orders: Vec<Order>,
+    refused: Option<Tick>,
+}
+
+/// A cart told by single messages, and all of those.
+#[derive(Default)]
+struct FoldedCart {
+    cart: LastCart,
+    folds: Vec<(Tick, Fold)>,
+}
+
+impl FoldedCart {
+    fn fold(&mut self, now: Tick, mut fold: Fold, owner: Id) {
+        let cart = fold.cart;
+        self.folds.push((now, fold.clone()));
+        fold.owner = owner;
+        self.cart.fold(now, cart, fold);
+    }
+
+    /// Folds all anew, by the owners of now.
+    fn refold(&mut self, identities: &Identities) {
+        self.cart = LastCart::default();
+        for (at, fold) in std::mem::take(&mut self.folds) {
+            let owner = identities.owner(fold.owner, at);
+            self.fold(at, fold, owner);
+        }
+    }
+}
+
+/// What one worker knows.
+#[derive(Default)]
+struct Owners {
+    remember: Remember,
+    /// Whether this worker tells of what all know.
+    speaks: bool,
+    identities: Identities,
+    known: HashMap<Id, Known>,
+    /// What was told since `known` was last asked for.
+    recent: Vec<((Id, Told), Tick, Diff)>,
+    folded: HashMap<Id, FoldedCart>,
+}
+
+/// So many rows are kept as they came before they are sorted, and what no longer matters of them is dropped.
+const RECENT: usize = 1 << 16;
+
+impl Owners {
+    /// Takes up what is told before `upper` (all when there is none), tick by tick.
+    fn advance(&mut self, pending: &mut Out<(Id, Told)>, upper: Option<Tick>, emit: &mut Emit) {
+        pending.sort_by_key(|(_, tick, _)| *tick);
+        let due = upper.map_or(pending.len(), |upper| pending.partition_point(|(_, tick, _)| *tick < upper));
+        let mut due = pending.drain(..due).peekable();
+        while let Some(now) = due.peek().map(|(_, tick, _)| *tick) {
+            emit.now = now;
+            self.tick(now, &mut std::iter::from_fn(|| due.next_if(|(_, tick, _)| *tick == now)), emit);
+            if self.recent.len() >= RECENT.max(self.known.len()) {
+                self.sort_out(now);
+            }
+        }
+    }
+
+    /// Takes up what is told at `now`.
+    fn tick(&mut self, now: Tick, rows: &mut dyn Iterator<Item = ((Id, Told), Tick, Diff)>, emit: &mut Emit) {
+        let mut links = Vec::new();
+        let mut told = Vec::new();
+        for row in rows {
+            match &row.0 {
+                (from, Told::Link(link)) => links.push((*link, *from)),
+                _ => told.push(row),
+            }
+        }
+        let moved = if links.is_empty() { HashSet::new() } else { self.link(now, links, emit) };
+        let mut carts: HashMap<Id, Option<(Id, Cart)>> = HashMap::new();
+        for ((raw, told), _, diff) in told {
+            self.take(now, raw, told, diff, &moved, &mut carts, emit);
+        }
+        for (cart, before) in carts {
+            let after = self.folded.get(&cart).and_then(|folded| folded.cart.row());
+            let rows = before.map(|row| (row, -1)).into_iter().chain(after.map(|row| (row, 1)));
+            for ((owner, cart), diff) in rows.filter(|((owner, _), _)| !moved.contains(owner)) {
+                emit.deed(owner, 0, Deed::Cart(cart), diff);
+            }
+        }
+        if !moved.is_empty() {
+            self.tell_again(now, &moved, emit);
+        }
+    }
+
+    /// Takes up links, and returns whom they concern.
+    fn link(&mut self, now: Tick, mut links: Vec<(Link, Id)>, emit: &mut Emit) -> HashSet<Id> {
+        links.sort_unstable();
+        let mut moved = HashSet::new();
+        let mut aliased = HashSet::new();
+        for (link, from) in links {
+            match link.is_alias {
+                true => {
+                    if self.identities.alias(from, link.user, &mut moved) {
+                        aliased.insert(from);
+                    }
+                }
+                false => self.identities.link(from, link.user, now, &mut moved),
+            }
+        }
+        for from in aliased.into_iter().filter(|_| self.speaks) {
+            emit.aliases.push(((from, self.identities.next(from)), now, 1));
+        }
+        self.sort_out(now);
+        for raw in self.identities.all_of(moved.iter().copied()) {
+            for cart in self.known.get(&raw).into_iter().flat_map(|known| &known.folded) {
+                if let Some(folded) = self.folded.get_mut(cart) {
+                    folded.refold(&self.identities);
+                }
+            }
+        }
+        moved
+    }
+
+    /// Tells the owner, unless they are told everything anyway, and remembers.
+    #[allow(clippy::too_many_arguments)]
+    fn take(
+        &mut self,
+        now: Tick,
+        raw: Id,
+        told: Told,
+        diff: Diff,
+        moved: &HashSet<Id>,
+        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
+        emit: &mut Emit,
+    ) {
+        let time = told.time(now);
+        let owner = if self.identities.is_empty() { raw } else { self.identities.owner(raw, time) };
+        match &told {
+            Told::Fold(fold) => {
+                let folded = self.folded.entry(fold.cart).or_default();
+                carts.entry(fold.cart).or_insert_with(|| folded.cart.row());
+                folded.fold(now, fold.clone(), owner);
+                self.known.entry(raw).or_default().folded.insert(fold.cart);
+                return;
+            }
+            Told::Cart(cart) if !self.folded.is_empty() => {
+                if let Some(folded) = self.folded.remove(&cart.id) {
+                    carts.entry(cart.id).or_insert_with(|| folded.cart.row());
+                }
+            }
+            _ => {}
+        }
+        if !moved.contains(&owner) {
+            told.tell(owner, now, diff, &self.remember, emit);
+        }
+        self.recent.push(((raw, told), now, diff));
+    }
+
+    /// Takes `moved` back and tells everything of them again.
+    fn tell_again(&mut self, now: Tick, moved: &HashSet<Id>, emit: &mut Emit) {
+        self.sort_out(now);
+        for owner in moved {
+            emit.deed(*owner, 0, Deed::Reset, -1);
+            emit.implicit(*owner, ImplicitChange::Reset, -1);
+            emit.refusal(*owner, ContactChange::Reset, -1);
+        }
+        let all = self.identities.all_of(moved.iter().copied());
+        let known: Vec<(Id, &Known)> =
+            all.into_iter().filter_map(|raw| self.known.get(&raw).map(|known| (raw, known))).collect();
+        if self.remember.interest_ms.is_some() {
+            let skus: HashSet<Id> = known.iter().flat_map(|(_, known)| known.skus()).collect();
+            for sku in skus {
+                moved.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
+            }
+        }
+        let mut folded = HashSet::new();
+        for (raw, known) in known {
+            let owner = |time| Some(self.identities.owner(raw, time)).filter(|owner| moved.contains(owner));
+            known.tell(owner, &self.remember, emit);
+            folded.extend(known.folded.iter().copied());
+        }
+        let rows = folded.iter().filter_map(|cart| self.folded.get(cart)?.cart.row());
+        for (owner, cart) in rows.filter(|(owner, _)| moved.contains(owner)) {
+            emit.deed(owner, 0, Deed::Cart(cart), 1);
+        }
+    }
+
+    /// Sorts what was told lately by whom it names.
+    fn sort_out(&mut self, now: Tick) {
+        for ((raw, told), at, diff) in self.recent.drain(..) {
+            let known = self.known.entry(raw).or_default();
+            known.add(told, at, diff, &self.remember, |time| self.identities.link_before(raw, time));
+            known.sweep(now, &self.remember);
+        }
+    }
+}
+
+impl Told {
+    /// The time that says whose it is.
+    fn time(&self, now: Tick) -> Tick {
+        match self {
+            Told::Order(order) => order.placed,
+            Told::Cart(cart) => cart.changed,
+            _ => now,
+        }
+    }
+
+    /// Tells `owner` at `now`, when it happens.
+    fn tell(&self, owner: Id, now: Tick, diff: Diff, remember: &Remember, emit: &mut Emit) {
+        let skus = remember.interest_ms.is_some();
+        match self {
+            Told::Clicked(Clicked { deed, interest, fold }) => {
+                emit.deed(owner, now, deed.clone(), 1);
+                if skus && !interest.is_none() {
+                    emit.sku(*interest, SkuEvent::Interest(owner, now), 1);
+                }
+                fold.iter().for_each(|fold| tell_of_line(owner, now, fold, emit));
+            }
+            Told::Cart(cart) => {
+                emit.deed(owner, now, Deed::Cart(cart.clone()), diff);
+                if skus && diff > 0 {
+                    cart.skus().for_each(|sku| emit.sku(sku, SkuEvent::Interest(owner, now), 1));
+                }
+            }
+            Told::Order(order) => {
+                emit.deed(owner, now, Deed::Order(order.clone()), diff);
+                if skus {
+                    tell_of_order(owner, order, diff, emit);
+                }
+            }
+            Told::Refused => emit.refusal(owner, ContactChange::ConsentWithheld(now), 1),
+            Told::Link(_) | Told::Fold(_) => {}
+        }
+    }
+}
+
+fn tell_of_line(owner: Id, at: Tick, fold: &Fold, emit: &mut Emit) {
+    let fold = Fold { owner, cart: owner, ..fold.clone() };
+    emit.implicit(owner, ImplicitChange::Fold(at, fold), 1);
+}
+
+fn tell_of_order(owner: Id, order: &Order, diff: Diff, emit: &mut Emit) {
+    let mut skus: Vec<Id> = order.lines.iter().map(|line| line.sku).filter(|_| order.stands()).collect();
+    skus.sort_unstable();
+    skus.dedup();
+    skus.into_iter().for_each(|sku| emit.sku(sku, SkuEvent::Ordered(owner, order.id, order.placed), diff));
+}
+
+impl Known {
+    /// Remembers what was told at `at`. `link` says which link, if any, makes whose it is of what was done at a time.
+    fn add(&mut self, told: Told, at: Tick, diff: Diff, remember: &Remember, link: impl Fn(Tick) -> usize) {
+        match told {
+            Told::Clicked(Clicked { deed, interest, fold }) => {
+                self.activity((at, at), link);
+                if remember.trail_ms > 0 && deed != Deed::Active {
+                    self.trail.push((at, deed));
+                }
+                if remember.interest_ms.is_some() && !interest.is_none() {
+                    self.wanted.push((at, interest));
+                }
+                self.folds.extend(fold.map(|fold| (at, *fold)));
+            }
+            Told::Cart(cart) if diff > 0 => {
+                self.activity((at, at), link);
+                self.wanted.extend(cart.skus().filter(|_| remember.interest_ms.is_some()).map(|sku| (at, sku)));
+                self.carts.push(cart);
+            }
+            Told::Cart(cart) => self.carts.retain(|other| *other != cart),
+            Told::Order(order) if diff > 0 => {
+                self.activity((order.placed, at), link);
+                self.orders.push(order);
+            }
+            Told::Order(order) => {
+                if let Some(place) = self.orders.iter().position(|other| *other == order) {
+                    self.orders.remove(place);
+                }
+            }
+            Told::Refused => drop(self.refused.get_or_insert(at)),
+            Told::Link(_) | Told::Fold(_) => {}
+        }
+    }
+
+    /// Only the last activity counts, of those that always have one owner: links to come are later than any of them, but for
+    /// that of an order dated ahead.
+    fn activity(&mut self, (time, at): (Tick, Tick), link: impl Fn(Tick) -> usize) {
+        let known =
+            self.active.iter_mut().find(|known| known.0 <= known.1 && time <= at && link(known.0) == link(time));
+        match known {
+            Some(known) => *known = (time.max(known.0), at.max(known.1)),
+            None => self.active.push((time, at)),
+        }
+    }
+
+    /// Forgets, when it is worth it, what is too old to matter.
+    fn sweep(&mut self, now: Tick, remember: &Remember) {
+        const FEW: usize = 32;
+        if self.trail.len() + self.wanted.len() > FEW.max(2 * self.swept) {
+            self.trail.retain(|(at, _)| now < at.saturating_add(remember.trail_ms));
+            self.wanted.retain(|(at, _)| now < at.saturating_add(remember.interest_ms.unwrap_or(0)));
+            self.swept = self.trail.len() + self.wanted.len();
+        }
+    }
+
+    /// The SKUs that were wanted or ordered.
+    fn skus(&self) -> impl Iterator<Item = Id> + '_ {
+        let ordered = self.orders.iter().flat_map(|order| order.lines.iter().map(|line| line.sku));
+        self.wanted.iter().map(|(_, sku)| *sku).chain(ordered)
+    }
+
+    /// Tells everything again to whom it belongs, where `owner` says to whom by its time.
+    fn tell(&self, owner: impl Fn(Tick) -> Option<Id>, remember: &Remember, emit: &mut Emit) {
+        let skus = remember.interest_ms.is_some();
+        for (time, at) in &self.active {
+            owner(*time).into_iter().for_each(|owner| emit.deed(owner, *at, Deed::Active, 1));
+        }
+        for (at, deed) in &self.trail {
+            owner(*at).into_iter().for_each(|owner| emit.deed(owner, *at, deed.clone(), 1));
+        }
+        for (at, sku) in &self.wanted {
+            owner(*at).into_iter().for_each(|owner| emit.sku(*sku, SkuEvent::Interest(owner, *at), 1));
+        }
+        for (at, fold) in &self.folds {
+            owner(*at).into_iter().for_each(|owner| tell_of_line(owner, *at, fold, emit));
+        }
+        for cart in &self.carts {
+            let owner = owner(cart.changed);
+            owner.into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Cart(cart.clone()), 1));
+        }
+        for order in &self.orders {
+            if let Some(owner) = owner(order.placed) {
+                emit.deed(owner, 0, Deed::Order(order.clone()), 1);
+                if skus {
+                    tell_of_order(owner, order, 1, emit);
+                }
+            }
+        }
+        if let Some(at) = self.refused {
+            owner(at).into_iter().for_each(|owner| emit.refusal(owner, ContactChange::ConsentWithheld(at), 1));
+        }
+    }
+}
