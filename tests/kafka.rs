@@ -133,14 +133,21 @@ fn the_service_decides_like_a_replay_and_sends_once() {
     let sends = expected.iter().filter(|line| line.contains(r#""outcome":"send""#)).count() as u64;
     assert!(sends > 10, "{sends} sends are too few to prove anything");
 
-    let running = service::start(directory.path(), 2);
-    service::wait_until_quiet(&esp, 1);
-    assert!(running.interrupt().success(), "{}", std::fs::read_to_string(directory.path().join("run.log")).unwrap());
-
     let ids: Vec<_> = expected.iter().map(|line| decision_id(line)).collect();
-    let (decided, accepted, withdrawn, others) = service::ledger(directory.path(), &ids);
+    // What is still between two attempts when the service is stopped is taken up when it is started again.
+    let settled = (0..6).find_map(|_| {
+        let running = service::start(directory.path(), 2);
+        service::wait_until_quiet(&esp, 1);
+        assert!(
+            running.interrupt().success(),
+            "{}",
+            std::fs::read_to_string(directory.path().join("run.log")).unwrap()
+        );
+        Some(service::ledger(directory.path(), &ids)).filter(|(_, _, _, others)| *others == 0)
+    });
+    let (decided, accepted, withdrawn, _) = settled.expect("every send is settled within six starts");
     assert_eq!(decided, expected);
-    assert_eq!((accepted + withdrawn, others), (sends, 0), "every send is accepted or withdrawn");
+    assert_eq!(accepted + withdrawn, sends, "every send is accepted or withdrawn");
     let seen = esp.seen();
     assert_eq!((seen.distinct_keys, seen.keys_accepted_more_than_once), (accepted, 0), "{seen:?}");
 

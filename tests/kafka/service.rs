@@ -143,11 +143,11 @@ fn replay(directory: &Path, source: &[&str]) -> BTreeSet<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Waits until the ESP has heard nothing new for two seconds after it took `at_least` messages.
+/// Waits until the ESP has heard nothing new for four seconds after it took `at_least` messages.
 pub fn wait_until_quiet(esp: &EspHandle, at_least: u64) {
     let began = Instant::now();
     let (mut last, mut since) = (0, Instant::now());
-    while esp.seen().distinct_keys < at_least || since.elapsed() < Duration::from_secs(2) {
+    while esp.seen().distinct_keys < at_least || since.elapsed() < Duration::from_secs(4) {
         assert!(began.elapsed() < DEADLINE, "{:?} after {DEADLINE:?}", esp.seen());
         std::thread::sleep(Duration::from_millis(50));
         let requests = esp.seen().requests;
