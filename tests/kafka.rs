@@ -152,7 +152,7 @@ fn the_service_decides_like_a_replay_and_sends_once() {
     assert_eq!((seen.distinct_keys, seen.keys_accepted_more_than_once), (accepted, 0), "{seen:?}");
 
     let again = service::start(directory.path(), 1);
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(service::QUIET);
     assert!(again.interrupt().success());
     assert_eq!(esp.seen().requests, seen.requests, "a restart sends nothing again");
     runtime.block_on(esp.stop());

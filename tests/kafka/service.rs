@@ -7,17 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use beckon::decision::{DecisionId, DeliveryState};
 use beckon::ledger::Ledger;
-use beckon_datagen::Event;
 use beckon_datagen::esp::{Esp, EspConfig, EspHandle, FaultShares};
 use beckon_datagen::files::{Compression, StreamFiles};
 use beckon_datagen::shop::{Shop, ShopConfig};
+use beckon_datagen::{Event, STREAMS};
 
 use crate::broker::Broker;
 
-const STREAMS: [&str; 7] = ["clickstream", "carts", "inventory", "catalog", "orders", "profiles", "engagement"];
-
 /// How long a service may take to read, decide and deliver everything.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A service that is killed when the test ends.
 pub struct Running(Child);
@@ -143,11 +141,15 @@ fn replay(directory: &Path, source: &[&str]) -> BTreeSet<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Waits until the ESP has heard nothing new for four seconds after it took `at_least` messages.
+/// Longer than a service sends nothing after a start: it holds back until the ticks before its start are closed, which takes
+/// the allowed lateness (5 s) and `idle_after` (1 s).
+pub const QUIET: Duration = Duration::from_secs(9);
+
+/// Waits until the ESP has heard nothing new for [`QUIET`] after it took `at_least` messages.
 pub fn wait_until_quiet(esp: &EspHandle, at_least: u64) {
     let began = Instant::now();
     let (mut last, mut since) = (0, Instant::now());
-    while esp.seen().distinct_keys < at_least || since.elapsed() < Duration::from_secs(4) {
+    while esp.seen().distinct_keys < at_least || since.elapsed() < QUIET {
         assert!(began.elapsed() < DEADLINE, "{:?} after {DEADLINE:?}", esp.seen());
         std::thread::sleep(Duration::from_millis(50));
         let requests = esp.seen().requests;
