@@ -109,10 +109,8 @@ fn partitions(arguments: &Arguments, config: &Config) -> anyhow::Result<Vec<Box<
         return Ok(source::files::open(directory)?);
     }
     let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
-    let topics: Vec<(Stream, String)> =
-        Stream::ALL.into_iter().map(|stream| (stream, kafka.topic(stream).to_owned())).collect();
     // A replay waits for the one partition that it reads, and needs no waking.
-    Ok(source::kafka::open(&kafka.brokers, &topics, Extent::Retained, Arc::new(|| ()))?)
+    Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
 }
 
 fn progress_bar(quiet: bool) -> ProgressBar {

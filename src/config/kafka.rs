@@ -20,6 +20,11 @@ impl Kafka {
     pub fn topic(&self, stream: Stream) -> &str {
         &self.topics[stream as usize]
     }
+
+    /// Every stream with its topic.
+    pub fn topics(&self) -> Vec<(Stream, String)> {
+        Stream::ALL.into_iter().map(|stream| (stream, self.topic(stream).to_owned())).collect()
+    }
 }
 
 /// Reads the section.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::model::Stream;
 
 use super::deliver::{Recorder, Sender};
 use super::lanes::{Bury, Decoders, Intake};
@@ -56,10 +55,9 @@ impl Service {
     /// Connects to Kafka, opens the ledger and sets up the sender. Fails when one of them cannot be had.
     pub fn open(config: &Config, workers: usize, clock: WallClock) -> anyhow::Result<Service> {
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let topics: Vec<(Stream, String)> =
-            Stream::ALL.into_iter().map(|stream| (stream, kafka.topic(stream).to_owned())).collect();
         let feeder = std::thread::current();
-        let partitions = kafka::open(&kafka.brokers, &topics, Extent::Endless, Arc::new(move || feeder.unpark()))?;
+        let partitions =
+            kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, Arc::new(move || feeder.unpark()))?;
         let ledger = Arc::new(Ledger::open(&config.state)?);
         let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::default()));
         let stop = Arc::new(AtomicBool::new(false));
