@@ -3,6 +3,7 @@
 
 mod against;
 mod check;
+mod decisions;
 mod demo;
 mod replay;
 mod run;
@@ -43,6 +44,8 @@ enum Command {
     Run(run::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
+    /// What the live service decided, from its ledger, as a replay writes it
+    Decisions(decisions::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
 }
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(arguments),
+        Command::Decisions(arguments) => decisions::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };
     match done {

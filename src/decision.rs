@@ -148,9 +148,10 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Decisions are written in the order of this key (SPEC §5): tick, customer, campaign, subject.
-    pub fn sort_key(&self) -> (Tick, &str, &str, &str) {
-        (self.as_of, &self.customer_id, &self.campaign, &self.subject)
+    /// Decisions are written in the order of this key (SPEC §5): tick, customer, campaign, subject. A user and a visitor of one
+    /// id can tie in these; then the earlier anchor goes first.
+    pub fn sort_key(&self) -> (Tick, &str, &str, &str, Tick) {
+        (self.as_of, &self.customer_id, &self.campaign, &self.subject, self.anchor)
     }
 }
 

@@ -49,6 +49,16 @@ impl Ledger {
         Ok(Ledger { tables, commands: Some(commands), writer: Some(writer) })
     }
 
+    /// Opens the ledger in the folder `dir`. Fails where there is none.
+    pub fn open_existing(dir: &Path) -> Result<Ledger, OpenError> {
+        let path = dir.join(FILE);
+        match path.try_exists() {
+            Ok(true) => Ledger::open(dir),
+            Ok(false) => Err(OpenError::Missing { path }),
+            Err(error) => Err(OpenError::of(redb::Error::Io(error), &path)),
+        }
+    }
+
     /// Makes the decisions of a closed tick durable, all or none, and a `pending` delivery of each that is a send. Returns
     /// those that were not there yet, in the order given, so that a replay after a restart never has one sent twice.
     /// Blocks until the disk has them (a few milliseconds): call it from a thread, not from a task.
@@ -74,6 +84,13 @@ impl Ledger {
     /// the request; the ESP may have taken it) and `unknown`. In the order of their ids.
     pub fn open_deliveries(&self) -> Result<Vec<OpenDelivery>, LedgerError> {
         self.tables.open_deliveries()
+    }
+
+    /// All decisions, in the order in which they are written (SPEC §5). Holds them in memory.
+    pub fn decisions(&self) -> Result<Vec<Decision>, LedgerError> {
+        let mut decisions = self.tables.decisions()?;
+        decisions.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
+        Ok(decisions)
     }
 
     /// The decision of this id, if it was ever recorded.

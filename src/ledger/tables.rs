@@ -122,6 +122,21 @@ impl Tables {
         self.read(DECISIONS, id)
     }
 
+    pub fn decisions(&self) -> Result<Vec<Decision>, LedgerError> {
+        let read = || -> Result<Vec<_>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(DECISIONS)?;
+            table
+                .iter()?
+                .map(|entry| entry.map(|(id, json)| (id.value(), json.value().to_vec())).map_err(Into::into))
+                .collect()
+        };
+        let entries = read().map_err(|error| LedgerError::of(error, &self.path))?;
+        let decision = |(id, json): (u128, Vec<u8>)| {
+            serde_json::from_slice(&json).map_err(|error| self.fault(DecisionId(id), error))
+        };
+        entries.into_iter().map(decision).collect()
+    }
+
     pub fn delivery(&self, id: DecisionId) -> Result<Option<DeliveryRecord>, LedgerError> {
         self.read(DELIVERIES, id)
     }

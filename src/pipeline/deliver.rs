@@ -20,6 +20,7 @@ use crate::decide::Decided;
 use crate::decision::{self, Decision, DecisionId, DeliveryRecord, Mailbox, Outcome};
 use crate::ledger::Ledger;
 use crate::pipeline::live::WallClock;
+use crate::reclock::Timeline;
 use crate::render::{Context, Templates};
 use crate::sink::delivery::{self, Drained, Limits, Owed, Ports, Unsendable};
 use crate::sink::{ApiKey, BoxFuture, DeliveryLog, Esp, LogFault, client, http::Http, sendgrid::SendGrid};
@@ -31,6 +32,7 @@ const SENDS_WAITING: usize = 1024;
 /// Records decisions and passes the sends on.
 pub struct Recorder {
     ledger: Arc<Ledger>,
+    timeline: Arc<Timeline>,
     campaigns: Vec<Campaign>,
     open: HashMap<DecisionId, DeliveryRecord>,
     outgoing: mpsc::Sender<Owed>,
@@ -54,13 +56,14 @@ impl Recorder {
     pub fn new(
         config: &Config,
         ledger: Arc<Ledger>,
+        timeline: Arc<Timeline>,
         live_from: Tick,
         outgoing: mpsc::Sender<Owed>,
     ) -> anyhow::Result<Recorder> {
         let open =
             ledger.open_deliveries()?.into_iter().map(|open| (open.decision.decision_id, open.delivery)).collect();
         let campaigns = config.campaigns.iter().map(Campaign::new).collect();
-        Ok(Recorder { ledger, campaigns, open, outgoing, held: Vec::new(), live_from, live: false })
+        Ok(Recorder { ledger, timeline, campaigns, open, outgoing, held: Vec::new(), live_from, live: false })
     }
 
     fn owed(&self, decided: Decided, delivery: DeliveryRecord, view: &View<'_>) -> Owed {
@@ -97,6 +100,8 @@ impl Act for Recorder {
             return Ok(());
         }
         let decisions: Vec<Decision> = decided.iter().map(|(decision, _)| decision.clone()).collect();
+        // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
+        self.timeline.sync()?;
         let new = self.ledger.record(&decisions)?;
         for decided in decided.into_iter().filter(|(decision, _)| decision.outcome == Outcome::Send) {
             let id = decided.0.decision_id;

@@ -10,6 +10,7 @@ use beckon::decide::Decided;
 use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::{Act, View, wiring};
+use beckon::reclock::Bindings;
 use beckon::source;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
@@ -48,6 +49,7 @@ pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found
             Until::Drain => replay::Until::Drain,
             Until::Time(time_ms) => replay::Until::Time(time_ms.unsigned_abs()),
         },
+        noted: Bindings::new(),
         meter: meter.clone(),
     };
     let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
