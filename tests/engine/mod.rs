@@ -11,7 +11,7 @@ use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::{Act, View, wiring};
 use beckon::reclock::Bindings;
-use beckon::source;
+use beckon::source::{self, Partition};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 
@@ -32,8 +32,19 @@ pub fn replay(world: &World, until: Until, workers: usize) -> Found {
     replay_directory(directory.path(), until, workers)
 }
 
+/// Replays `partitions`, which hold the world's records in some way, by the world's configuration.
+pub fn replay_partitions(world: &World, partitions: Vec<Box<dyn Partition>>, until: Until, workers: usize) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    replay_from(directory.path(), partitions, until, workers)
+}
+
 /// Replays the streams in `directory` by the `beckon.toml` there.
 pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found {
+    replay_from(directory, source::files::open(directory).unwrap(), until, workers)
+}
+
+fn replay_from(directory: &Path, partitions: Vec<Box<dyn Partition>>, until: Until, workers: usize) -> Found {
     let config =
         Config::load(&directory.join("beckon.toml"), Purpose::Replay).unwrap_or_else(|faults| panic!("{faults}"));
     let meter = Arc::new(Meter::default());
@@ -54,7 +65,6 @@ pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found
     };
     let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
     let listener = Listener { campaigns, heard: heard.clone() };
-    let partitions = source::files::open(directory).unwrap();
     let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     Found { decisions: heard.decisions, trigger_set: heard.trigger_set, counts, meter }
