@@ -3,6 +3,7 @@
 //! knows the others. Plain rows: no clock, no I/O. Only reading them back from text can fail.
 
 mod delivery;
+mod errand;
 mod message;
 mod text;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 pub use delivery::{DeliveryRecord, DeliveryState};
+pub use errand::{Errand, OpenDelivery};
 pub use message::{Mailbox, MailboxFault, Message};
 
 /// Stands between the parts of a name that is hashed, so that no two lists of parts give the same bytes (SPEC §5, ␟).
@@ -187,8 +189,8 @@ pub struct PayloadLine {
     pub on_hand: Option<i64>,
 }
 
-/// A decision that is to be sent, with what the sender needs to know beside it. Lives in memory only: after a restart it
-/// is made again from the configuration and the ledger's decision.
+/// A decision that is to be sent, with what the sender needs to know beside it. Lives in memory only: it is made from the
+/// ledger's [`OpenDelivery`] and the configuration.
 #[derive(Clone, Debug)]
 pub struct Send {
     /// What was decided.

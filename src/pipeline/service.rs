@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 
 use beckon_dataflows::counts::Counts;
 
-use super::deliver::{Recorder, Sender};
+use super::deliver::Sender;
 use super::lanes::{Bury, Decoders, Intake};
 use super::live::{Live, Timing, WallClock};
+use super::record::Recorder;
 use super::{Engine, SharedState, wiring};
 use crate::config::Config;
 use crate::decode::Dictionary;
@@ -67,8 +68,8 @@ impl Service {
         let timeline = Arc::new(timeline);
         let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (sender, outgoing) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
-        let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), outgoing)?;
+        let (sender, wake) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
+        let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), wake);
         let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
         let decoders = Decoders::start(DECODERS, &dictionary);
         let engine = Engine::start(workers, plan, decider, dictionary, state, meter.clone(), recorder)?;
