@@ -3,6 +3,8 @@
 
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/chaos.rs"]
+mod chaos;
 #[path = "kafka/mirror.rs"]
 mod mirror;
 #[path = "kafka/service.rs"]
@@ -175,6 +177,14 @@ fn a_service_that_lost_its_disk_sends_nothing_again() {
     let name = "a_service_that_lost_its_disk_sends_nothing_again";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         mirror::a_lost_disk_sends_nothing_again(broker);
+    }
+}
+
+#[test]
+fn chaos_loses_nothing_and_sends_nothing_twice() {
+    let name = "chaos_loses_nothing_and_sends_nothing_twice";
+    if let Some(broker) = or_skip(name, Broker::start_own()) {
+        chaos::what_is_sent_is_what_was_decided(broker);
     }
 }
 

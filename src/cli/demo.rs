@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mail = write_mail(&esp, &arguments.mail)?;
     let totals = runtime.block_on(esp.stop());
     println!("{}", report(&readings, &totals));
-    println!("{} deliveries still owed when the demo ended", readings.deliveries().owed());
+    println!("{} deliveries were not settled when the demo ended", readings.deliveries().open());
     match mail {
         Some(subject) => {
             println!("One of the mails, «{subject}», is in {}: open it in a browser.", arguments.mail.display())

@@ -37,8 +37,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let left = service.run(bury);
     summary.finish();
     let cut_off = left?.cut_off;
-    let owed = readings.deliveries().owed();
-    eprintln!("stopped; {owed} deliveries are still owed, {cut_off} of them cut off; the ledger has all of them");
+    let open = readings.deliveries().open();
+    eprintln!("stopped; {open} deliveries are not settled, {cut_off} were cut off; the ledger has all of them");
     Ok(())
 }
 

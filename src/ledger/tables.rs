@@ -65,8 +65,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Deliveries that are not settled.
-    pub fn owed(&self) -> u64 {
+    /// Deliveries that are not settled: owed, or waiting for a webhook.
+    pub fn open(&self) -> u64 {
         self.deliveries.iter().filter(|(state, _)| state.is_open()).map(|(_, count)| count).sum()
     }
 }
