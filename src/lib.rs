@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod coupon;
 pub mod decide;
 pub mod decision;
 pub mod decode;

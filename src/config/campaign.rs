@@ -9,6 +9,7 @@ use super::expression::{self, Expression};
 use super::section::{Section, Value};
 use super::template::Templates;
 use super::trigger::{self, Trigger};
+use crate::decision::Percent;
 
 /// The most campaigns that a configuration may have: the engine numbers them in 16 bits.
 const CAMPAIGNS_MAX: usize = u16::MAX as usize;
@@ -62,8 +63,8 @@ pub struct Campaign {
 pub struct Discount {
     /// Whom it is for.
     pub when: Expression,
-    /// In percent of the price; over 0, at most 100.
-    pub percent: Decimal,
+    /// What it takes off the prices.
+    pub percent: Percent,
 }
 
 /// One of a campaign's variants (SPEC §5).
@@ -180,11 +181,19 @@ fn read_discounts(value: Value<'_>) -> Vec<Discount> {
         let section = value.section("campaign.discount")?;
         let when = section.required("when", "whom it is for, such as: when = \"customer.orders == 0\"");
         let when = when.and_then(expression::read);
-        let percent = section.required("percent", "such as: percent = 10").and_then(trigger::read_percent);
+        let percent = section.required("percent", "such as: percent = 10").and_then(read_discount_percent);
         section.finish();
         Some(Discount { when: when?, percent: percent? })
     };
     sections.filter_map(read).collect()
+}
+
+fn read_discount_percent(value: Value<'_>) -> Option<Percent> {
+    let percent = Percent::of(trigger::read_percent(value.clone())?);
+    if percent.is_none() {
+        value.fault("the `percent` of a discount has at most two digits after the point", "such as: percent = 12.5");
+    }
+    percent
 }
 
 fn read_variants(value: Value<'_>, template: Option<&str>, templates: &Templates) -> Vec<Variant> {

@@ -240,6 +240,17 @@ impl<'d> Value<'d> {
         Some(text)
     }
 
+    /// The name of an environment variable. What is none is not shown: most likely it is what belongs into the variable.
+    pub(super) fn env_name(self, hint: &str) -> Option<&'d str> {
+        let name = self.clone().text()?;
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !starts_well || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            self.fault_unseen(format!("`{}` is not the name of an environment variable", self.key), hint);
+            return None;
+        }
+        Some(name)
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(self) -> Option<bool> {
         match self.value {

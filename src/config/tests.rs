@@ -116,7 +116,7 @@ fn gates_and_content_are_read() {
     assert_eq!((campaign.similar, campaign.stock_budget), (Some(3), Some(Decimal::new(15, 1))));
     assert!(campaign.audience.is_some_and(|audience| audience.as_str().starts_with("customer.tags")));
     assert_eq!(campaign.discounts[0].when.as_str(), "customer.orders == 0");
-    assert_eq!(campaign.discounts[0].percent, Decimal::from(15));
+    assert_eq!(Some(campaign.discounts[0].percent), crate::decision::Percent::of_hundredths(1500));
 }
 
 #[test]

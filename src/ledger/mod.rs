@@ -35,6 +35,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Whether there is a ledger in the folder `dir`.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     /// Opens the ledger in the folder `dir`, and makes both if there are none. Cannot be opened twice at a time.
     pub fn open(dir: &Path) -> Result<Ledger, OpenError> {
         let path = dir.join(FILE);
@@ -79,6 +84,12 @@ impl Ledger {
     /// The decision of this id, if it was ever recorded.
     pub fn decision(&self, id: DecisionId) -> Result<Option<Decision>, LedgerError> {
         self.tables.decision(id)
+    }
+
+    /// The decisions whose ids begin with these 64 bits, in the order of their ids; there is hardly ever a second one.
+    pub fn decisions_of_prefix(&self, prefix: u64) -> Result<Vec<Decision>, LedgerError> {
+        let ids = self.tables.ids_of_prefix(prefix)?;
+        ids.into_iter().filter_map(|id| self.decision(id).transpose()).collect()
     }
 
     /// The delivery of this decision; `None` unless it is a send.
@@ -158,6 +169,9 @@ mod tests {
         assert_eq!(ledger.counts().unwrap(), Counts { decisions: 3, deliveries });
         assert_eq!(ledger.decision(held_out.decision_id).unwrap(), Some(held_out.clone()));
         assert_eq!(ledger.delivery(held_out.decision_id).unwrap(), None);
+        let prefix = (held_out.decision_id.0 >> 64) as u64;
+        assert_eq!(ledger.decisions_of_prefix(prefix).unwrap(), [held_out]);
+        assert!(ledger.decisions_of_prefix(!prefix).unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -126,6 +126,16 @@ impl Tables {
         self.read(DELIVERIES, id)
     }
 
+    pub fn ids_of_prefix(&self, prefix: u64) -> Result<Vec<DecisionId>, LedgerError> {
+        let least = u128::from(prefix) << 64;
+        let read = || {
+            let table = self.database.begin_read()?.open_table(DECISIONS)?;
+            let entries = table.range(least..=least | u128::from(u64::MAX))?;
+            entries.map(|entry| Ok(DecisionId(entry?.0.value()))).collect::<Result<_, _>>()
+        };
+        read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
+    }
+
     pub fn open_deliveries(&self) -> Result<Vec<OpenDelivery>, LedgerError> {
         let ids = self.open_ids().map_err(|error| LedgerError::of(error, &self.path))?;
         let open = ids.into_iter().map(|id| {

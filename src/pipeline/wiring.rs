@@ -4,13 +4,14 @@
 use beckon_dataflows::plan::{self, Plan};
 
 use crate::config::{self, Config, Trigger};
-use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, QuietHours, Stocked, Variant};
+use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, Discount, QuietHours, Stocked, Variant};
 
 /// What the graph is built for.
 pub fn plan(config: &Config) -> Plan {
     let tick_ms = config.tick_ms;
     let triggers = config.campaigns.iter().map(|campaign| trigger(campaign, tick_ms)).collect();
-    let history = config.campaigns.iter().any(|campaign| campaign.audience.is_some());
+    let asks = |campaign: &config::Campaign| campaign.audience.is_some() || !campaign.discounts.is_empty();
+    let history = config.campaigns.iter().any(asks);
     Plan { tick_ms, triggers, history }
 }
 
@@ -81,7 +82,7 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
         trigger: campaign.trigger.name().into(),
         priority: campaign.priority,
         cooldown_ms: campaign.cooldown_ms.map(|cooldown_ms| ticks(cooldown_ms, tick_ms)),
-        audience: campaign.audience.as_ref().map(|expression| Condition::new(expression.program().clone())),
+        audience: campaign.audience.as_ref().map(condition),
         stock_budget: campaign.stock_budget,
         expires_ms: campaign.expires_ms.map(|expires_ms| ticks(expires_ms, tick_ms).max(tick_ms)),
         lines: match campaign.trigger {
@@ -93,5 +94,14 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
             holdout: campaign.holdout,
             variants: campaign.variants.iter().map(variant).collect(),
         },
+        discounts: campaign.discounts.iter().map(discount).collect(),
     }
+}
+
+fn condition(expression: &config::Expression) -> Condition {
+    Condition::new(expression.program().clone())
+}
+
+fn discount(discount: &config::Discount) -> Discount {
+    Discount { when: condition(&discount.when), percent: discount.percent }
 }

@@ -207,7 +207,21 @@ impl Draw<'_> {
             let budget = pick(self.rng, &["1", "0.5", "1.5", "2"]);
             self.line(&format!("stock_budget = {budget}"));
         }
+        if self.chance(0.3) {
+            self.discounts();
+        }
         self.experiment();
+    }
+
+    fn discounts(&mut self) {
+        let discounts: Vec<String> = (0..self.rng.random_range(1..=3))
+            .map(|_| {
+                let (when, _) = pick(self.rng, &AUDIENCES);
+                let percent = pick(self.rng, &["15", "10", "12.5", "0.05", "7.50", "20.0", "100"]);
+                format!("{{ when = \"{when}\", percent = {percent} }}")
+            })
+            .collect();
+        self.line(&format!("discount = [{}]", discounts.join(", ")));
     }
 
     fn after(&mut self) {
