@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Faults;
+use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
 
 /// Decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped being
 /// true.
@@ -59,6 +59,13 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+impl ConfigFile {
+    /// Reads and checks it, for campaigns on the program's own triggers too.
+    fn load(&self, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
+        Config::load_with(&self.config, purpose, kinds)
+    }
+}
+
 /// A tick for people: RFC 3339 in UTC; in epoch ms what no calendar has.
 fn time(tick_ms: u64) -> String {
     let time = i64::try_from(tick_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
@@ -78,15 +85,28 @@ fn on_interrupt(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
 /// Runs the command that the process was given. What goes wrong on the way is logged to standard error, from warnings on or as
 /// `RUST_LOG` says.
 pub fn main() -> ExitCode {
+    main_with(Vec::new())
+}
+
+/// [`main`], with triggers of your own beside those of SPEC §4: see [`crate::trigger`]. Ends with code 2 when one of them has a
+/// name that cannot be, or that another has.
+pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
+    let kinds = match TriggerKinds::new(triggers) {
+        Ok(kinds) => kinds,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Replay(arguments) => replay::run(arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Coupon(arguments) => coupon::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, &kinds),
+        Command::Replay(arguments) => replay::run(arguments, &kinds),
+        Command::Check(arguments) => check::run(&arguments, &kinds),
+        Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

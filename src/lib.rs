@@ -15,4 +15,5 @@ pub mod render;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod trigger;
 pub mod worker;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use beckon::config::{Config, Faults, Purpose, TEMPLATE_PARTS};
+use beckon::config::{Config, Faults, KindFault, Purpose, TEMPLATE_PARTS, TriggerKinds};
+use beckon::trigger::{Keys, MakeRule, TriggerKind};
 use tempfile::TempDir;
 
 /// A folder with `beckon.toml` and whole templates of the given names.
@@ -307,6 +308,40 @@ fn campaigns_have_names_of_their_own_and_known_triggers() {
     refused(&control, "2:8: `name` is not a well-formed name", "no control characters");
     let unknown = campaign("threshold = 1").replace("back_in_stock", "back_in_stok");
     refused(&unknown, "3:11: unknown trigger `back_in_stok`", "did you mean `back_in_stock`?");
+}
+
+/// A trigger of this name, of which nothing but the name is asked.
+struct Named(&'static str);
+
+impl TriggerKind for Named {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn read(&self, _: &Keys<'_>) -> Box<MakeRule> {
+        Box::new(|_| unreachable!("no rule is made of a configuration that is only read"))
+    }
+}
+
+#[test]
+fn triggers_of_ones_own_have_names_of_their_own() {
+    let brought = |names: &[&'static str]| {
+        TriggerKinds::new(names.iter().map(|name| Box::new(Named(name)) as Box<dyn TriggerKind>).collect())
+    };
+    assert_eq!(brought(&["a", "a"]).err(), Some(KindFault::Taken("a")));
+    assert_eq!(brought(&["welcome"]).err(), Some(KindFault::Taken("welcome")));
+    for name in ["", "A", "a-b", "a b", "ä"] {
+        assert_eq!(brought(&[name]).err(), Some(KindFault::Name(name)));
+    }
+    let kinds = brought(&["my_trigger"]).expect("a name of its own");
+    let parse = |text: &str| Config::parse_with(Path::new("x"), text, Purpose::Replay, &kinds);
+    let config = parse(&campaign("priority = 2").replace("back_in_stock", "my_trigger")).expect("right");
+    assert_eq!((config.campaigns[0].trigger.name(), config.campaigns[0].priority), ("my_trigger", 2));
+    let faults = parse(&campaign("").replace("back_in_stock", "my_triger")).expect_err("misspelt").to_string();
+    assert!(
+        faults.contains("unknown trigger `my_triger`") && faults.contains("did you mean `my_trigger`?"),
+        "{faults}"
+    );
 }
 
 #[test]

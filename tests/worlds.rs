@@ -2,6 +2,7 @@
 
 mod engine;
 mod oracle;
+mod own;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -288,6 +289,30 @@ fn workers_make_no_difference() {
             }
         }
     }
+}
+
+/// A trigger of a user's own decides what one of Beckon's own decides that follows the same rule, over whatever it is.
+#[test]
+fn a_trigger_of_ones_own_is_as_good_as_any() {
+    let kinds = own::kinds();
+    let mut decided: BTreeMap<&str, usize> = BTreeMap::new();
+    for seed in 0..60 {
+        let world = random_world_of(seed, Contents { triggers: &own::FOLLOWED, ..EVERYTHING });
+        let mut renamed = world.clone();
+        renamed.config_toml = world.config_toml.replace("trigger = \"", "trigger = \"own_");
+        let workers = 1 + seed as usize % 2;
+        let built = engine::replay(&world, Until::Drain, workers);
+        let own = engine::replay_with(&kinds, &renamed, Until::Drain, workers);
+        let decisions: Vec<String> =
+            own.decisions.iter().map(|line| line.replace("\"trigger\":\"own_", "\"trigger\":\"")).collect();
+        assert_eq!(decisions, built.decisions, "seed {seed}");
+        assert_eq!(own.trigger_set, built.trigger_set, "seed {seed}");
+        for name in own::FOLLOWED {
+            let of = decisions.iter().filter(|line| line.contains(&format!("\"trigger\":\"{name}\""))).count();
+            *decided.entry(name).or_default() += of;
+        }
+    }
+    assert!(decided.values().all(|count| *count > 20), "too little was decided: {decided:?}");
 }
 
 /// Says which members of the trigger set are too few or too many at the first tick at which two runs differ.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, Purpose};
+use crate::config::{Config, Purpose, TriggerKinds};
 use crate::coupon::Coupon;
 use crate::decision::{Decision, Percent};
 use crate::ledger::Ledger;
@@ -26,8 +26,8 @@ pub struct Arguments {
 }
 
 /// Verifies a code. Fails when it is not genuine, or its secret is not to be had.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Coupon)?;
+pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Coupon, kinds)?;
     let coupons = config.coupons.as_ref().ok_or_else(|| anyhow::anyhow!("no [coupons] is configured"))?;
     let secret = coupons.secret().map_err(anyhow::Error::msg)?;
     match secret.verify(&arguments.code) {

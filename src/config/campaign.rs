@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use rust_decimal::Decimal;
 
 use super::expression::{self, Expression};
+use super::kinds::TriggerKinds;
 use super::section::{Section, Value};
 use super::template::Templates;
 use super::trigger::{self, Trigger};
@@ -91,14 +92,14 @@ impl Campaign {
 }
 
 /// Reads every campaign. With `mailing`, each needs a template for whatever it may send.
-pub(super) fn read_all(list: Value<'_>, templates: &Templates, mailing: bool) -> Vec<Campaign> {
+pub(super) fn read_all(list: Value<'_>, kinds: &TriggerKinds, templates: &Templates, mailing: bool) -> Vec<Campaign> {
     let mut lines = HashMap::new();
     let sections = list.list(CAMPAIGNS_MAX).unwrap_or_default().into_iter();
     sections
         .filter_map(|value| {
             let section = value.section("campaign")?;
             let name = unique_name(&section, "such as: name = \"cart-abandonment\"", &mut lines);
-            read(section, name.unwrap_or_default(), templates, mailing)
+            read(section, name.unwrap_or_default(), kinds, templates, mailing)
         })
         .collect()
 }
@@ -115,9 +116,17 @@ fn unique_name(section: &Section<'_>, hint: &str, lines: &mut HashMap<String, us
     Some(name.to_owned())
 }
 
-fn read(section: Section<'_>, name: String, templates: &Templates, mailing: bool) -> Option<Campaign> {
-    let trigger = trigger::read(&section);
-    let takes: Vec<&str> = trigger::PARAMETERS.into_iter().filter(|key| section.knows(key)).collect();
+fn read(
+    section: Section<'_>,
+    name: String,
+    kinds: &TriggerKinds,
+    templates: &Templates,
+    mailing: bool,
+) -> Option<Campaign> {
+    let before = section.known();
+    let trigger = trigger::read(&section, kinds);
+    let takes: Vec<&str> =
+        section.known().into_iter().filter(|key| *key != "trigger" && !before.contains(key)).collect();
     let number = |value: Value<'_>| value.integer(-PRIORITY_MAX..=PRIORITY_MAX);
     let expires_ms = section.get("expires").and_then(Value::duration_ms);
     let priority = section.get("priority").and_then(number).unwrap_or(0);

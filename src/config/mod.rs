@@ -16,6 +16,7 @@ mod esp;
 mod expression;
 mod fault;
 mod kafka;
+mod kinds;
 mod limits;
 mod nearest;
 mod section;
@@ -37,11 +38,13 @@ pub use esp::{Esp, EspKind, Mailbox};
 pub use expression::Expression;
 pub use fault::{Fault, Faults, Place};
 pub use kafka::Kafka;
+pub use kinds::{Custom, Keys, KindFault, TriggerKind, TriggerKinds};
 pub use limits::{FrequencyCap, Limits, QuietHours};
+pub use section::Value;
 pub use template::PARTS as TEMPLATE_PARTS;
 pub use trigger::{StockRule, Trigger};
 
-use section::{Report, Section, Value};
+use section::{Report, Section};
 use template::Templates;
 
 const DAY_MS: u64 = 86_400_000;
@@ -129,13 +132,18 @@ impl Config {
     /// Reads and checks the configuration at `path`. Fails with every fault in it; with a single one when the file cannot
     /// be read, and with those of its syntax alone when it is not TOML.
     pub fn load(path: &Path, purpose: Purpose) -> Result<Config, Faults> {
+        Config::load_with(path, purpose, &TriggerKinds::default())
+    }
+
+    /// The same, where campaigns may be on triggers of `kinds` too.
+    pub fn load_with(path: &Path, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
         let refuse = |what, hint: &str| Err(Faults::one(Fault::of_file(path, what, Some(hint.to_owned()))));
         match fs::read(path) {
             Ok(bytes) if bytes.len() > FILE_BYTES_MAX => {
                 refuse(format!("has {} bytes", bytes.len()), "a configuration has at most 4 MiB")
             }
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Config::parse(path, &text, purpose),
+                Ok(text) => Config::parse_with(path, &text, purpose, kinds),
                 Err(error) => refuse(format!("is not UTF-8: {}", error.utf8_error()), "TOML is UTF-8 text"),
             },
             Err(error) => refuse(format!("cannot be read: {error}"), "give the configuration with --config FILE"),
@@ -144,7 +152,12 @@ impl Config {
 
     /// Checks the configuration `text` as if it were read from `file`. Fails like [`Config::load`].
     pub fn parse(file: &Path, text: &str, purpose: Purpose) -> Result<Config, Faults> {
-        parse(file, text, purpose, unsupported::NOT_BUILT)
+        Config::parse_with(file, text, purpose, &TriggerKinds::default())
+    }
+
+    /// The same, where campaigns may be on triggers of `kinds` too.
+    pub fn parse_with(file: &Path, text: &str, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
+        parse(file, text, purpose, kinds, unsupported::NOT_BUILT)
     }
 
     /// Whether some campaign has a discount, so that codes are needed.
@@ -154,7 +167,13 @@ impl Config {
 }
 
 /// Checks a configuration, of which `not_built` is refused.
-fn parse(file: &Path, text: &str, purpose: Purpose, not_built: &[&str]) -> Result<Config, Faults> {
+fn parse(
+    file: &Path,
+    text: &str,
+    purpose: Purpose,
+    kinds: &TriggerKinds,
+    not_built: &[&str],
+) -> Result<Config, Faults> {
     let report = Report::new(file, text, not_built);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -167,13 +186,19 @@ fn parse(file: &Path, text: &str, purpose: Purpose, not_built: &[&str]) -> Resul
     if !errors.is_empty() {
         return Err(report.into_faults());
     }
-    let config = read(file, &report, document.get_ref(), purpose);
+    let config = read(file, &report, document.get_ref(), purpose, kinds);
     // A configuration only leaves here when there is no fault at all.
     let faults = report.into_faults();
     if faults.iter().len() == 0 { Ok(config) } else { Err(faults) }
 }
 
-fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purpose: Purpose) -> Config {
+fn read<'d>(
+    file: &Path,
+    report: &'d Report<'d>,
+    document: &'d DeTable<'d>,
+    purpose: Purpose,
+    kinds: &TriggerKinds,
+) -> Config {
     let section = Section::document(report, document);
     let beside = |name: &str| file.parent().unwrap_or(Path::new("")).join(name);
     let path = |key, default| beside(section.get(key).and_then(Value::text).unwrap_or(default));
@@ -193,7 +218,10 @@ fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purp
         kafka: table("kafka").map(kafka::read),
         limits: table("limits").map(limits::read).unwrap_or_default(),
         similar: table("similar").map(read_similar).unwrap_or_default(),
-        campaigns: section.get("campaign").map(|list| campaign::read_all(list, &shelf, mailing)).unwrap_or_default(),
+        campaigns: section
+            .get("campaign")
+            .map(|list| campaign::read_all(list, kinds, &shelf, mailing))
+            .unwrap_or_default(),
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esp: table("esp").and_then(|section| esp::read(section, mailing)),
         coupons: None,

@@ -1,6 +1,7 @@
 //! The configuration as each stage wants it. One rule of its own: times are compared by tick, so every length of time is
 //! rounded up to a tick here, once (SPEC §2; ARCHITECTURE, "Time").
 
+use beckon_dataflows::custom::Custom;
 use beckon_dataflows::plan::{self, Plan};
 
 use crate::config::{self, Config, Trigger};
@@ -67,6 +68,7 @@ fn trigger(campaign: &config::Campaign, tick_ms: u64) -> plan::Trigger {
         Trigger::PostPurchase { after_ms } => plan::Trigger::PostPurchase(wait(after_ms)),
         Trigger::WinBack { after_ms } => plan::Trigger::WinBack(wait(after_ms)),
         Trigger::Welcome { after_ms } => plan::Trigger::Welcome(wait(after_ms)),
+        Trigger::Custom(ref custom) => plan::Trigger::Custom(Custom { make: custom.make.clone(), expires_ms }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use beckon::config::{Config, Purpose};
+use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
@@ -31,10 +31,21 @@ pub fn replay(world: &World, until: Until, workers: usize) -> Found {
     replay_directory(directory.path(), until, workers)
 }
 
+/// The same with triggers of a user's own.
+pub fn replay_with(kinds: &TriggerKinds, world: &World, until: Until, workers: usize) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    replay_kinds(kinds, directory.path(), until, workers)
+}
+
 /// Replays the streams in `directory` by the `beckon.toml` there.
 pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found {
-    let config =
-        Config::load(&directory.join("beckon.toml"), Purpose::Replay).unwrap_or_else(|faults| panic!("{faults}"));
+    replay_kinds(&TriggerKinds::default(), directory, until, workers)
+}
+
+fn replay_kinds(kinds: &TriggerKinds, directory: &Path, until: Until, workers: usize) -> Found {
+    let config = Config::load_with(&directory.join("beckon.toml"), Purpose::Replay, kinds);
+    let config = config.unwrap_or_else(|faults| panic!("{faults}"));
     let meter = Arc::new(Meter::default());
     let heard = Arc::new(Mutex::new(Heard::default()));
     let replay = Replay {

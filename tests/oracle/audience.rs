@@ -83,8 +83,9 @@ pub fn holds(text: &str, asked: &Asked) -> Option<bool> {
     meaning(asked)
 }
 
+/// The profile. Of an erased one nothing is known.
 fn profile<'a>(asked: &'a Asked) -> Option<&'a Profile> {
-    asked.state.profiles.get(&asked.episode.customer)
+    asked.state.profiles.get(&asked.episode.customer).filter(|profile| !profile.deleted)
 }
 
 fn attribute<'a>(asked: &'a Asked, name: &str) -> Option<&'a Value> {

@@ -63,10 +63,11 @@ fn an_audience_is_asked_of_profile_history_and_cart() {
 fn the_first_discount_that_holds_is_in_the_payload_whatever_is_decided() {
     let discount = concat!(
         "discount = [{ when = \"customer.attributes.tier == 'gold'\", percent = 12.50 }, ",
-        "{ when = \"customer.orders == 0\", percent = 10 }, { when = \"cart.total >= 20\", percent = 5 }]\n",
+        "{ when = \"customer.orders == 0\", percent = 10 }, ",
+        "{ when = \"cart.total >= 20 && cart.lines.size() > 1\", percent = 5 }]\n",
     );
     let cart = |shop: Shop, time: &str, cart: &str, user: &str, price: &str| {
-        let lines = json!([{"sku": "s1", "price": price}]);
+        let lines = json!([{"sku": "s1", "price": price}, {"sku": "s2"}]);
         shop.line("carts", json!({"cart_id": cart, "user_id": user, "updated_at": at(time), "lines": lines}))
     };
     let gold = json!({"attributes": {"tier": "gold"}, "consent": {"email": false}});
@@ -90,7 +91,8 @@ fn the_first_discount_that_holds_is_in_the_payload_whatever_is_decided() {
         ],
     );
     let payloads: Vec<String> = shop.run().decisions.iter().map(|decision| decision["payload"].to_string()).collect();
-    let line = |price: &str| format!(r#"{{"lines":[{{"sku":"s1","quantity":1,"price":"{price}","on_hand":0}}]"#);
+    let of = |sku: &str, price: &str| format!(r#"{{"sku":"{sku}","quantity":1,{price}"on_hand":0}}"#);
+    let line = |price: &str| format!(r#"{{"lines":[{},{}]"#, of("s1", &format!(r#""price":"{price}","#)), of("s2", ""));
     let expected = [
         format!(r#"{},"discount":{{"percent":12.5}}}}"#, line("1")),
         format!(r#"{},"discount":{{"percent":5}}}}"#, line("20.00")),
