@@ -4,6 +4,7 @@
 mod against;
 mod check;
 mod coupon;
+mod decisions;
 mod demo;
 mod replay;
 mod run;
@@ -45,6 +46,8 @@ enum Command {
     Run(run::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
+    /// What the live service decided, from its ledger, as a replay writes it
+    Decisions(decisions::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
     /// Verify the code of a discount; exit 0 if it is genuine, 1 if it is not
@@ -105,6 +108,7 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, &kinds),
         Command::Replay(arguments) => replay::run(arguments, &kinds),
+        Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
         Command::Check(arguments) => check::run(&arguments, &kinds),
         Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
     };

@@ -4,6 +4,7 @@
 
 mod delivery;
 mod discount;
+mod errand;
 mod message;
 mod text;
 
@@ -17,6 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 pub use delivery::{DeliveryRecord, DeliveryState};
 pub use discount::{Discount, Percent};
+pub use errand::{Errand, OpenDelivery};
 pub use message::{Mailbox, MailboxFault, Message};
 
 /// Stands between the parts of a name that is hashed, so that no two lists of parts give the same bytes (SPEC §5, ␟).
@@ -150,9 +152,10 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Decisions are written in the order of this key (SPEC §5): tick, customer, campaign, subject.
-    pub fn sort_key(&self) -> (Tick, &str, &str, &str) {
-        (self.as_of, &self.customer_id, &self.campaign, &self.subject)
+    /// Decisions are written in the order of this key (SPEC §5): tick, customer, campaign, subject. A user and a visitor of one
+    /// id can tie in these; then the earlier anchor goes first.
+    pub fn sort_key(&self) -> (Tick, &str, &str, &str, Tick) {
+        (self.as_of, &self.customer_id, &self.campaign, &self.subject, self.anchor)
     }
 }
 
@@ -191,8 +194,8 @@ pub struct PayloadLine {
     pub on_hand: Option<i64>,
 }
 
-/// A decision that is to be sent, with what the sender needs to know beside it. Lives in memory only: after a restart it
-/// is made again from the configuration and the ledger's decision.
+/// A decision that is to be sent, with what the sender needs to know beside it. Lives in memory only: it is made from the
+/// ledger's [`OpenDelivery`] and the configuration.
 #[derive(Clone, Debug)]
 pub struct Send {
     /// What was decided.

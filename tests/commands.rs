@@ -169,7 +169,7 @@ fn a_coupon_is_genuine_or_the_command_fails_and_says_why() {
     assert!(said.contains("used once is for the shop to enforce"), "{said}");
     assert!(!directory.path().join("state").exists(), "nothing is made");
 
-    drop(Ledger::open(&directory.path().join("state")).unwrap().record(&[decision.clone()]).unwrap());
+    drop(Ledger::open(&directory.path().join("state")).unwrap().record(&[(decision.clone(), None)]).unwrap());
     let said = text(&verify(&[&code.to_lowercase().replace('-', " ")]).stdout);
     for part in ["campaign  cart-abandonment", "customer  u1", "decided   2026-01-01T10:30:00.000Z"] {
         assert!(said.contains(part), "{part} in\n{said}");

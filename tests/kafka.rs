@@ -6,6 +6,8 @@ mod broker;
 #[path = "kafka/service.rs"]
 mod service;
 mod skip;
+#[path = "kafka/timeline.rs"]
+mod timeline;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
@@ -156,6 +158,14 @@ fn the_service_decides_like_a_replay_and_sends_once() {
     assert!(again.interrupt().success());
     assert_eq!(esp.seen().requests, seen.requests, "a restart sends nothing again");
     runtime.block_on(esp.stop());
+}
+
+#[test]
+fn a_replay_of_the_topics_repeats_a_live_run_late_records_included() {
+    let name = "a_replay_of_the_topics_repeats_a_live_run_late_records_included";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        timeline::a_replay_of_the_topics_repeats_a_live_run(broker);
+    }
 }
 
 fn decision_id(line: &str) -> beckon::decision::DecisionId {

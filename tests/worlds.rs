@@ -1,6 +1,8 @@
 //! Worlds: the oracle's own tests, and the random worlds on which it and the engine must agree.
 
 mod engine;
+#[path = "worlds/metamorphic.rs"]
+mod metamorphic;
 mod oracle;
 mod own;
 
@@ -237,15 +239,20 @@ fn the_engine_agrees_with_the_oracle_on_identities() {
     agree("identities", EVERYTHING);
 }
 
+/// The seeds of the worlds to try: as many as `BECKON_WORLDS` says, from `BECKON_SEED` on.
+fn worlds_to_try(by_default: u64) -> std::ops::Range<u64> {
+    let worlds = std::env::var("BECKON_WORLDS").map_or(by_default, |worlds| worlds.parse().unwrap());
+    let first = std::env::var("BECKON_SEED").map_or(0, |seed| seed.parse().unwrap());
+    first..first + worlds
+}
+
 /// Holds the engine to the oracle on worlds of these contents: as many as `BECKON_WORLDS` says, from seed `BECKON_SEED` on, or
 /// of the one trigger `BECKON_TRIGGER` alone.
 fn agree(kind: &str, contents: Contents) {
-    let worlds = std::env::var("BECKON_WORLDS").map_or(WORLDS, |worlds| worlds.parse().unwrap());
-    let first = std::env::var("BECKON_SEED").map_or(0, |seed| seed.parse().unwrap());
     let only = std::env::var("BECKON_TRIGGER");
     let only = only.as_deref().map(|name| [name]);
     let triggers = only.as_ref().map_or(contents.triggers, |name| &name[..]);
-    for seed in first..first + worlds {
+    for seed in worlds_to_try(WORLDS) {
         let world = random_world_of(seed, Contents { triggers, ..contents });
         let until = [Until::Drain, Until::LastEvent][seed as usize % 2];
         let expected = run(&world, until);

@@ -75,12 +75,9 @@ impl Genuine {
     }
 }
 
-/// The decision in the ledger, which is not made if there is none.
+/// The decision in the ledger, if there is one.
 fn look_up(coupon: Coupon, config: &Config) -> anyhow::Result<Vec<Decision>> {
-    if !Ledger::exists(&config.state) {
-        return Err(anyhow::anyhow!("there is no ledger in {}", config.state.display()));
-    }
-    Ok(Ledger::open(&config.state)?.decisions_of_prefix(coupon.decision)?)
+    Ok(Ledger::open_existing(&config.state)?.decisions_of_prefix(coupon.decision)?)
 }
 
 impl fmt::Display for Genuine {

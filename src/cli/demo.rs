@@ -82,12 +82,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let summary = super::summary::Shown::start(arguments.summary, readings.clone());
     let ran = service.run(Box::new(|_| Ok(())));
     summary.finish();
-    let left = ran?;
+    ran?;
     shopping.join().map_err(|_| anyhow::anyhow!("the simulated shop failed"))??;
     let mail = write_mail(&esp, &arguments.mail)?;
     let totals = runtime.block_on(esp.stop());
     println!("{}", report(&readings, &totals));
-    println!("{} deliveries still owed when the demo ended", left.owed + left.cut_off);
+    println!("{} deliveries still owed when the demo ended", readings.deliveries().owed());
     match mail {
         Some(subject) => {
             println!("One of the mails, «{subject}», is in {}: open it in a browser.", arguments.mail.display())

@@ -32,14 +32,13 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let bury = dead_letters(&config.state.join("dead_letters.jsonl"))?;
     let service = Service::open(&config, arguments.workers.into(), Arc::new(wall_clock))?;
     super::on_interrupt(service.stop())?;
-    let summary = super::summary::Shown::start(arguments.summary, service.readings());
+    let readings = service.readings();
+    let summary = super::summary::Shown::start(arguments.summary, readings.clone());
     let left = service.run(bury);
     summary.finish();
-    let left = left?;
-    eprintln!(
-        "stopped; {} deliveries are still owed, {} were cut off; the ledger has all of them",
-        left.owed, left.cut_off
-    );
+    let cut_off = left?.cut_off;
+    let owed = readings.deliveries().owed();
+    eprintln!("stopped; {owed} deliveries are still owed, {cut_off} of them cut off; the ledger has all of them");
     Ok(())
 }
 

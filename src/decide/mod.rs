@@ -181,10 +181,7 @@ impl Decider {
             };
             decided.push(self.conclude(tick, asked, refusal, facts));
         }
-        // A user and a visitor of one id can tie; then the earlier anchor goes first.
-        decided.sort_by(|(one, _), (other, _)| {
-            one.sort_key().cmp(&other.sort_key()).then_with(|| one.anchor.cmp(&other.anchor))
-        });
+        decided.sort_by(|(one, _), (other, _)| one.sort_key().cmp(&other.sort_key()));
         decided
     }
 

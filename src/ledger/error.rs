@@ -15,6 +15,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing was ever recorded there.
+    #[error("there is no ledger {path}; name the configuration that `beckon run` is given")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// Written by another version of Beckon, or no ledger at all.
     #[error(
         "the ledger {path} has format {found}, this version of Beckon reads {known}; run the version that wrote it, or move the file away and replay"

@@ -1,43 +1,63 @@
 //! The ledger's file: its tables, and what one transaction does to them. A decision is its JSON (SPEC §5), a delivery a JSON
-//! record; both are keyed by the decision's id. Open deliveries and counts are kept beside them in the same transaction,
-//! so that a restart need not read what was settled long ago.
+//! record; both are keyed by the decision's id. What is owed, in the order in which it goes out, what waits for a webhook, and
+//! counts are kept beside them in the same transaction, so that nobody need read what was settled long ago.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{LedgerError, OpenError};
-use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Outcome};
+use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
 
 /// Grows with every change of what the tables hold.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const DECISIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("decisions");
 const DELIVERIES: TableDefinition<u128, &[u8]> = TableDefinition::new("deliveries");
-const OPEN: TableDefinition<u128, ()> = TableDefinition::new("open");
+/// What is owed: the least goes first.
+const OWED: TableDefinition<Rank, &[u8]> = TableDefinition::new("owed");
+/// Since when, epoch ms, which deliveries wait for the ESP's webhook.
+const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition::new("unanswered");
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 
 /// The name in `COUNTS` under which decisions are counted; the others are states.
 const DECISIONS_COUNT: &str = "decisions";
 
+/// The order in which deliveries go out (SPEC §6): greater priority (it is kept negated), older decision, lesser id.
+type Rank = (i64, u64, u128);
+
 /// A decision as it is written.
 pub(super) struct Entry {
     id: DecisionId,
     json: Vec<u8>,
-    /// When a send's delivery becomes pending: the decision's own tick, so that a replay writes the same.
-    pending_since_ms: Option<u64>,
+    owed: Option<Owed>,
 }
 
-/// A delivery to be taken up again, with its decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenDelivery {
-    /// What was decided.
-    pub decision: Decision,
-    /// How far it came.
-    pub delivery: DeliveryRecord,
+/// What is written of a send.
+struct Owed {
+    rank: Rank,
+    errand: Vec<u8>,
+    /// When its delivery becomes pending: the decision's own tick, so that a replay writes the same.
+    since_ms: u64,
+}
+
+/// A delivery as it is written.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    record: DeliveryRecord,
+    priority: i32,
+    as_of: u64,
+}
+
+impl Stored {
+    fn rank(&self, id: DecisionId) -> Rank {
+        (-i64::from(self.priority), self.as_of, id.0)
+    }
 }
 
 /// How many there are.
@@ -47,6 +67,13 @@ pub struct Counts {
     pub decisions: u64,
     /// Deliveries by state; a state without any is left out.
     pub deliveries: BTreeMap<DeliveryState, u64>,
+}
+
+impl Counts {
+    /// Deliveries that are not settled.
+    pub fn owed(&self) -> u64 {
+        self.deliveries.iter().filter(|(state, _)| state.is_open()).map(|(_, count)| count).sum()
+    }
 }
 
 /// The open file.
@@ -86,7 +113,8 @@ impl Tables {
         if found == FORMAT {
             transaction.open_table(DECISIONS)?;
             transaction.open_table(DELIVERIES)?;
-            transaction.open_table(OPEN)?;
+            transaction.open_table(OWED)?;
+            transaction.open_table(UNANSWERED)?;
             transaction.open_table(COUNTS)?;
             transaction.commit()?;
         }
@@ -97,11 +125,16 @@ impl Tables {
         &self.path
     }
 
-    pub fn encode(&self, decision: &Decision) -> Result<Entry, LedgerError> {
+    pub fn encode(&self, (decision, errand): &(Decision, Option<Errand>)) -> Result<Entry, LedgerError> {
         let id = decision.decision_id;
-        let json =
-            serde_json::to_vec(decision).map_err(|error| LedgerError::Unwritable { id, fault: error.to_string() })?;
-        Ok(Entry { id, json, pending_since_ms: (decision.outcome == Outcome::Send).then_some(decision.as_of) })
+        let unwritable = |error: serde_json::Error| LedgerError::Unwritable { id, fault: error.to_string() };
+        let json = serde_json::to_vec(decision).map_err(unwritable)?;
+        let owed = |errand: &Errand| -> Result<Owed, serde_json::Error> {
+            let rank = (-i64::from(errand.priority), decision.as_of, id.0);
+            Ok(Owed { rank, errand: serde_json::to_vec(errand)?, since_ms: decision.as_of })
+        };
+        let owed = errand.as_ref().map(owed).transpose().map_err(unwritable)?;
+        Ok(Entry { id, json, owed })
     }
 
     /// Runs `changes` as one transaction. When this returns, the disk has it.
@@ -122,8 +155,19 @@ impl Tables {
         self.read(DECISIONS, id)
     }
 
-    pub fn delivery(&self, id: DecisionId) -> Result<Option<DeliveryRecord>, LedgerError> {
-        self.read(DELIVERIES, id)
+    pub fn decisions(&self) -> Result<Vec<Decision>, LedgerError> {
+        let read = || -> Result<Vec<_>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(DECISIONS)?;
+            table
+                .iter()?
+                .map(|entry| entry.map(|(id, json)| (id.value(), json.value().to_vec())).map_err(Into::into))
+                .collect()
+        };
+        let entries = read().map_err(|error| LedgerError::of(error, &self.path))?;
+        let decision = |(id, json): (u128, Vec<u8>)| {
+            serde_json::from_slice(&json).map_err(|error| self.fault(DecisionId(id), error))
+        };
+        entries.into_iter().map(decision).collect()
     }
 
     pub fn ids_of_prefix(&self, prefix: u64) -> Result<Vec<DecisionId>, LedgerError> {
@@ -136,15 +180,46 @@ impl Tables {
         read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
     }
 
-    pub fn open_deliveries(&self) -> Result<Vec<OpenDelivery>, LedgerError> {
-        let ids = self.open_ids().map_err(|error| LedgerError::of(error, &self.path))?;
-        let open = ids.into_iter().map(|id| {
-            let missing = || self.fault(id, "is open, but its decision or delivery is missing");
+    pub fn delivery(&self, id: DecisionId) -> Result<Option<DeliveryRecord>, LedgerError> {
+        Ok(self.read::<Stored>(DELIVERIES, id)?.map(|stored| stored.record))
+    }
+
+    /// Of the first `count` that are owed those that `is_wanted` says, and whether there are more than `count`.
+    pub fn owed(
+        &self,
+        count: usize,
+        is_wanted: impl Fn(DecisionId) -> bool,
+    ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(OWED)?;
+            let (mut wanted, mut entries) = (Vec::new(), table.iter()?);
+            for entry in entries.by_ref().take(count) {
+                let (rank, errand) = entry?;
+                let id = DecisionId(rank.value().2);
+                if is_wanted(id) {
+                    wanted.push((id, errand.value().to_vec()));
+                }
+            }
+            Ok((wanted, entries.next().is_some()))
+        };
+        let (wanted, more) = read().map_err(|error| LedgerError::of(error, &self.path))?;
+        let open = wanted.into_iter().map(|(id, errand)| {
+            let missing = || self.fault(id, "is owed, but its decision or delivery is missing");
             let decision = self.decision(id)?.ok_or_else(missing)?;
             let delivery = self.delivery(id)?.ok_or_else(missing)?;
-            Ok(OpenDelivery { decision, delivery })
+            let errand = serde_json::from_slice(&errand).map_err(|error| self.fault(id, error))?;
+            Ok(OpenDelivery { decision, errand, delivery })
         });
-        open.collect()
+        Ok((open.collect::<Result<_, LedgerError>>()?, more))
+    }
+
+    /// The deliveries that wait for a webhook since before `before_ms`, the oldest first.
+    pub fn unanswered(&self, before_ms: u64) -> Result<Vec<DecisionId>, LedgerError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(UNANSWERED)?;
+            table.range(..(before_ms, 0))?.map(|entry| Ok(DecisionId(entry?.0.value().1))).collect()
+        };
+        read().map_err(|error| LedgerError::of(error, &self.path))
     }
 
     pub fn counts(&self) -> Result<Counts, LedgerError> {
@@ -161,11 +236,6 @@ impl Tables {
             Ok(counts)
         };
         read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
-    }
-
-    fn open_ids(&self) -> Result<Vec<DecisionId>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(OPEN)?;
-        table.iter()?.map(|entry| Ok(DecisionId(entry?.0.value()))).collect()
     }
 
     fn read<T: DeserializeOwned>(
@@ -187,7 +257,8 @@ impl Tables {
 pub(super) struct Writing<'t> {
     decisions: Table<'t, u128, &'static [u8]>,
     deliveries: Table<'t, u128, &'static [u8]>,
-    open: Table<'t, u128, ()>,
+    owed: Table<'t, Rank, &'static [u8]>,
+    unanswered: Table<'t, (u64, u128), ()>,
     counts: Table<'t, &'static str, u64>,
 }
 
@@ -196,7 +267,8 @@ impl<'t> Writing<'t> {
         Ok(Writing {
             decisions: transaction.open_table(DECISIONS)?,
             deliveries: transaction.open_table(DELIVERIES)?,
-            open: transaction.open_table(OPEN)?,
+            owed: transaction.open_table(OWED)?,
+            unanswered: transaction.open_table(UNANSWERED)?,
             counts: transaction.open_table(COUNTS)?,
         })
     }
@@ -210,8 +282,11 @@ impl<'t> Writing<'t> {
             }
             self.decisions.insert(entry.id.0, entry.json.as_slice())?;
             self.count(DECISIONS_COUNT, 1)?;
-            if let Some(since_ms) = entry.pending_since_ms {
-                self.put(entry.id, &DeliveryRecord::pending(since_ms))?;
+            if let Some(owed) = entry.owed {
+                let (negated, as_of, _) = owed.rank;
+                let priority = i32::try_from(-negated).unwrap_or(i32::MAX);
+                self.put(entry.id, &Stored { record: DeliveryRecord::pending(owed.since_ms), priority, as_of })?;
+                self.owed.insert(owed.rank, owed.errand.as_slice())?;
                 self.count(DeliveryState::Pending.name(), 1)?;
             }
             new.push(entry.id);
@@ -226,30 +301,46 @@ impl<'t> Writing<'t> {
         id: DecisionId,
         next: &DeliveryRecord,
     ) -> Result<Result<(), LedgerError>, redb::Error> {
-        let from = match self.deliveries.get(id.0)? {
+        let stored = match self.deliveries.get(id.0)? {
             None => return Ok(Err(LedgerError::NoDelivery { id })),
-            Some(json) => match serde_json::from_slice::<DeliveryRecord>(json.value()) {
-                Ok(delivery) => delivery.state,
+            Some(json) => match serde_json::from_slice::<Stored>(json.value()) {
+                Ok(stored) => stored,
                 Err(error) => return Ok(Err(tables.fault(id, error))),
             },
         };
+        let from = stored.record.state;
         if !from.may_become(next.state) {
             return Ok(Err(LedgerError::Step { id, from, to: next.state }));
         }
-        self.put(id, next)?;
+        if !next.is_owed() {
+            self.owed.remove(stored.rank(id))?;
+        }
+        self.unanswered.remove((stored.record.since_ms, id.0))?;
+        if next.awaits_webhook {
+            self.unanswered.insert((next.since_ms, id.0), ())?;
+        }
+        self.put(id, &Stored { record: next.clone(), ..stored })?;
         self.count(from.name(), -1)?;
         self.count(next.state.name(), 1)?;
         Ok(Ok(()))
     }
 
-    fn put(&mut self, id: DecisionId, delivery: &DeliveryRecord) -> Result<(), redb::Error> {
-        let json = serde_json::to_vec(delivery).map_err(|error| redb::Error::Io(error.into()))?;
+    /// Waits for the webhook of a delivery no longer. It stays `unknown`.
+    pub fn bury(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<(), LedgerError>, redb::Error> {
+        let since_ms = match self.deliveries.get(id.0)? {
+            None => return Ok(Err(LedgerError::NoDelivery { id })),
+            Some(json) => match serde_json::from_slice::<Stored>(json.value()) {
+                Ok(stored) => stored.record.since_ms,
+                Err(error) => return Ok(Err(tables.fault(id, error))),
+            },
+        };
+        self.unanswered.remove((since_ms, id.0))?;
+        Ok(Ok(()))
+    }
+
+    fn put(&mut self, id: DecisionId, stored: &Stored) -> Result<(), redb::Error> {
+        let json = serde_json::to_vec(stored).map_err(|error| redb::Error::Io(error.into()))?;
         self.deliveries.insert(id.0, json.as_slice())?;
-        if delivery.state.is_open() {
-            self.open.insert(id.0, ())?;
-        } else {
-            self.open.remove(id.0)?;
-        }
         Ok(())
     }
 

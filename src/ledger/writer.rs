@@ -16,6 +16,8 @@ const BATCH_MAX: usize = 1024;
 pub(super) enum Command {
     /// The decisions of a closed tick.
     Record(Vec<Entry>, SyncSender<Result<Vec<DecisionId>, LedgerError>>),
+    /// That a delivery's webhook is waited for no longer.
+    Bury(DecisionId, oneshot::Sender<Result<(), LedgerError>>),
     /// A delivery's next state.
     Advance(DecisionId, DeliveryRecord, oneshot::Sender<Result<(), LedgerError>>),
 }
@@ -56,6 +58,7 @@ fn apply(
     for command in batch {
         match command {
             Command::Record(entries, answer) => waiting.push(Answer::Recorded(answer, writing.record(entries)?)),
+            Command::Bury(id, answer) => waiting.push(Answer::Advanced(answer, writing.bury(tables, id)?)),
             Command::Advance(id, record, answer) => {
                 waiting.push(Answer::Advanced(answer, writing.advance(tables, id, &record)?));
             }

@@ -117,6 +117,20 @@ pub fn run_looking(world: &World, until: Until, look: Look) -> Outcome {
     run.finish()
 }
 
+/// The event time of a line, epoch ms; none of a bad one.
+pub fn event_time_ms(stream: &str, line: &str) -> Option<i64> {
+    records::decode(stream, line).ok().map(|decoded| decoded.time_ms)
+}
+
+/// The tick at which each line of a stream takes effect, epoch ms, when they arrive in this order; the bad ones left out.
+pub fn bound_ticks(world: &World, stream: &str, order: &[usize]) -> BTreeMap<usize, i64> {
+    let config = config::parse(&world.config_toml);
+    let lines = &world.streams[stream];
+    let good = order.iter().filter_map(|line| Some((*line, records::decode(stream, &lines[*line]).ok()?)));
+    let stamped = time::stamp(0, good.collect(), config.tick_ms, config.lateness_ms);
+    stamped.into_iter().map(|record| (record.position.line, record.tick)).collect()
+}
+
 /// A run in progress.
 struct Run<'a> {
     config: &'a Config,
