@@ -3,6 +3,8 @@
 
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/mirror.rs"]
+mod mirror;
 #[path = "kafka/service.rs"]
 mod service;
 mod skip;
@@ -165,6 +167,14 @@ fn a_replay_of_the_topics_repeats_a_live_run_late_records_included() {
     let name = "a_replay_of_the_topics_repeats_a_live_run_late_records_included";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         timeline::a_replay_of_the_topics_repeats_a_live_run(broker);
+    }
+}
+
+#[test]
+fn a_service_that_lost_its_disk_sends_nothing_again() {
+    let name = "a_service_that_lost_its_disk_sends_nothing_again";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        mirror::a_lost_disk_sends_nothing_again(broker);
     }
 }
 

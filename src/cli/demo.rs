@@ -123,6 +123,8 @@ fn configure(directory: &Path, brokers: &str, esp: &EspHandle, speed: u32) -> an
     config.coupons = Some(Coupons::File(secret));
     if let Some(kafka) = &mut config.kafka {
         kafka.brokers = brokers.into();
+        // The embedded broker keeps little, and cannot compact.
+        kafka.mirror_prefix = None;
     }
     config.state = directory.join("state");
     std::fs::create_dir(&config.state)?;

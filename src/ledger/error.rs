@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::MirrorError;
 use crate::decision::{DecisionId, DeliveryState};
 
 /// Why the ledger could not be opened.
@@ -33,6 +34,12 @@ pub enum OpenError {
         /// The format that is read.
         known: u64,
     },
+    /// It could not be made again from its mirror, or the mirror cannot be written.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// It could not be made again from its mirror.
+    #[error("the ledger cannot be made again from its mirror: {0}")]
+    Restore(LedgerError),
     /// The disk is full.
     #[error("no space left for the ledger {path}; free some and start again")]
     Full {
@@ -113,6 +120,9 @@ pub enum LedgerError {
         /// What is wrong with it.
         fault: String,
     },
+    /// The mirror. The process has to be started again.
+    #[error(transparent)]
+    Mirror(MirrorError),
     /// The writer stopped after an earlier fault.
     #[error("the ledger {path} has stopped after an earlier fault; see the log, and start again")]
     Stopped {

@@ -6,10 +6,12 @@
 //! for one sync a batch and not for one a mail. Nothing is acknowledged before its transaction is on the disk.
 
 mod error;
+mod mirror;
 mod tables;
 mod writer;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,14 +19,19 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 pub use error::{LedgerError, OpenError};
+pub use mirror::{MirrorError, MirrorTopics};
 pub use tables::Counts;
 
 use crate::decision::{Decision, DecisionId, DeliveryRecord, Errand, OpenDelivery};
+use mirror::Mirror;
 use tables::Tables;
 use writer::Command;
 
 /// The file in the configured `state` folder.
 const FILE: &str = "ledger.redb";
+
+/// How many entries of the mirror one transaction takes.
+const RESTORED_AT_ONCE: usize = 10_000;
 
 /// The open ledger. One process has it; share it by reference or `Arc`. Dropping it waits for what is being written.
 pub struct Ledger {
@@ -37,13 +44,26 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger in the folder `dir`, and makes both if there are none. Cannot be opened twice at a time.
     pub fn open(dir: &Path) -> Result<Ledger, OpenError> {
+        Ledger::open_mirrored(dir, None)
+    }
+
+    /// The same, mirrored to the topics named. A ledger that is not there is made from what they have: so a disk that was lost
+    /// has nothing sent twice.
+    pub fn open_mirrored(dir: &Path, topics: Option<&MirrorTopics>) -> Result<Ledger, OpenError> {
         let path = dir.join(FILE);
-        fs::create_dir_all(dir).map_err(|error| OpenError::of(redb::Error::Io(error), &path))?;
+        let disk = |error| OpenError::of(redb::Error::Io(error), &path);
+        fs::create_dir_all(dir).map_err(disk)?;
+        if let Some(topics) = topics.filter(|_| !path.exists()) {
+            let unfinished = path.with_extension("new");
+            restore(&unfinished, topics)?;
+            fs::rename(&unfinished, &path).map_err(disk)?;
+        }
+        let mirror = topics.cloned().map(Mirror::open).transpose()?;
         let tables = Arc::new(Tables::open(path)?);
         let (commands, waiting) = mpsc::channel();
         let writer = {
             let tables = Arc::clone(&tables);
-            std::thread::Builder::new().name("ledger".into()).spawn(move || writer::run(&tables, &waiting))
+            std::thread::Builder::new().name("ledger".into()).spawn(move || writer::run(&tables, mirror, &waiting))
         };
         let writer = writer.map_err(|error| OpenError::of(redb::Error::Io(error), tables.path()))?;
         Ok(Ledger { tables, commands: Some(commands), writer: Some(writer) })
@@ -149,6 +169,32 @@ impl Drop for Ledger {
             let _ = writer.join();
         }
     }
+}
+
+/// Makes a ledger at `path` of all that its mirror has.
+fn restore(path: &Path, topics: &MirrorTopics) -> Result<(), OpenError> {
+    if let Err(error) = fs::remove_file(path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    }) {
+        return Err(OpenError::of(redb::Error::Io(error), path));
+    }
+    let tables = Tables::open(path.to_owned())?;
+    let (mut batch, mut count) = (Vec::new(), 0);
+    topics.read(|entry, id, json| {
+        count += 1;
+        batch.push((entry, id, json.to_vec()));
+        if batch.len() < RESTORED_AT_ONCE {
+            Ok(())
+        } else {
+            tables.restore(batch.drain(..)).map_err(OpenError::Restore)
+        }
+    })?;
+    tables.restore(batch.into_iter()).map_err(OpenError::Restore)?;
+    if count > 0 {
+        tracing::warn!(entries = count, "the ledger was not there, and was made again from its mirror");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

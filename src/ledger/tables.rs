@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use beckon_dataflows::model::Tick;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerError, OpenError};
+use super::{LedgerError, OpenError, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
 
 /// Grows with every change of what the tables hold.
@@ -19,7 +20,7 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const DECISIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("decisions");
 const DELIVERIES: TableDefinition<u128, &[u8]> = TableDefinition::new("deliveries");
 /// What is owed: the least goes first.
-const OWED: TableDefinition<Rank, &[u8]> = TableDefinition::new("owed");
+const OWED: TableDefinition<Rank, ()> = TableDefinition::new("owed");
 /// Since when, epoch ms, which deliveries wait for the ESP's webhook.
 const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition::new("unanswered");
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
@@ -34,15 +35,8 @@ type Rank = (i64, u64, u128);
 pub(super) struct Entry {
     id: DecisionId,
     json: Vec<u8>,
-    owed: Option<Owed>,
-}
-
-/// What is written of a send.
-struct Owed {
-    rank: Rank,
-    errand: Vec<u8>,
-    /// When its delivery becomes pending: the decision's own tick, so that a replay writes the same.
-    since_ms: u64,
+    /// Of a send: pending since the decision's own tick, so that a replay writes the same.
+    delivery: Option<Stored>,
 }
 
 /// A delivery as it is written.
@@ -50,13 +44,14 @@ struct Owed {
 struct Stored {
     #[serde(flatten)]
     record: DeliveryRecord,
-    priority: i32,
-    as_of: u64,
+    errand: Errand,
+    /// The decision's.
+    as_of: Tick,
 }
 
 impl Stored {
     fn rank(&self, id: DecisionId) -> Rank {
-        (-i64::from(self.priority), self.as_of, id.0)
+        (-i64::from(self.errand.priority), self.as_of, id.0)
     }
 }
 
@@ -129,12 +124,9 @@ impl Tables {
         let id = decision.decision_id;
         let unwritable = |error: serde_json::Error| LedgerError::Unwritable { id, fault: error.to_string() };
         let json = serde_json::to_vec(decision).map_err(unwritable)?;
-        let owed = |errand: &Errand| -> Result<Owed, serde_json::Error> {
-            let rank = (-i64::from(errand.priority), decision.as_of, id.0);
-            Ok(Owed { rank, errand: serde_json::to_vec(errand)?, since_ms: decision.as_of })
-        };
-        let owed = errand.as_ref().map(owed).transpose().map_err(unwritable)?;
-        Ok(Entry { id, json, owed })
+        let as_of = decision.as_of;
+        let pending = |errand: Errand| Stored { record: DeliveryRecord::pending(as_of), errand, as_of };
+        Ok(Entry { id, json, delivery: errand.clone().map(pending) })
     }
 
     /// Runs `changes` as one transaction. When this returns, the disk has it.
@@ -149,6 +141,21 @@ impl Tables {
             Ok(result)
         };
         attempt().map_err(|error| LedgerError::of(error, &self.path))
+    }
+
+    /// Takes up entries of the mirror, in one transaction.
+    pub fn restore(
+        &self,
+        mut entries: impl Iterator<Item = (mirror::Entry, DecisionId, Vec<u8>)>,
+    ) -> Result<(), LedgerError> {
+        self.commit(|tables, writing| {
+            for (entry, id, json) in entries.by_ref() {
+                if let Err(fault) = writing.restore(tables, entry, id, &json)? {
+                    return Ok(Err(fault));
+                }
+            }
+            Ok(Ok(()))
+        })?
     }
 
     pub fn decision(&self, id: DecisionId) -> Result<Option<Decision>, LedgerError> {
@@ -194,21 +201,19 @@ impl Tables {
             let table = self.database.begin_read()?.open_table(OWED)?;
             let (mut wanted, mut entries) = (Vec::new(), table.iter()?);
             for entry in entries.by_ref().take(count) {
-                let (rank, errand) = entry?;
-                let id = DecisionId(rank.value().2);
+                let id = DecisionId(entry?.0.value().2);
                 if is_wanted(id) {
-                    wanted.push((id, errand.value().to_vec()));
+                    wanted.push(id);
                 }
             }
             Ok((wanted, entries.next().is_some()))
         };
         let (wanted, more) = read().map_err(|error| LedgerError::of(error, &self.path))?;
-        let open = wanted.into_iter().map(|(id, errand)| {
+        let open = wanted.into_iter().map(|id| {
             let missing = || self.fault(id, "is owed, but its decision or delivery is missing");
             let decision = self.decision(id)?.ok_or_else(missing)?;
-            let delivery = self.delivery(id)?.ok_or_else(missing)?;
-            let errand = serde_json::from_slice(&errand).map_err(|error| self.fault(id, error))?;
-            Ok(OpenDelivery { decision, errand, delivery })
+            let Stored { record, errand, .. } = self.read(DELIVERIES, id)?.ok_or_else(missing)?;
+            Ok(OpenDelivery { decision, errand, delivery: record })
         });
         Ok((open.collect::<Result<_, LedgerError>>()?, more))
     }
@@ -257,9 +262,10 @@ impl Tables {
 pub(super) struct Writing<'t> {
     decisions: Table<'t, u128, &'static [u8]>,
     deliveries: Table<'t, u128, &'static [u8]>,
-    owed: Table<'t, Rank, &'static [u8]>,
+    owed: Table<'t, Rank, ()>,
     unanswered: Table<'t, (u64, u128), ()>,
     counts: Table<'t, &'static str, u64>,
+    changed: Vec<(mirror::Entry, DecisionId, Vec<u8>)>,
 }
 
 impl<'t> Writing<'t> {
@@ -270,28 +276,45 @@ impl<'t> Writing<'t> {
             owed: transaction.open_table(OWED)?,
             unanswered: transaction.open_table(UNANSWERED)?,
             counts: transaction.open_table(COUNTS)?,
+            changed: Vec::new(),
         })
     }
 
-    /// Adds the decisions that are not there yet; returns which.
+    /// Adds the decisions, and the deliveries, that are not there yet; returns of which there was one.
     pub fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
         let mut new = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if self.decisions.get(entry.id.0)?.is_some() {
-                continue;
+        for Entry { id, json, delivery } in entries {
+            let is_new = self.add_decision(id, &json)?;
+            let is_owed = delivery.map_or(Ok(false), |delivery| self.add_delivery(id, is_new, &delivery))?;
+            if is_new || is_owed {
+                new.push(id);
             }
-            self.decisions.insert(entry.id.0, entry.json.as_slice())?;
-            self.count(DECISIONS_COUNT, 1)?;
-            if let Some(owed) = entry.owed {
-                let (negated, as_of, _) = owed.rank;
-                let priority = i32::try_from(-negated).unwrap_or(i32::MAX);
-                self.put(entry.id, &Stored { record: DeliveryRecord::pending(owed.since_ms), priority, as_of })?;
-                self.owed.insert(owed.rank, owed.errand.as_slice())?;
-                self.count(DeliveryState::Pending.name(), 1)?;
-            }
-            new.push(entry.id);
         }
         Ok(new)
+    }
+
+    /// Adds a delivery that is not there yet; whether it was not. One of a decision that was not there is from a mirror that
+    /// lost the decision, and can be made from now on.
+    fn add_delivery(&mut self, id: DecisionId, decision_is_new: bool, new: &Stored) -> Result<bool, redb::Error> {
+        let known = self.deliveries.get(id.0)?.map(|json| serde_json::from_slice::<Stored>(json.value()));
+        match known {
+            None => self.put(id, None, new)?,
+            Some(Ok(known)) if decision_is_new && known.record.is_owed() => drop(self.owed.insert(known.rank(id), ())?),
+            // One that cannot be read is no reason to send anything.
+            Some(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Adds a decision that is not there yet; whether it was not.
+    fn add_decision(&mut self, id: DecisionId, json: &[u8]) -> Result<bool, redb::Error> {
+        if self.decisions.get(id.0)?.is_some() {
+            return Ok(false);
+        }
+        self.decisions.insert(id.0, json)?;
+        self.count(DECISIONS_COUNT, 1)?;
+        self.changed.push((mirror::Entry::Decision, id, json.to_vec()));
+        Ok(true)
     }
 
     /// Moves a delivery to its next state. The inner error is the caller's own and leaves the transaction sound.
@@ -301,47 +324,84 @@ impl<'t> Writing<'t> {
         id: DecisionId,
         next: &DeliveryRecord,
     ) -> Result<Result<(), LedgerError>, redb::Error> {
-        let stored = match self.deliveries.get(id.0)? {
-            None => return Ok(Err(LedgerError::NoDelivery { id })),
-            Some(json) => match serde_json::from_slice::<Stored>(json.value()) {
-                Ok(stored) => stored,
-                Err(error) => return Ok(Err(tables.fault(id, error))),
-            },
+        let before = match self.stored(tables, id)? {
+            Ok(before) => before,
+            Err(fault) => return Ok(Err(fault)),
         };
-        let from = stored.record.state;
-        if !from.may_become(next.state) {
-            return Ok(Err(LedgerError::Step { id, from, to: next.state }));
+        let (from, to) = (before.record.state, next.state);
+        if !from.may_become(to) {
+            return Ok(Err(LedgerError::Step { id, from, to }));
         }
-        if !next.is_owed() {
-            self.owed.remove(stored.rank(id))?;
-        }
-        self.unanswered.remove((stored.record.since_ms, id.0))?;
-        if next.awaits_webhook {
-            self.unanswered.insert((next.since_ms, id.0), ())?;
-        }
-        self.put(id, &Stored { record: next.clone(), ..stored })?;
-        self.count(from.name(), -1)?;
-        self.count(next.state.name(), 1)?;
+        let after = Stored { record: next.clone(), errand: before.errand.clone(), as_of: before.as_of };
+        self.put(id, Some(&before), &after)?;
         Ok(Ok(()))
+    }
+
+    fn stored(&self, tables: &Tables, id: DecisionId) -> Result<Result<Stored, LedgerError>, redb::Error> {
+        Ok(match self.deliveries.get(id.0)? {
+            None => Err(LedgerError::NoDelivery { id }),
+            Some(json) => serde_json::from_slice(json.value()).map_err(|error| tables.fault(id, error)),
+        })
     }
 
     /// Waits for the webhook of a delivery no longer. It stays `unknown`.
     pub fn bury(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<(), LedgerError>, redb::Error> {
-        let since_ms = match self.deliveries.get(id.0)? {
-            None => return Ok(Err(LedgerError::NoDelivery { id })),
-            Some(json) => match serde_json::from_slice::<Stored>(json.value()) {
-                Ok(stored) => stored.record.since_ms,
-                Err(error) => return Ok(Err(tables.fault(id, error))),
-            },
+        let since_ms = match self.stored(tables, id)? {
+            Ok(stored) => stored.record.since_ms,
+            Err(fault) => return Ok(Err(fault)),
         };
         self.unanswered.remove((since_ms, id.0))?;
         Ok(Ok(()))
     }
 
-    fn put(&mut self, id: DecisionId, stored: &Stored) -> Result<(), redb::Error> {
-        let json = serde_json::to_vec(stored).map_err(|error| redb::Error::Io(error.into()))?;
+    /// Takes up an entry of the mirror, which knows better than an earlier one.
+    pub fn restore(
+        &mut self,
+        tables: &Tables,
+        entry: mirror::Entry,
+        id: DecisionId,
+        json: &[u8],
+    ) -> Result<Result<(), LedgerError>, redb::Error> {
+        if entry == mirror::Entry::Decision {
+            self.add_decision(id, json)?;
+            return Ok(Ok(()));
+        }
+        let after = match serde_json::from_slice::<Stored>(json) {
+            Ok(after) => after,
+            Err(error) => return Ok(Err(tables.fault(id, error))),
+        };
+        let before = self.stored(tables, id)?.ok();
+        self.put(id, before.as_ref(), &after)?;
+        // Without its decision it cannot be delivered; the log will decide it again.
+        if self.decisions.get(id.0)?.is_none() {
+            self.owed.remove(after.rank(id))?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes a delivery, and what follows from it.
+    fn put(&mut self, id: DecisionId, before: Option<&Stored>, after: &Stored) -> Result<(), redb::Error> {
+        if let Some(before) = before {
+            self.owed.remove(before.rank(id))?;
+            self.unanswered.remove((before.record.since_ms, id.0))?;
+            self.count(before.record.state.name(), -1)?;
+        }
+        if after.record.is_owed() {
+            self.owed.insert(after.rank(id), ())?;
+        }
+        if after.record.awaits_webhook {
+            self.unanswered.insert((after.record.since_ms, id.0), ())?;
+        }
+        self.count(after.record.state.name(), 1)?;
+        let json = serde_json::to_vec(after).map_err(|error| redb::Error::Io(error.into()))?;
         self.deliveries.insert(id.0, json.as_slice())?;
+        self.changed.push((mirror::Entry::Delivery, id, json));
         Ok(())
+    }
+
+    /// What was changed, for the mirror.
+    pub fn take_changed(&mut self) -> Vec<(mirror::Entry, DecisionId, Vec<u8>)> {
+        std::mem::take(&mut self.changed)
     }
 
     fn count(&mut self, name: &'static str, by: i64) -> Result<(), redb::Error> {

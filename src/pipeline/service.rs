@@ -12,7 +12,7 @@ use super::record::Recorder;
 use super::{Engine, SharedState, wiring};
 use crate::config::Config;
 use crate::decode::Dictionary;
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
 use crate::reclock::{Bindings, Timeline};
 use crate::sink::delivery::Drained;
@@ -62,7 +62,12 @@ impl Service {
         let feeder = std::thread::current();
         let partitions =
             kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, Arc::new(move || feeder.unpark()))?;
-        let ledger = Arc::new(Ledger::open(&config.state)?);
+        let mirror = kafka.mirror_prefix.as_ref().map(|prefix| MirrorTopics {
+            brokers: kafka.brokers.clone(),
+            decisions: format!("{prefix}.decisions"),
+            deliveries: format!("{prefix}.deliveries"),
+        });
+        let ledger = Arc::new(Ledger::open_mirrored(&config.state, mirror.as_ref())?);
         let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
         let (timeline, noted) = Timeline::open(&config.state, &retained)?;
         let timeline = Arc::new(timeline);

@@ -20,6 +20,7 @@ templates = "TEMPLATES"
 [kafka]
 brokers = "BROKERS"
 topics = { TOPICS }
+mirror_prefix = "PREFIX"
 [[campaign]]
 name = "back"
 trigger = "back_in_stock"
@@ -55,6 +56,7 @@ impl Shop<'_> {
         let config = CONFIG
             .replace("TEMPLATES", concat!(env!("CARGO_MANIFEST_DIR"), "/campaigns/templates"))
             .replace("BROKERS", &self.broker.bootstrap())
+            .replace("PREFIX", &self.prefix)
             .replace("TOPICS", &topics.join(", "));
         std::fs::write(directory.join("beckon.toml"), config).unwrap();
     }
