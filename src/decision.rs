@@ -3,6 +3,7 @@
 //! knows the others. Plain rows: no clock, no I/O. Only reading them back from text can fail.
 
 mod delivery;
+mod discount;
 mod errand;
 mod message;
 mod text;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 pub use delivery::{DeliveryRecord, DeliveryState};
+pub use discount::{Discount, Percent};
 pub use errand::{Errand, OpenDelivery};
 pub use message::{Mailbox, MailboxFault, Message};
 
@@ -162,6 +164,9 @@ impl Decision {
 pub struct Payload {
     /// The cart's or order's lines, or the one product, then the similar ones.
     pub lines: Vec<PayloadLine>,
+    /// What it takes off the prices. Missing in the JSON where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discount: Option<Discount>,
 }
 
 /// A product in a payload. What is not known is left out of the JSON.
@@ -241,6 +246,7 @@ mod tests {
                     url: None,
                     on_hand: Some(3),
                 }],
+                ..Payload::default()
             },
         }
     }
@@ -272,6 +278,15 @@ mod tests {
         let line = r#""price":"19.90","name":"A \"B\"","image":"https://i","url":"https://u","on_hand":3}"#;
         assert!(json.contains(line), "{json}");
         assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), suppressed);
+    }
+
+    #[test]
+    fn a_discount_is_the_last_of_the_payload() {
+        let mut discounted = decision();
+        discounted.payload.discount = Percent::of_hundredths(1250).map(|percent| Discount { percent });
+        let json = serde_json::to_string(&discounted).unwrap();
+        assert!(json.ends_with(r#""on_hand":3}],"discount":{"percent":12.5}}}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), discounted);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::config::{Config, Purpose};
+use crate::config::{Purpose, TriggerKinds};
 use crate::ledger::Ledger;
 
 /// The arguments of `beckon decisions`.
@@ -20,8 +20,8 @@ pub struct Arguments {
 }
 
 /// Writes them out.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Replay)?;
+pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Replay, kinds)?;
     let decisions = Ledger::open_existing(&config.state)?.decisions()?;
     let mut out = super::replay::open(&arguments.output)?;
     for decision in decisions {

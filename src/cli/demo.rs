@@ -15,7 +15,8 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use include_dir::{Dir, include_dir};
 use rdkafka::mocking::MockCluster;
 
-use crate::config::{Config, Purpose};
+use crate::config::{Config, Coupons, Purpose};
+use crate::coupon::Secret;
 use crate::pipeline::live::WallClock;
 use crate::pipeline::service::{Readings, Service};
 
@@ -116,7 +117,10 @@ fn start_broker() -> anyhow::Result<MockCluster<'static, rdkafka::producer::Defa
 /// The example configuration, pointed at the demo's broker and ESP.
 fn configure(directory: &Path, brokers: &str, esp: &EspHandle, speed: u32) -> anyhow::Result<Config> {
     CAMPAIGNS.extract(directory).context("cannot unpack the example campaigns")?;
-    let mut config = Config::load(&directory.join("beckon.toml"), Purpose::Run)?;
+    let mut config = Config::load(&directory.join("beckon.toml"), Purpose::Demo)?;
+    let secret = directory.join("coupons.secret");
+    std::fs::write(&secret, rand::random::<[u8; 2 * Secret::BYTES_MIN]>())?;
+    config.coupons = Some(Coupons::File(secret));
     if let Some(kafka) = &mut config.kafka {
         kafka.brokers = brokers.into();
         // The embedded broker keeps little, and cannot compact.

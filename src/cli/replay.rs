@@ -13,7 +13,7 @@ use beckon_dataflows::model::{Stream, Tick};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::against::Against;
-use crate::config::{Config, Purpose};
+use crate::config::{Config, Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
@@ -71,8 +71,8 @@ impl FromStr for Until {
 }
 
 /// Replays.
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Replay)?;
+pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Replay, kinds)?;
     let partitions = partitions(&arguments, &config)?;
     let against =
         arguments.against.as_deref().map(Against::read).transpose()?.map(|against| Arc::new(Mutex::new(against)));

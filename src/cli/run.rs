@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
-use crate::config::{Config, Purpose};
+use crate::config::{Purpose, TriggerKinds};
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::service::Service;
 
@@ -26,8 +26,8 @@ pub struct Arguments {
 }
 
 /// Runs until interrupted.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Run)?;
+pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Run, kinds)?;
     std::fs::create_dir_all(&config.state).with_context(|| format!("cannot make {}", config.state.display()))?;
     let bury = dead_letters(&config.state.join("dead_letters.jsonl"))?;
     let service = Service::open(&config, arguments.workers.into(), Arc::new(wall_clock))?;

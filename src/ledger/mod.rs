@@ -135,6 +135,12 @@ impl Ledger {
         self.tables.decision(id)
     }
 
+    /// The decisions whose ids begin with these 64 bits, in the order of their ids; there is hardly ever a second one.
+    pub fn decisions_of_prefix(&self, prefix: u64) -> Result<Vec<Decision>, LedgerError> {
+        let ids = self.tables.ids_of_prefix(prefix)?;
+        ids.into_iter().filter_map(|id| self.decision(id).transpose()).collect()
+    }
+
     /// The delivery of this decision; `None` unless it is a send.
     pub fn delivery(&self, id: DecisionId) -> Result<Option<DeliveryRecord>, LedgerError> {
         self.tables.delivery(id)
@@ -253,6 +259,9 @@ mod tests {
         assert_eq!(ledger.counts().unwrap(), Counts { decisions: 3, deliveries });
         assert_eq!(ledger.decision(held_out.decision_id).unwrap(), Some(held_out.clone()));
         assert_eq!(ledger.delivery(held_out.decision_id).unwrap(), None);
+        let prefix = (held_out.decision_id.0 >> 64) as u64;
+        assert_eq!(ledger.decisions_of_prefix(prefix).unwrap(), [held_out]);
+        assert!(ledger.decisions_of_prefix(!prefix).unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -177,6 +177,16 @@ impl Tables {
         entries.into_iter().map(decision).collect()
     }
 
+    pub fn ids_of_prefix(&self, prefix: u64) -> Result<Vec<DecisionId>, LedgerError> {
+        let least = u128::from(prefix) << 64;
+        let read = || {
+            let table = self.database.begin_read()?.open_table(DECISIONS)?;
+            let entries = table.range(least..=least | u128::from(u64::MAX))?;
+            entries.map(|entry| Ok(DecisionId(entry?.0.value()))).collect::<Result<_, _>>()
+        };
+        read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
+    }
+
     pub fn delivery(&self, id: DecisionId) -> Result<Option<DeliveryRecord>, LedgerError> {
         Ok(self.read::<Stored>(DELIVERIES, id)?.map(|stored| stored.record))
     }

@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::backlog::Log;
 use super::{SharedState, read};
 use crate::config::{self, Config, EspKind};
-use crate::decision::{self, Mailbox};
+use crate::coupon::Secret;
+use crate::decision::{self, DecisionId, Mailbox};
 use crate::ledger::Ledger;
 use crate::pipeline::live::WallClock;
-use crate::render::{Context, Templates};
+use crate::render::{Context, Discount, Templates};
 use crate::sink::delivery::{self, Drained, Limits, Ports, Unsendable};
 use crate::sink::{ApiKey, Esp, client, http::Http, sendgrid::SendGrid};
 use crate::state::State;
@@ -38,13 +39,14 @@ impl Sender {
     ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
         let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
         let templates = load_templates(config)?;
+        let coupons = secret_of(config)?;
         let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
         let (asked, held) = (state.clone(), state);
         let ports = Ports {
             esp: esp_of(esp)?,
             log: Arc::new(Log::open(config, ledger)?),
             still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
-            compose: Box::new(move |send| compose(send, &read(&held), &templates, &from)),
+            compose: Box::new(move |send| compose(send, &read(&held), &templates, coupons.as_ref(), &from)),
             now_ms: Box::new(move || clock()),
             limits: Limits {
                 requests_per_second: NonZeroU32::new(esp.requests_per_second).unwrap_or(NonZeroU32::MIN),
@@ -102,11 +104,21 @@ fn esp_of(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
     }
 }
 
+/// The secret of the coupons. Where no campaign gives discounts any more, what is owed may still have one: then a secret is
+/// taken if it is there.
+fn secret_of(config: &Config) -> anyhow::Result<Option<Secret>> {
+    match config.coupons.as_ref().map(config::Coupons::secret) {
+        Some(Err(fault)) if config.gives_discounts() => Err(anyhow::anyhow!(fault)),
+        secret => Ok(secret.and_then(Result::ok)),
+    }
+}
+
 /// The message of a send, made from the state of now.
 fn compose(
     send: &decision::Send,
     state: &State,
     templates: &Templates,
+    coupons: Option<&Secret>,
     from: &Mailbox,
 ) -> Result<decision::Message, Unsendable> {
     let contact = state.contact(send.episode.customer).filter(|contact| may_be_written_to(contact));
@@ -117,7 +129,18 @@ fn compose(
     let product = |text: &str| state.product(sku(text)).map(|product| &**product);
     let context =
         Context::new(&send.decision, send.currency.clone(), contact, product, |text| Some(state.on_hand(sku(text))));
+    let context = match send.decision.payload.discount {
+        None => context,
+        Some(promised) => context.with_discount(coupon(promised, send.decision.decision_id, coupons)?),
+    };
     templates.render(&send.template, &context, from).map_err(|error| Unsendable::Broken(error.to_string()))
+}
+
+/// The discount that was promised, with its code.
+fn coupon(promised: decision::Discount, id: DecisionId, coupons: Option<&Secret>) -> Result<Discount, Unsendable> {
+    let secret =
+        coupons.ok_or_else(|| Unsendable::Broken("a discount without [coupons]: no code can be made".into()))?;
+    Ok(Discount { percent: promised.percent, code: secret.code(promised.percent, id) })
 }
 
 fn may_be_written_to(contact: &Contact) -> bool {

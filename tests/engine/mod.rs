@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use beckon::config::{Config, Purpose};
+use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
@@ -32,21 +32,38 @@ pub fn replay(world: &World, until: Until, workers: usize) -> Found {
     replay_directory(directory.path(), until, workers)
 }
 
+/// The same with triggers of a user's own.
+pub fn replay_with(kinds: &TriggerKinds, world: &World, until: Until, workers: usize) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    replay_kinds(kinds, directory.path(), until, workers)
+}
+
 /// Replays `partitions`, which hold the world's records in some way, by the world's configuration.
 pub fn replay_partitions(world: &World, partitions: Vec<Box<dyn Partition>>, until: Until, workers: usize) -> Found {
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
-    replay_from(directory.path(), partitions, until, workers)
+    replay_from(&TriggerKinds::default(), directory.path(), partitions, until, workers)
 }
 
 /// Replays the streams in `directory` by the `beckon.toml` there.
 pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found {
-    replay_from(directory, source::files::open(directory).unwrap(), until, workers)
+    replay_kinds(&TriggerKinds::default(), directory, until, workers)
 }
 
-fn replay_from(directory: &Path, partitions: Vec<Box<dyn Partition>>, until: Until, workers: usize) -> Found {
-    let config =
-        Config::load(&directory.join("beckon.toml"), Purpose::Replay).unwrap_or_else(|faults| panic!("{faults}"));
+fn replay_kinds(kinds: &TriggerKinds, directory: &Path, until: Until, workers: usize) -> Found {
+    replay_from(kinds, directory, source::files::open(directory).unwrap(), until, workers)
+}
+
+fn replay_from(
+    kinds: &TriggerKinds,
+    directory: &Path,
+    partitions: Vec<Box<dyn Partition>>,
+    until: Until,
+    workers: usize,
+) -> Found {
+    let config = Config::load_with(&directory.join("beckon.toml"), Purpose::Replay, kinds);
+    let config = config.unwrap_or_else(|faults| panic!("{faults}"));
     let meter = Arc::new(Meter::default());
     let heard = Arc::new(Mutex::new(Heard::default()));
     let replay = Replay {

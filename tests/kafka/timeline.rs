@@ -55,7 +55,7 @@ impl Shop<'_> {
         let topics: Vec<String> = STREAMS.iter().map(|name| format!("{name} = \"{}.{name}\"", self.prefix)).collect();
         let config = CONFIG
             .replace("TEMPLATES", concat!(env!("CARGO_MANIFEST_DIR"), "/campaigns/templates"))
-            .replace("BROKERS", &self.broker.bootstrap())
+            .replace("BROKERS", self.broker.bootstrap())
             .replace("PREFIX", &self.prefix)
             .replace("TOPICS", &topics.join(", "));
         std::fs::write(directory.join("beckon.toml"), config).unwrap();
