@@ -19,7 +19,7 @@ use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::replay::{Replay, Until};
 use crate::pipeline::{Act, View, wiring};
-use crate::reclock::{Bindings, Timeline};
+use crate::reclock::{Notes, Timeline};
 use crate::source::kafka::Extent;
 use crate::source::{self, Partition};
 
@@ -84,7 +84,7 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         decider: wiring::decider(&config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: arguments.until.unwrap_or(Until::LastEvent),
-        noted: if arguments.kafka { Timeline::read(&config.state)? } else { Bindings::new() },
+        noted: if arguments.kafka { Timeline::read(&config.state)? } else { Notes::new() },
         meter: meter.clone(),
     };
     let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };
