@@ -157,8 +157,11 @@ impl Decision {
 /// What a decision speaks of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
-    /// The cart's or order's lines, or the one product, then the similar ones.
+    /// The cart's or order's lines, or the one product.
     pub lines: Vec<PayloadLine>,
+    /// SKUs similar to the most expensive line's, the most similar first (SPEC §3); missing where the campaign asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similar: Option<Vec<PayloadLine>>,
 }
 
 /// A product in a payload. What is not known is left out of the JSON.
@@ -238,6 +241,7 @@ mod tests {
                     url: None,
                     on_hand: Some(3),
                 }],
+                similar: None,
             },
         }
     }

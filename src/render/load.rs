@@ -210,6 +210,7 @@ fn everything() -> Context {
             attributes: json!({}),
         },
         lines: vec![line("s1"), line("s2")],
+        similar: vec![Line { quantity: None, ..line("s3") }],
         total: Some("79.60".into()),
         currency: Some("EUR".into()),
         campaign: "campaign".into(),
@@ -222,6 +223,7 @@ fn as_little_as_possible() -> Context {
     Context {
         customer: Customer { id: "u1".into(), attributes: json!({}), ..Customer::default() },
         lines: vec![Line { sku: "s1".into(), name: "s1".into(), ..Line::default() }],
+        similar: Vec::new(),
         total: None,
         currency: None,
         campaign: "campaign".into(),

@@ -143,7 +143,7 @@ fn conclude(asked: &Asked, reason: Option<&str>) -> Decided {
     Decided { sent: (outcome == "send").then(send), decision }
 }
 
-fn campaign_of<'a>(config: &'a Config, episode: &Episode) -> &'a Campaign {
+pub fn campaign_of<'a>(config: &'a Config, episode: &Episode) -> &'a Campaign {
     let named = |campaign: &&Campaign| campaign.name == episode.campaign;
     let campaign = config.campaigns.iter().find(named);
     campaign.expect("an episode's campaign is configured")
@@ -202,7 +202,7 @@ fn stock_budget(asked: &Asked, now: &[Send]) -> bool {
 }
 
 /// The SKU of the most expensive line, the first of several.
-fn hero(payload: &Value) -> Option<String> {
+pub fn hero(payload: &Value) -> Option<String> {
     let lines = payload["lines"].as_array()?;
     let price = |line: &Value| line.get("price").and_then(|price| price.as_str()?.parse::<Decimal>().ok());
     let greatest = lines.iter().map(price).max()?;
