@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! lines → records (decode) → time (ticks) → writes (facts) → state (as of a tick) → triggers → gates → decisions
-//!                                                                                        (audience, quiet hours)
+//!                                                                     (similar; audience, quiet hours)
 //! ```
 
 pub mod audience;
