@@ -105,6 +105,9 @@ impl Latest {
 mod tests {
     use super::*;
 
+    /// SKUs that count, those tied, and the places for these.
+    type Told = (Vec<u64>, Vec<u64>, usize);
+
     /// A customer of whom three SKUs count, each for 100 ms.
     struct Story(RecentInterests, Latest);
 
@@ -114,8 +117,8 @@ mod tests {
             Story(RecentInterests { similar, tick_ms: 10 }, Latest::default())
         }
 
-        /// What is told now, if anything: (SKUs that count, those tied, the places for these); and when to wake.
-        fn visit(&mut self, now: Tick, interests: &[(u64, Tick)]) -> (Option<(Vec<u64>, Vec<u64>, usize)>, Next) {
+        /// What is told now, if anything, and when to wake.
+        fn visit(&mut self, now: Tick, interests: &[(u64, Tick)]) -> (Option<Told>, Next) {
             let mut told = None;
             let ids = |skus: &[Id]| skus.iter().map(|sku| sku.0).collect::<Vec<_>>();
             let mut changes = interests.iter().map(|(sku, at)| (Interest::In(Id(*sku), *at), 1));
