@@ -3,6 +3,8 @@
 
 mod against;
 mod check;
+mod coupon;
+mod decisions;
 mod demo;
 mod replay;
 mod run;
@@ -16,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Faults;
+use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
 
 /// Decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped being
 /// true.
@@ -33,7 +35,8 @@ Examples:
   beckon check --config beckon.toml            every fault of a configuration, with its place
   datagen shop --out streams --for 2h          a simulated shop, as files
   beckon replay --input streams --config campaigns/beckon.toml --output decisions.jsonl
-  beckon run --config beckon.toml              the live service, on Kafka";
+  beckon run --config beckon.toml              the live service, on Kafka
+  beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
 #[derive(Subcommand)]
 enum Command {
@@ -43,8 +46,12 @@ enum Command {
     Run(run::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
+    /// What the live service decided, from its ledger, as a replay writes it
+    Decisions(decisions::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
+    /// Verify the code of a discount; exit 0 if it is genuine, 1 if it is not
+    Coupon(coupon::Arguments),
 }
 
 /// The configuration file, which most commands take.
@@ -53,6 +60,19 @@ struct ConfigFile {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "beckon.toml")]
     config: PathBuf,
+}
+
+impl ConfigFile {
+    /// Reads and checks it, for campaigns on the program's own triggers too.
+    fn load(&self, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
+        Config::load_with(&self.config, purpose, kinds)
+    }
+}
+
+/// A tick for people: RFC 3339 in UTC; in epoch ms what no calendar has.
+fn time(tick_ms: u64) -> String {
+    let time = i64::try_from(tick_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| format!("{tick_ms} ms"), |time| format!("{time:.3}"))
 }
 
 /// Sets `stop` on Ctrl-C or SIGTERM; a second one ends the process at once.
@@ -68,14 +88,29 @@ fn on_interrupt(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
 /// Runs the command that the process was given. What goes wrong on the way is logged to standard error, from warnings on or as
 /// `RUST_LOG` says.
 pub fn main() -> ExitCode {
+    main_with(Vec::new())
+}
+
+/// [`main`], with triggers of your own beside those of SPEC §4: see [`crate::trigger`]. Ends with code 2 when one of them has a
+/// name that cannot be, or that another has.
+pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
+    let kinds = match TriggerKinds::new(triggers) {
+        Ok(kinds) => kinds,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Replay(arguments) => replay::run(arguments),
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, &kinds),
+        Command::Replay(arguments) => replay::run(arguments, &kinds),
+        Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
+        Command::Check(arguments) => check::run(&arguments, &kinds),
+        Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,12 +13,13 @@ use beckon_dataflows::model::{Stream, Tick};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::against::Against;
-use crate::config::{Config, Purpose};
+use crate::config::{Config, Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::replay::{Replay, Until};
 use crate::pipeline::{Act, View, wiring};
+use crate::reclock::{Bindings, Timeline};
 use crate::source::kafka::Extent;
 use crate::source::{self, Partition};
 
@@ -28,7 +29,8 @@ pub struct Arguments {
     /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
     #[arg(long, value_name = "DIR", required_unless_present = "kafka")]
     input: Option<PathBuf>,
-    /// Read what the configured topics retain, instead of files
+    /// Read what the configured topics retain, instead of files; records take effect when they did in the live run whose
+    /// timeline is in the configured state folder
     #[arg(long, conflicts_with = "input")]
     kafka: bool,
     #[command(flatten)]
@@ -69,8 +71,8 @@ impl FromStr for Until {
 }
 
 /// Replays.
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Replay)?;
+pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Replay, kinds)?;
     let partitions = partitions(&arguments, &config)?;
     let against =
         arguments.against.as_deref().map(Against::read).transpose()?.map(|against| Arc::new(Mutex::new(against)));
@@ -82,6 +84,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         decider: wiring::decider(&config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: arguments.until.unwrap_or(Until::LastEvent),
+        noted: if arguments.kafka { Timeline::read(&config.state)? } else { Bindings::new() },
         meter: meter.clone(),
     };
     let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };
@@ -125,7 +128,8 @@ fn progress_bar(quiet: bool) -> ProgressBar {
     bar
 }
 
-fn open(path: &PathBuf) -> anyhow::Result<Box<dyn Write + Send>> {
+/// A file to write to, or standard output for `-`.
+pub(super) fn open(path: &PathBuf) -> anyhow::Result<Box<dyn Write + Send>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(BufWriter::new(std::io::stdout())));
     }

@@ -21,11 +21,11 @@ use beckon_dataflows::model::{Contact, Episode, History, Id, Opening, Product, T
 use hashbrown::HashSet;
 use rust_decimal::Decimal;
 
-use crate::decision::{Decision, DecisionId, Outcome, Payload, Reason};
+use crate::decision::{self, Decision, DecisionId, Outcome, Payload, Percent, Reason};
 pub use arms::{Arm, Arms, Variant};
 use budget::Budgets;
-use condition::About;
 pub use condition::Condition;
+use condition::{About, Undecidable};
 use memory::Memory;
 pub use payload::Stocked;
 pub use quiet::QuietHours;
@@ -54,6 +54,17 @@ pub struct Campaign {
     pub similar: Option<usize>,
     /// Holdout and variants.
     pub arms: Arms,
+    /// The first that holds is given.
+    pub discounts: Vec<Discount>,
+}
+
+/// A discount, and whom it is for.
+#[derive(Clone, Debug)]
+pub struct Discount {
+    /// Asked when the decision is made.
+    pub when: Condition,
+    /// How much.
+    pub percent: Percent,
 }
 
 /// At most so many sends to a customer over all campaigns in a rolling window.
@@ -80,7 +91,7 @@ pub trait Facts {
     fn contact(&self, customer: Id) -> Option<&Contact>;
     /// All ids under which was sent to the customer: their own, and those that became an alias of it (SPEC §3).
     fn all_of(&self, customer: Id) -> Vec<Id>;
-    /// What the customer has bought. Only known where a campaign has an audience.
+    /// What the customer has bought. Only known where a campaign has an audience or a discount.
     fn history(&self, customer: Id) -> History;
     /// Units on hand.
     fn on_hand(&self, sku: Id) -> i64;
@@ -175,10 +186,7 @@ impl Decider {
             };
             decided.push(self.conclude(tick, asked, refusal, facts));
         }
-        // A user and a visitor of one id can tie; then the earlier anchor goes first.
-        decided.sort_by(|(one, _), (other, _)| {
-            one.sort_key().cmp(&other.sort_key()).then_with(|| one.anchor.cmp(&other.anchor))
-        });
+        decided.sort_by(|(one, _), (other, _)| one.sort_key().cmp(&other.sort_key()));
         decided
     }
 
@@ -234,25 +242,10 @@ impl Decider {
 
     /// A condition that cannot be decided is not met: nobody is written to by mistake.
     fn audience(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Option<Reason> {
-        let episode = asked.opening.episode;
-        let campaign = &self.campaigns[episode.campaign as usize];
+        let campaign = &self.campaigns[asked.opening.episode.campaign as usize];
         let audience = campaign.audience.as_ref()?;
-        let about = About {
-            customer_id: &asked.customer,
-            contact: facts.contact(episode.customer),
-            history: facts.history(episode.customer),
-            payload: &asked.payload,
-            trigger: &campaign.trigger,
-            subject: &asked.subject,
-            anchor: episode.anchor,
-            as_of: tick,
-        };
-        match audience.holds(&about) {
-            Ok(true) => return None,
-            Ok(false) => {}
-            Err(fault) => self.undecided.push(Undecided { campaign: campaign.name.clone(), why: fault.to_string() }),
-        }
-        Some(Reason::Audience)
+        let holds = audience.holds(&about(tick, asked, campaign, facts));
+        (!held(holds, campaign, &mut self.undecided)).then_some(Reason::Audience)
     }
 
     fn cooldown(&self, tick: Tick, Episode { campaign, customer, .. }: Episode, facts: &impl Facts) -> Option<Reason> {
@@ -281,8 +274,19 @@ impl Decider {
         reached.then_some(Reason::StockBudget)
     }
 
-    /// Holdout and variant, and the decision as it is written down.
-    fn conclude(&mut self, tick: Tick, asked: Asked, refusal: Option<Reason>, facts: &impl Facts) -> Decided {
+    /// The first of the campaign's discounts whose condition holds, whatever the decision comes to.
+    fn discount(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Option<decision::Discount> {
+        let campaign = &self.campaigns[asked.opening.episode.campaign as usize];
+        let first = campaign.discounts.iter().find(|discount| {
+            let holds = discount.when.holds(&about(tick, asked, campaign, facts));
+            held(holds, campaign, &mut self.undecided)
+        });
+        first.map(|discount| decision::Discount { percent: discount.percent })
+    }
+
+    /// Holdout and variant, discount, and the decision as it is written down.
+    fn conclude(&mut self, tick: Tick, mut asked: Asked, refusal: Option<Reason>, facts: &impl Facts) -> Decided {
+        asked.payload.discount = self.discount(tick, &asked, facts);
         let episode = asked.opening.episode;
         let campaign = &self.campaigns[episode.campaign as usize];
         let (outcome, variant) = match refusal {
@@ -314,6 +318,29 @@ impl Decider {
         };
         (decision, asked.opening)
     }
+}
+
+/// What a campaign's conditions are asked about.
+fn about<'a>(tick: Tick, asked: &'a Asked, campaign: &'a Campaign, facts: &'a impl Facts) -> About<'a> {
+    let episode = asked.opening.episode;
+    About {
+        customer_id: &asked.customer,
+        contact: facts.contact(episode.customer),
+        history: facts.history(episode.customer),
+        payload: &asked.payload,
+        trigger: &campaign.trigger,
+        subject: &asked.subject,
+        anchor: episode.anchor,
+        as_of: tick,
+    }
+}
+
+/// Whether it holds. What cannot be decided does not, and is remembered.
+fn held(holds: Result<bool, Undecidable>, campaign: &Campaign, undecided: &mut Vec<Undecided>) -> bool {
+    holds.unwrap_or_else(|fault| {
+        undecided.push(Undecided { campaign: campaign.name.clone(), why: fault.to_string() });
+        false
+    })
 }
 
 /// No profile, no e-mail address, or erased.

@@ -21,6 +21,7 @@ pub fn payload(opening: &Opening, campaign: &Campaign, facts: &impl Facts) -> Pa
     Payload {
         lines: shown(opening, campaign.lines, facts).map(|(_, line)| payload_line(line, facts)).collect(),
         similar: campaign.similar.map(|count| similar(opening, campaign.lines, count, facts)),
+        ..Payload::default()
     }
 }
 

@@ -7,14 +7,13 @@ use std::time::Duration;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
-use beckon_dataflows::time::tick_at;
 
-use super::lanes::{Bury, Decoders, Intake, Lane};
+use super::lanes::{Bury, Decoders, Intake, Lane, Taken};
 use super::{Act, Engine, SharedState};
 use crate::decide::Decider;
 use crate::decode::Dictionary;
 use crate::meter::Meter;
-use crate::reclock::PartitionClock;
+use crate::reclock::{Bindings, PartitionClock};
 use crate::source::Partition;
 
 /// After how many records the closed ticks are told to the workers: each time costs what a few thousand records do.
@@ -48,6 +47,8 @@ pub struct Replay {
     pub allowed_lateness_ms: u64,
     /// How far it goes.
     pub until: Until,
+    /// What a live run noted in its timeline of these partitions; nothing for files.
+    pub noted: Bindings,
     /// What was done, while it is done.
     pub meter: Arc<Meter>,
 }
@@ -69,30 +70,29 @@ impl Replay {
         let mut engine =
             Engine::start(self.workers, self.plan, self.decider, dictionary, SharedState::default(), self.meter, act)?;
         let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
-        let mut lanes: Vec<Lane> =
-            partitions.into_iter().map(|partition| Lane::new(partition, clock.clone())).collect();
+        let mut lanes = Lane::open(partitions, &clock, self.noted);
         let stop = match self.until {
             Until::Time(time_ms) => time_ms / tick_ms * tick_ms + 1,
             Until::LastEvent | Until::Drain => Tick::MAX,
         };
         let mut unadvanced = 0;
-        while let Some(lane) = lanes.iter_mut().filter(|lane| !lane.finished()).min_by_key(|lane| lane.clock.open()) {
-            if lane.clock.open() >= stop {
+        while let Some(lane) = lanes.iter_mut().filter(|lane| !lane.finished()).min_by_key(|lane| lane.reclock.open()) {
+            if lane.reclock.open() >= stop {
                 break;
             }
-            let Some(batch) = lane.take(&mut intake, SOURCE_WAIT, 0, None)? else { continue };
+            let Some(Taken { batch, .. }) = lane.take(&mut intake, SOURCE_WAIT, None)? else { continue };
             unadvanced += batch.len();
             engine.workers.feed(batch);
             if unadvanced >= RECORDS_AN_ADVANCE {
                 unadvanced = 0;
-                let open = lanes.iter().filter(|lane| !lane.finished()).map(|lane| lane.clock.open()).min();
+                let open = lanes.iter().filter(|lane| !lane.finished()).map(|lane| lane.reclock.open()).min();
                 open.into_iter().for_each(|open| engine.workers.advance(open.min(stop)));
                 progress(lanes.iter().map(Lane::share_read).sum::<f64>() / lanes.len() as f64);
             }
         }
-        let last = lanes.iter().filter_map(|lane| lane.clock.greatest_ms()).max().unwrap_or(0);
+        let last = lanes.iter().map(|lane| lane.reclock.clock().latest()).max().unwrap_or(0);
         engine.workers.close(match self.until {
-            Until::LastEvent => tick_at(last, tick_ms) + 1,
+            Until::LastEvent => last + 1,
             Until::Drain => Tick::MAX,
             Until::Time(_) => stop,
         });
