@@ -147,7 +147,7 @@ impl Lane {
     pub fn open(partitions: Vec<Box<dyn Partition>>, clock: &PartitionClock, mut noted: Notes) -> Vec<Lane> {
         let lane = |partition: Box<dyn Partition>| {
             let noted = noted.remove(&(partition.stream(), partition.number())).unwrap_or_default();
-            let (ahead, reclock) = (VecDeque::new(), Reclock::new(clock.clone(), noted));
+            let (ahead, reclock) = (VecDeque::new(), Reclock::new(clock.clone(), partition.first(), noted));
             Lane { partition, ahead, ended: false, caught_up: false, share_read: 0.0, reclock }
         };
         partitions.into_iter().map(lane).collect()
@@ -203,9 +203,9 @@ impl Lane {
         self.ended && self.ahead.is_empty()
     }
 
-    /// Whether it has been read to its present end.
+    /// Whether it has been read to its present end, and no earlier run has read further.
     pub fn caught_up(&self) -> bool {
-        self.caught_up
+        self.caught_up && !self.reclock.is_behind()
     }
 
     /// How far it has been read, 0 to 1.

@@ -68,14 +68,23 @@ pub struct Reclock {
 }
 
 impl Reclock {
-    /// A partition of which nothing has been read, and what an earlier run noted of it.
-    pub fn new(clock: PartitionClock, noted: Vec<Note>) -> Reclock {
-        Reclock { again: clock.clone(), clock, ahead: noted.into(), current: None, next: 0 }
+    /// A partition of which nothing has been read, which begins at the offset `first`, and what an earlier run noted of it.
+    pub fn new(clock: PartitionClock, first: u64, noted: Vec<Note>) -> Reclock {
+        Reclock { again: clock.clone(), clock, ahead: noted.into(), current: None, next: first }
     }
 
     /// The clock in force.
     pub fn clock(&self) -> &PartitionClock {
         &self.clock
+    }
+
+    /// Whether an earlier run has read records that this one has not. As long as it has not, the partition is not idle, whatever
+    /// its end seems to be: a broker that was killed may find it only after a while.
+    pub fn is_behind(&self) -> bool {
+        self.ahead.back().is_some_and(|note| match note {
+            Note::Bound(binding) => self.next <= binding.last,
+            Note::Closed { next, .. } => self.next < *next,
+        })
     }
 
     /// The partition gives nothing: its watermark follows the wall clock (SPEC §2).
@@ -184,7 +193,7 @@ mod tests {
 
     impl Story {
         fn new() -> Story {
-            let reclock = Reclock::new(PartitionClock::new(1000, 5000), Vec::new());
+            let reclock = Reclock::new(PartitionClock::new(1000, 5000), 0, Vec::new());
             Story { reclock, noted: Vec::new(), records: Vec::new(), bound: Vec::new() }
         }
 
@@ -205,7 +214,7 @@ mod tests {
 
         /// What a replay binds, `together` records at a time.
         fn again(&self, together: usize) -> Vec<Tick> {
-            let mut reclock = Reclock::new(PartitionClock::new(1000, 5000), self.noted.clone());
+            let mut reclock = Reclock::new(PartitionClock::new(1000, 5000), 0, self.noted.clone());
             let mut bound = Vec::new();
             let mut open = 0;
             for records in self.records.chunks(together) {
@@ -265,9 +274,11 @@ mod tests {
         story.reclock.idle_until(60_000);
         story.closes();
         assert_eq!(story.noted, [Note::Closed { next: 1, open: 55_000 }]);
-        let mut after = Reclock::new(PartitionClock::new(1000, 5000), story.noted);
+        let mut after = Reclock::new(PartitionClock::new(1000, 5000), 0, story.noted);
         let mut batch = batch(&[(0, 20_000), (1, 21_000), (2, 56_500)]);
+        assert!(after.is_behind());
         assert_eq!(after.bind(&mut batch, Some(90_000)), None);
+        assert!(!after.is_behind());
         assert_eq!(ticks(batch), [20_000, 55_000, 57_000]);
     }
 
@@ -295,7 +306,7 @@ mod tests {
             }
             proptest::prop_assert_eq!(story.again(together), story.bound.clone());
             // And a run that was ended and started again, which notes nothing of what it knows.
-            let mut again = Reclock::new(PartitionClock::new(1000, 5000), story.noted.clone());
+            let mut again = Reclock::new(PartitionClock::new(1000, 5000), 0, story.noted.clone());
             for records in story.records.chunks(together) {
                 proptest::prop_assert_eq!(again.bind(&mut batch(records), Some(u64::MAX)), None);
             }

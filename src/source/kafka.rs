@@ -89,6 +89,7 @@ pub fn open(
             high,
             ends_at,
             ended,
+            next: low,
             caught_up: false,
         }));
     }
@@ -121,6 +122,8 @@ struct TopicPartition {
     high: i64,
     ends_at: Option<i64>,
     ended: bool,
+    /// Offset of the next record.
+    next: i64,
     /// The broker has said that there is nothing more.
     caught_up: bool,
 }
@@ -147,7 +150,10 @@ impl Partition for TopicPartition {
         let mut wait = wait;
         while bytes.len() < BLOCK_BYTES && messages.len() < BLOCK_RECORDS && !self.ended {
             match self.queue.poll(wait) {
+                // A broker that was killed can make the client begin anew; what was read is not read again.
+                Some(Ok(message)) if message.offset() < self.next => {}
                 Some(Ok(message)) => {
+                    self.next = message.offset() + 1;
                     self.caught_up = false;
                     bytes.extend_from_slice(message.payload().unwrap_or_default());
                     messages.push((message.offset().unsigned_abs(), bytes.len()));

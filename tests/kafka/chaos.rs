@@ -21,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::service::{self, Running};
@@ -229,9 +230,10 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
         ..EspConfig::default()
     };
     let esp = runtime.block_on(Esp::start(config)).unwrap();
-    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let directory = folder.0.path();
     STREAMS.iter().for_each(|stream| broker.create_topic(stream, 3).unwrap());
-    configure(directory.path(), &broker, &esp);
+    configure(directory, &broker, &esp);
     let (began, closed) = (Instant::now(), AtomicBool::new(false));
     let bootstrap = broker.bootstrap().to_owned();
     let (done, refunds) = std::thread::scope(|scope| {
@@ -240,21 +242,21 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
             closed.store(true, Ordering::Relaxed);
             refunds
         });
-        let done = chaos.reign(directory.path(), &mut broker, &esp, &closed);
+        let done = chaos.reign(directory, &mut broker, &esp, &closed);
         (done, selling.join().unwrap())
     });
-    heal(directory.path(), &esp);
+    heal(directory, &esp);
 
-    let decided = decisions(directory.path(), &["decisions"]);
+    let decided = decisions(directory, &["decisions"]);
     let last: Decision = serde_json::from_str(decided.last().expect("something was decided")).unwrap();
     let until = last.as_of.to_string();
-    let undisturbed = decisions(directory.path(), &["replay", "--kafka", "--quiet", "--until", &until]);
+    let undisturbed = decisions(directory, &["replay", "--kafka", "--quiet", "--until", &until]);
     if undisturbed != decided {
-        std::fs::write(directory.path().join("live.jsonl"), decided.join("\n")).unwrap();
-        std::fs::write(directory.path().join("replay.jsonl"), undisturbed.join("\n")).unwrap();
-        panic!("seed {}: a replay decides otherwise; kept in {}", chaos.seed, keep(directory.path()));
+        std::fs::write(directory.join("live.jsonl"), decided.join("\n")).unwrap();
+        std::fs::write(directory.join("replay.jsonl"), undisturbed.join("\n")).unwrap();
+        panic!("seed {}: a replay decides otherwise", chaos.seed);
     }
-    let sent = Sent::judge(&decided, directory.path(), &esp, &refunds);
+    let sent = Sent::judge(&decided, directory, &esp, &refunds);
     println!(
         "seed {}, {:.0} s: {} kills of the service, {} of the broker, {} moods of the ESP; {} sends decided, {} accepted, {} \
          withdrawn, {} taken back while unanswered; {} requests, {} repeated with a key that was taken; 0 lost, 0 extra, 0 twice, 0 stale",
@@ -273,13 +275,18 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
     runtime.block_on(esp.stop());
 }
 
-/// Keeps the service's folder for whoever looks for the cause.
-fn keep(directory: &Path) -> String {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
-    let _ = std::fs::remove_dir_all(&kept);
-    let copied = Command::new("cp").arg("-r").arg(directory).arg(&kept).status();
-    assert!(copied.unwrap().success());
-    kept.display().to_string()
+/// The service's folder, which is kept for whoever looks for the cause when the test fails.
+struct Folder(TempDir);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
+            let _ = std::fs::remove_dir_all(&kept);
+            let _ = Command::new("cp").arg("-r").arg(self.0.path()).arg(&kept).status();
+            eprintln!("kept in {}", kept.display());
+        }
+    }
 }
 
 /// What became of the sends.
