@@ -4,6 +4,7 @@
 mod against;
 mod check;
 mod demo;
+mod explain;
 mod replay;
 mod run;
 mod summary;
@@ -13,10 +14,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Faults;
+use crate::config::{Config, Faults};
+use crate::source::kafka::Extent;
+use crate::source::{self, Partition};
 
 /// Decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped being
 /// true.
@@ -33,6 +37,7 @@ Examples:
   beckon check --config beckon.toml            every fault of a configuration, with its place
   datagen shop --out streams --for 2h          a simulated shop, as files
   beckon replay --input streams --config campaigns/beckon.toml --output decisions.jsonl
+  beckon explain DECISION_ID --input streams --config campaigns/beckon.toml
   beckon run --config beckon.toml              the live service, on Kafka";
 
 #[derive(Subcommand)]
@@ -43,6 +48,8 @@ enum Command {
     Run(run::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
+    /// Say why a decision was made: the gates asked, and the records that made it
+    Explain(explain::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
 }
@@ -53,6 +60,29 @@ struct ConfigFile {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "beckon.toml")]
     config: PathBuf,
+}
+
+/// The log to be read from its beginning.
+#[derive(clap::Args)]
+struct Log {
+    /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
+    #[arg(long, value_name = "DIR", required_unless_present = "kafka")]
+    input: Option<PathBuf>,
+    /// Read what the configured topics retain, instead of files
+    #[arg(long, conflicts_with = "input")]
+    kafka: bool,
+}
+
+impl Log {
+    /// Its partitions, from their beginning.
+    fn open(&self, config: &Config) -> anyhow::Result<Vec<Box<dyn Partition>>> {
+        if let Some(directory) = &self.input {
+            return Ok(source::files::open(directory)?);
+        }
+        let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
+        // Whoever reads it waits for the one partition that is next, and needs no waking.
+        Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
+    }
 }
 
 /// Sets `stop` on Ctrl-C or SIGTERM; a second one ends the process at once.
@@ -75,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => replay::run(arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
     };
     match done {

@@ -19,18 +19,12 @@ use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::replay::{Replay, Until};
 use crate::pipeline::{Act, View, wiring};
-use crate::source::kafka::Extent;
-use crate::source::{self, Partition};
 
 /// The arguments of `beckon replay`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
-    #[arg(long, value_name = "DIR", required_unless_present = "kafka")]
-    input: Option<PathBuf>,
-    /// Read what the configured topics retain, instead of files
-    #[arg(long, conflicts_with = "input")]
-    kafka: bool,
+    #[command(flatten)]
+    log: super::Log,
     #[command(flatten)]
     file: super::ConfigFile,
     /// Where the decisions go, one JSON object a line; - for standard output
@@ -71,7 +65,7 @@ impl FromStr for Until {
 /// Replays.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.file.config, Purpose::Replay)?;
-    let partitions = partitions(&arguments, &config)?;
+    let partitions = arguments.log.open(&config)?;
     let against =
         arguments.against.as_deref().map(Against::read).transpose()?.map(|against| Arc::new(Mutex::new(against)));
     let meter = Arc::new(Meter::default());
@@ -101,16 +95,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         eprint!("{}", Summary { meter: &meter, counts: &counts, took: began.elapsed() });
     }
     Ok(())
-}
-
-/// The files, or what the topics retain.
-fn partitions(arguments: &Arguments, config: &Config) -> anyhow::Result<Vec<Box<dyn Partition>>> {
-    if let Some(directory) = &arguments.input {
-        return Ok(source::files::open(directory)?);
-    }
-    let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
-    // A replay waits for the one partition that it reads, and needs no waking.
-    Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
 }
 
 fn progress_bar(quiet: bool) -> ProgressBar {

@@ -73,22 +73,22 @@ pub struct Asking {
     pub replies: Vec<Reply>,
 }
 
+impl Asking {
+    /// The answer that decided it, where that was a refusal.
+    pub fn refusal(&self) -> Option<&Reply> {
+        self.replies.last().filter(|reply| reply.answer == Answer::Refused)
+    }
+}
+
 /// Sends to a customer in one rolling window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CapCount {
-    /// So many there were,
-    pub sends: usize,
+    /// When there were some,
+    pub sends: Vec<Moment>,
     /// so many are allowed,
     pub allowed: u32,
     /// in this time, ms.
     pub per_ms: u64,
-}
-
-impl CapCount {
-    /// Whether another would be too many.
-    pub fn is_reached(&self) -> bool {
-        self.sends >= self.allowed as usize
-    }
 }
 
 /// The episode that goes first.
@@ -270,7 +270,9 @@ impl fmt::Display for Why {
             Why::NoConsent { withheld: true, .. } => {
                 write!(out, "an unsubscribe, a complaint or a bounce withholds consent")
             }
-            Why::NoConsent { given: true, .. } => write!(out, "the profile consents, and nothing has withheld it since"),
+            Why::NoConsent { given: true, .. } => {
+                write!(out, "the profile consents, and nothing has withheld it since")
+            }
             Why::NoConsent { .. } => write!(out, "the profile does not consent to e-mail"),
             Why::Audience { expression, holds: Some(holds), .. } => write!(out, "{holds}: {expression}"),
             Why::Audience { expression, fault, .. } => {
@@ -283,11 +285,18 @@ impl fmt::Display for Why {
                 write!(out, "{campaign} last sent at {last}, within {}", Span(*cooldown_ms))
             }
             Why::FrequencyCap { caps } => caps.iter().enumerate().try_for_each(|(index, cap)| {
-                let comma = if index == 0 { "" } else { ", " };
-                write!(out, "{comma}{} of {} sends in {}", cap.sends, cap.allowed, Span(cap.per_ms))
+                let comma = if index == 0 { "" } else { "; " };
+                write!(out, "{comma}{} of {} sends in {}", cap.sends.len(), cap.allowed, Span(cap.per_ms))?;
+                match cap.sends.iter().max() {
+                    Some(last) => write!(out, ", the last at {last}"),
+                    None => Ok(()),
+                }
             }),
             Why::StockBudget { sku, sends, budget, on_hand, since: Some(since), .. } => {
-                write!(out, "{sends} sends of {budget} × {on_hand} on hand have named {sku} since its restock at {since}")
+                write!(
+                    out,
+                    "{sends} sends of {budget} × {on_hand} on hand have named {sku} since its restock at {since}"
+                )
             }
             Why::StockBudget { sku, .. } => write!(out, "nothing of {sku} is on hand"),
             Why::QuietHours { from, to, timezone, of_profile, until } => {

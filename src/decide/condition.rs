@@ -61,7 +61,14 @@ impl Condition {
         let names = program.references();
         let [asks_customer, asks_cart, asks_trigger] =
             ["customer", "cart", "trigger"].map(|name| names.has_variable(name));
-        Condition { text: text.into(), program, environment: Arc::new(Env::stdlib()), asks_customer, asks_cart, asks_trigger }
+        Condition {
+            text: text.into(),
+            program,
+            environment: Arc::new(Env::stdlib()),
+            asks_customer,
+            asks_cart,
+            asks_trigger,
+        }
     }
 
     /// The expression as it is written.

@@ -14,7 +14,7 @@ use super::budget::Budgets;
 use super::condition::About;
 use super::memory::Memory;
 use super::{Asked, Campaign, Cap, Decider, Facts, QuietHours, Undecided};
-use crate::decision::{Outcome, Reason};
+use crate::decision::{Moment, Outcome, Reason};
 
 /// What the gates say of an episode.
 pub(super) enum Ruling {
@@ -126,23 +126,23 @@ fn cooldown<F: Facts>(case: &Case<'_, F>, memory: &Memory, hear: &mut impl Hear)
 }
 
 /// As many sends to the customer over all campaigns as one of the rolling windows allows.
-fn frequency_cap<F: Facts>(
-    case: &Case<'_, F>,
-    caps: &[Cap],
-    memory: &Memory,
-    hear: &mut impl Hear,
-) -> Option<Reason> {
+fn frequency_cap<F: Facts>(case: &Case<'_, F>, caps: &[Cap], memory: &Memory, hear: &mut impl Hear) -> Option<Reason> {
     if caps.is_empty() {
         return None;
     }
     let ids = case.facts.all_of(case.episode.customer);
-    let count = |cap: &Cap| {
-        let sends = memory.sends_before(&ids, case.tick).filter(|send| case.tick - send.at < cap.per_ms).count();
-        CapCount { sends, allowed: cap.sends, per_ms: cap.per_ms }
+    let within = |cap: &Cap| {
+        let per_ms = cap.per_ms;
+        memory.sends_before(&ids, case.tick).map(|send| send.at).filter(move |at| case.tick - at < per_ms)
     };
-    let refuses = caps.iter().any(|cap| count(cap).is_reached());
-    hear.hear(Gate::FrequencyCap, Answer::refused_if(refuses), || Why::FrequencyCap {
-        caps: caps.iter().map(count).collect(),
+    let refuses = caps.iter().any(|cap| within(cap).count() >= cap.sends as usize);
+    hear.hear(Gate::FrequencyCap, Answer::refused_if(refuses), || {
+        let counted = caps.iter().map(|cap| {
+            let mut sends: Vec<Moment> = within(cap).map(Into::into).collect();
+            sends.sort_unstable();
+            CapCount { sends, allowed: cap.sends, per_ms: cap.per_ms }
+        });
+        Why::FrequencyCap { caps: counted.collect() }
     });
     refuses.then_some(Reason::FrequencyCap)
 }

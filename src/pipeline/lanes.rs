@@ -54,8 +54,21 @@ struct Decoded {
     dead: Vec<DeadLetter>,
     /// How many there were of both.
     records: u64,
+    /// Where the last of them stands.
+    last: Option<Position>,
     /// How far its partition has been read, where there is an end to it.
     share_read: Option<f64>,
+    /// Its bytes, where they are kept.
+    block: Option<Block>,
+}
+
+/// What becomes of a block's bytes once they are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// Nobody asks for them again.
+    Dropped,
+    /// They are handed out with the records.
+    Kept,
 }
 
 /// Threads that decode blocks.
@@ -66,13 +79,18 @@ pub struct Decoders {
 impl Decoders {
     /// Starts `threads` of them. They end when this is dropped.
     pub fn start(threads: usize, dictionary: &Arc<Dictionary>) -> Decoders {
+        Decoders::start_with(threads, dictionary, Bytes::Dropped)
+    }
+
+    /// The same, that hand out each block's bytes along with its records, or drop them.
+    pub fn start_with(threads: usize, dictionary: &Arc<Dictionary>, bytes: Bytes) -> Decoders {
         let (jobs, waiting) = crossbeam_channel::unbounded::<(Block, Sender<Decoded>)>();
         for _ in 0..threads.max(1) {
             let (waiting, mut decoder) = (waiting.clone(), Decoder::new(dictionary.clone()));
             std::thread::spawn(move || {
                 for (block, reply) in waiting {
                     // Nobody waits for it any more when the lane is gone.
-                    let _ = reply.send(decode(&mut decoder, &block));
+                    let _ = reply.send(decode(&mut decoder, block, bytes));
                 }
             });
         }
@@ -88,17 +106,20 @@ impl Decoders {
 }
 
 /// Decodes a block, record by record: a bad one is set aside and harms no neighbour.
-fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
+fn decode(decoder: &mut Decoder, block: Block, bytes: Bytes) -> Decoded {
     let mut decoded = Decoded {
         stream: block.stream,
         batch: Batch::default(),
         dead: Vec::new(),
         records: 0,
+        last: None,
         share_read: block.share_read,
+        block: None,
     };
     for (offset, record) in block.records() {
         decoded.records += 1;
         let position = Position::new(block.stream, block.partition, offset);
+        decoded.last = Some(position);
         match decoder.decode(position, record) {
             Ok(good) => decoded.batch.push(good.record, good.event_ms),
             Err(reason) => {
@@ -107,6 +128,7 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
             }
         }
     }
+    decoded.block = (bytes == Bytes::Kept).then_some(block);
     decoded
 }
 
@@ -123,6 +145,14 @@ pub struct Intake<'a> {
 /// Keeps a dead letter, or fails to.
 pub type Bury<'a> = Box<dyn FnMut(DeadLetter) -> anyhow::Result<()> + 'a>;
 
+/// A block that was taken.
+pub struct Taken {
+    /// Its good records, each at the tick at which it takes effect.
+    pub batch: Batch,
+    /// Its bytes, where the decoders keep them.
+    pub block: Option<Block>,
+}
+
 /// One partition.
 pub struct Lane {
     partition: Box<dyn Partition>,
@@ -130,6 +160,7 @@ pub struct Lane {
     ended: bool,
     caught_up: bool,
     share_read: f64,
+    read_to: Option<Position>,
     /// Its clock.
     pub clock: PartitionClock,
 }
@@ -137,7 +168,15 @@ pub struct Lane {
 impl Lane {
     /// A lane of which nothing has been read.
     pub fn new(partition: Box<dyn Partition>, clock: PartitionClock) -> Lane {
-        Lane { partition, ahead: VecDeque::new(), ended: false, caught_up: false, share_read: 0.0, clock }
+        Lane {
+            partition,
+            ahead: VecDeque::new(),
+            ended: false,
+            caught_up: false,
+            share_read: 0.0,
+            read_to: None,
+            clock,
+        }
     }
 
     /// The next block's good records, each at the tick at which it takes effect (SPEC §2), none before `open`; the dead
@@ -150,9 +189,21 @@ impl Lane {
         open: Tick,
         now_ms: Option<u64>,
     ) -> anyhow::Result<Option<Batch>> {
+        Ok(self.take_block(intake, wait, open, now_ms)?.map(|taken| taken.batch))
+    }
+
+    /// [`Lane::take`], with the block's bytes where the decoders keep them.
+    pub fn take_block(
+        &mut self,
+        intake: &mut Intake<'_>,
+        wait: Duration,
+        open: Tick,
+        now_ms: Option<u64>,
+    ) -> anyhow::Result<Option<Taken>> {
         self.read_ahead(&intake.decoders, wait)?;
         let Some(mut decoded) = self.ahead.pop_front().and_then(|decoded| decoded.recv().ok()) else { return Ok(None) };
         self.share_read = decoded.share_read.unwrap_or(self.share_read);
+        self.read_to = decoded.last.or(self.read_to);
         let before = (self.clock.late(), self.clock.skewed());
         decoded.batch.retime(|event_ms| self.clock.bind(event_ms, open, now_ms));
         intake.meter.rebound(self.clock.late() - before.0, self.clock.skewed() - before.1);
@@ -162,7 +213,7 @@ impl Lane {
             intake.meter.bad(decoded.stream, dead.reason.kind());
             (intake.bury)(dead)?;
         }
-        Ok(Some(decoded.batch))
+        Ok(Some(Taken { batch: decoded.batch, block: decoded.block }))
     }
 
     fn read_ahead(&mut self, decoders: &Decoders, wait: Duration) -> Result<(), SourceError> {
@@ -188,6 +239,11 @@ impl Lane {
     /// Whether it has been read to its present end.
     pub fn caught_up(&self) -> bool {
         self.caught_up
+    }
+
+    /// The last record that was handed out, good or bad.
+    pub fn read_to(&self) -> Option<Position> {
+        self.read_to
     }
 
     /// How far it has been read, 0 to 1.

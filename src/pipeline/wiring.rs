@@ -81,7 +81,10 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
         trigger: campaign.trigger.name().into(),
         priority: campaign.priority,
         cooldown_ms: campaign.cooldown_ms.map(|cooldown_ms| ticks(cooldown_ms, tick_ms)),
-        audience: campaign.audience.as_ref().map(|expression| Condition::new(expression.as_str(), expression.program().clone())),
+        audience: campaign
+            .audience
+            .as_ref()
+            .map(|expression| Condition::new(expression.as_str(), expression.program().clone())),
         stock_budget: campaign.stock_budget,
         expires_ms: campaign.expires_ms.map(|expires_ms| ticks(expires_ms, tick_ms).max(tick_ms)),
         lines: match campaign.trigger {

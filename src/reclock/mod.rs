@@ -1,8 +1,24 @@
 //! Event time to ticks (SPEC §2). In: event times of a partition, in its order. Out: the tick at which each record takes
 //! effect, and the least tick that is still open. Pure: no clock of its own; cannot fail.
 
-use beckon_dataflows::model::Tick;
+use beckon_dataflows::model::{Stream, Tick};
 use beckon_dataflows::time::tick_at;
+
+/// The clocks of a log's partitions, by which it is read from its beginning, as often as it is read the same.
+#[derive(Clone, Debug)]
+pub struct Clocks {
+    /// Length of a tick, ms.
+    pub tick_ms: u64,
+    /// How far behind its partition's greatest event time a record may come, ms (SPEC §2).
+    pub allowed_lateness_ms: u64,
+}
+
+impl Clocks {
+    /// The clock of a partition of which nothing has been read.
+    pub fn of(&self, _stream: Stream, _partition: u32) -> PartitionClock {
+        PartitionClock::new(self.tick_ms, self.allowed_lateness_ms)
+    }
+}
 
 /// The clock of one partition: its watermark is its greatest event time less the allowed lateness.
 #[derive(Clone, Debug)]

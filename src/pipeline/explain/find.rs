@@ -1,0 +1,106 @@
+//! The first pass: replays the log until the decision is made, listening to its gates. In: a decision's id and the log. Out:
+//! the decision, its episode, who the customer was by then, and how far the log was read. Fails when the log cannot be read,
+//! or does not lead to the decision.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use beckon_dataflows::model::{Episode, Id, Tick};
+
+use super::{Explain, Made, Step, Unexplained, stages};
+use crate::decide::{Asking, Decided, Why};
+use crate::decision::{Decision, DecisionId, Moment};
+use crate::meter::Meter;
+use crate::pipeline::reading::Extents;
+use crate::pipeline::replay::{Replay, Until};
+use crate::pipeline::{Act, View};
+
+/// What the first pass found.
+pub struct Found {
+    /// The decision, with what its gates answered.
+    pub made: Made,
+    /// What it is about.
+    pub episode: Episode,
+    /// All ids that the customer was sent to under by then.
+    pub customers: Vec<Id>,
+    /// How far the log was read.
+    pub extents: Extents,
+}
+
+/// What has been seen of the decision so far.
+#[derive(Default)]
+struct Seen {
+    decided: Option<(Decision, Episode, Vec<Id>)>,
+    askings: Vec<Asking>,
+    /// How many others were made, and the first and last one's tick.
+    others: Option<(u64, Tick, Tick)>,
+}
+
+/// Waits for the decision.
+struct Watcher {
+    id: DecisionId,
+    seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Act for Watcher {
+    fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.decided.is_some() || decided.is_empty() {
+            return Ok(());
+        }
+        let (count, first, _) = seen.others.unwrap_or((0, tick, tick));
+        seen.others = Some((count + decided.len() as u64, first, tick));
+        let found = decided.into_iter().find(|(decision, _)| decision.decision_id == self.id);
+        if let Some((decision, opening)) = found {
+            let customers = view.state.all_of(opening.episode.customer);
+            seen.decided = Some((decision, opening.episode, customers));
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, asking: Asking) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.decided.is_none() {
+            seen.askings.push(asking);
+        }
+    }
+}
+
+/// Replays up to the decision. Deadlines after the last record come due, as they do live.
+pub fn find(explain: &Explain<'_>, progress: &mut dyn FnMut(Step)) -> Result<Found, Unexplained> {
+    let (plan, decider) = stages(explain.config);
+    let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
+    let replay = Replay {
+        workers: explain.workers,
+        decoders: std::thread::available_parallelism().map_or(1, usize::from),
+        plan,
+        decider: decider.watching(explain.id),
+        allowed_lateness_ms: explain.config.allowed_lateness_ms,
+        until: Until::Drain,
+        meter: Arc::new(Meter::default()),
+    };
+    let watcher = Watcher { id: explain.id, seen: seen.clone(), stop: stop.clone() };
+    let partitions = (explain.open)()?;
+    let replayed =
+        replay.run_unless(&stop, partitions, watcher, Box::new(|_| Ok(())), |share| progress(Step::Finding(share)))?;
+    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    match seen.decided {
+        Some((decision, episode, customers)) => {
+            let made = Made { decision, askings: seen.askings };
+            Ok(Found { made, episode, customers, extents: replayed.extents })
+        }
+        None => Err(Unexplained::NotThere {
+            decisions: seen.others.map(|(count, first, last)| (count, Moment(first), Moment(last))),
+            waiting: seen.askings.last().and_then(waits_until),
+        }),
+    }
+}
+
+fn waits_until(asking: &Asking) -> Option<Moment> {
+    asking.replies.iter().find_map(|reply| match &reply.why {
+        Why::QuietHours { until, .. } => *until,
+        _ => None,
+    })
+}
