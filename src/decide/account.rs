@@ -276,7 +276,7 @@ impl fmt::Display for Why {
             Why::NoConsent { .. } => write!(out, "the profile does not consent to e-mail"),
             Why::Audience { expression, holds: Some(holds), .. } => write!(out, "{holds}: {expression}"),
             Why::Audience { expression, fault, .. } => {
-                write!(out, "counts as false, because {}: {expression}", fault.as_deref().unwrap_or("it fails"))
+                write!(out, "counts as false ({}): {expression}", fault.as_deref().unwrap_or("it fails"))
             }
             Why::Cooldown { campaign, cooldown_ms, last_send: None } => {
                 write!(out, "{campaign} sent nothing in the last {}", Span(*cooldown_ms))

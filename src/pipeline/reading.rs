@@ -32,7 +32,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The next block; none at the end.
-    pub fn next(&mut self) -> anyhow::Result<Option<Taken>> {
+    pub fn take(&mut self) -> anyhow::Result<Option<Taken>> {
         loop {
             let unfinished = self.lanes.iter_mut().filter(|lane| !lane.finished());
             let Some(lane) = unfinished.min_by_key(|lane| lane.clock.open()) else { return Ok(None) };

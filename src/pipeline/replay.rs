@@ -92,7 +92,7 @@ impl Replay {
         };
         let mut reading = Reading::new(partitions, &clocks, intake, end);
         let mut unadvanced = 0;
-        while let Some(taken) = reading.next()? {
+        while let Some(taken) = reading.take()? {
             unadvanced += taken.batch.len();
             engine.workers.feed(taken.batch);
             if stop.load(Ordering::Relaxed) {

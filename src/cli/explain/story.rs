@@ -4,7 +4,7 @@
 use std::fmt;
 
 use beckon_dataflows::model::Position;
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::decision::{Decision, Moment, Outcome, PayloadLine};
 use crate::pipeline::explain::{Explanation, Kept};
@@ -108,11 +108,12 @@ fn said(line: &PayloadLine) -> String {
     format!("{quantity}{}{name}{price}{on_hand}", line.sku)
 }
 
-fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>) -> Table {
+/// Columns without lines between them, wrapped to the terminal where it is one.
+fn table<const COLUMNS: usize>(rows: impl IntoIterator<Item = [String; COLUMNS]>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.add_rows(rows);
-    table
+    table.trim_fmt()
 }
 
 fn place(position: Position, is_files: bool) -> String {

@@ -93,14 +93,15 @@ pub fn find(explain: &Explain<'_>, progress: &mut dyn FnMut(Step)) -> Result<Fou
         }
         None => Err(Unexplained::NotThere {
             decisions: seen.others.map(|(count, first, last)| (count, Moment(first), Moment(last))),
-            waiting: seen.askings.last().and_then(waits_until),
+            waited: seen.askings.last().and_then(waited),
         }),
     }
 }
 
-fn waits_until(asking: &Asking) -> Option<Moment> {
+/// When it waited, and until when.
+fn waited(asking: &Asking) -> Option<(Moment, Moment)> {
     asking.replies.iter().find_map(|reply| match &reply.why {
-        Why::QuietHours { until, .. } => *until,
+        Why::QuietHours { until, .. } => until.map(|until| (Moment(asking.tick), until)),
         _ => None,
     })
 }

@@ -55,7 +55,7 @@ impl Log<'_> {
         let intake = Intake { decoders, meter: Arc::new(Meter::default()), bury: Box::new(|_| Ok(())) };
         let mut reading = Reading::new((self.open)()?, &self.clocks, intake, self.last.saturating_add(1));
         let (mut kept, mut bytes) = (Vec::new(), 0);
-        while let Some(taken) = reading.next()? {
+        while let Some(taken) = reading.take()? {
             let before = kept.len();
             self.sift(taken, related, &mut kept);
             bytes += kept[before..].iter().map(|record: &Kept| record.bytes.len() + size_of::<Kept>()).sum::<usize>();

@@ -5,13 +5,14 @@
 //! 2. `gather`: it is read again, and the records that can concern the decision are kept, each at its tick.
 //! 3. `trial`: the engine runs on those alone. The decision must come out the same, to the byte; where another customer had a
 //!    say, their records are gathered too, and what still depends on others is said.
-//! 4. `minimal`: records are taken away as long as it stays the same. What is left made it: take any one away, and the
+//! 4. `minimal`: records are taken away as long as it stays the same, those no longer `in_force` first. What is left made it: take any one away, and the
 //!    decision is another, or none, or made for another reason.
 //!
 //! Nothing is kept from one explanation to the next: it works after a restart, and as far back as the log is retained.
 
 mod find;
 mod gather;
+mod in_force;
 mod minimal;
 mod related;
 mod report;
@@ -93,12 +94,12 @@ pub struct Explanation {
 #[derive(Debug, thiserror::Error)]
 pub enum Unexplained {
     /// The log does not lead to it.
-    #[error("no such decision in what the log retains: {}{}", decided(.decisions), waits(.waiting))]
+    #[error("no such decision in what the log retains: {}{}", decided(.decisions), waited(.waited))]
     NotThere {
         /// How many decisions there are, and the first and the last one's tick.
         decisions: Option<(u64, Moment, Moment)>,
-        /// Its episode is there, and waits for this tick.
-        waiting: Option<Moment>,
+        /// Its episode was there at this tick, and waited for that one.
+        waited: Option<(Moment, Moment)>,
     },
     /// The log cannot be read, or the engine failed.
     #[error(transparent)]
@@ -117,10 +118,14 @@ fn decided(decisions: &Option<(u64, Moment, Moment)>) -> String {
     }
 }
 
-fn waits(waiting: &Option<Moment>) -> String {
-    waiting
-        .map(|until| format!("\n  its episode is there, and waits for the end of quiet hours at {until}"))
-        .unwrap_or_default()
+fn waited(waited: &Option<(Moment, Moment)>) -> String {
+    let told = waited.map(|(at, until)| {
+        format!(
+            "\n  its episode entered the trigger set, waited at {at} for the end of quiet hours at {until}, and left before: \
+             it was never decided"
+        )
+    });
+    told.unwrap_or_default()
 }
 
 impl Explain<'_> {
@@ -164,10 +169,9 @@ impl Explain<'_> {
         let count = considered.len();
         let few = match &made {
             None => Minimal { kept: (0..count).collect(), proven: false, trials: 0 },
-            Some(made) => minimal(count, self.trials_max, |kept, trials| {
+            Some(made) => self.fewest(&considered, |kept, trials| {
                 progress(Step::Trying(trials, kept.len()));
-                let left = trial.run(kept.iter().map(|index| &considered[*index]));
-                left.is_some_and(|left| left.is_same_as(made))
+                trial.run(kept.iter().map(|index| &considered[*index])).is_some_and(|left| left.is_same_as(made))
             }),
         };
         let mut is_kept = vec![false; count];
@@ -179,6 +183,26 @@ impl Explain<'_> {
         let (decision, askings) = (found.decision, found.askings);
         let (minimal, trials) = (few.proven, few.trials);
         Explanation { decision, askings, records, considered: count, minimal, trials, depends_on_others }
+    }
+}
+
+impl Explain<'_> {
+    /// The fewest of `considered` that tell the same; first of all the writes that are no longer in force are taken away.
+    fn fewest(&self, considered: &[Kept], mut tell_the_same: impl FnMut(&[usize], usize) -> bool) -> Minimal {
+        let is_in_force = in_force::in_force(considered);
+        let (now, old): (Vec<usize>, Vec<usize>) = (0..considered.len()).partition(|index| is_in_force[*index]);
+        let with_old = |kept: &[usize]| -> Vec<usize> {
+            let mut all: Vec<usize> = kept.iter().map(|index| old[*index]).chain(now.iter().copied()).collect();
+            all.sort_unstable();
+            all
+        };
+        let first = minimal(old.len(), self.trials_max, |kept, trials| tell_the_same(&with_old(kept), trials));
+        let left = with_old(&first.kept);
+        let of_left = |kept: &[usize]| -> Vec<usize> { kept.iter().map(|index| left[*index]).collect() };
+        let second = minimal(left.len(), self.trials_max - first.trials, |kept, trials| {
+            tell_the_same(&of_left(kept), first.trials + trials)
+        });
+        Minimal { kept: of_left(&second.kept), trials: first.trials + second.trials, ..second }
     }
 }
 
