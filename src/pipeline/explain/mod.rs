@@ -94,7 +94,7 @@ pub struct Explanation {
 #[derive(Debug, thiserror::Error)]
 pub enum Unexplained {
     /// The log does not lead to it.
-    #[error("no such decision in what the log retains: {}{}", decided(.decisions), waited(.waited))]
+    #[error("no such decision in what the log retains: {}{}", told_of(.decisions), told_of_wait(.waited))]
     NotThere {
         /// How many decisions there are, and the first and the last one's tick.
         decisions: Option<(u64, Moment, Moment)>,
@@ -106,7 +106,7 @@ pub enum Unexplained {
     Failed(#[from] anyhow::Error),
 }
 
-fn decided(decisions: &Option<(u64, Moment, Moment)>) -> String {
+fn told_of(decisions: &Option<(u64, Moment, Moment)>) -> String {
     match decisions {
         Some((count, first, last)) => format!(
             "{count} decisions from {first} to {last}\n  check the id, and that the configuration is the one that decided: \
@@ -118,7 +118,7 @@ fn decided(decisions: &Option<(u64, Moment, Moment)>) -> String {
     }
 }
 
-fn waited(waited: &Option<(Moment, Moment)>) -> String {
+fn told_of_wait(waited: &Option<(Moment, Moment)>) -> String {
     let told = waited.map(|(at, until)| {
         format!(
             "\n  its episode entered the trigger set, waited at {at} for the end of quiet hours at {until}, and left before: \
