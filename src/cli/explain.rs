@@ -35,18 +35,18 @@ pub struct Arguments {
 }
 
 const HELP: &str = "\
-The log is replayed until the decision is made again. Then the records of its customer, and of the
-products that they touched, are run alone, and taken away one after the other as long as the very same
-decision comes out. Those that are left made it: without any one of them it would be another, or none,
-or made for another reason.
+The log is replayed until the decision is made again. Then the records of its customer, and of
+the products that they touched, are run alone, and taken away one after the other as long as the
+very same decision comes out. Those that are left made it: without any one of them it would be
+another, or none, or made for another reason.
 
-It needs the configuration that decided, and nothing else: no service, no ledger. It explains what the log
-still retains, also after a restart. Where other customers had a say, as in a stock budget, their records
-are among those shown.
+It needs the configuration that decided, and nothing else: no service, no ledger. It explains
+what the log still retains, also after a restart. Where other customers had a say, as in a stock
+budget, their records are among those shown.
 
 Examples:
   beckon explain 0123456789abcdef0123456789abcdef --input streams --config beckon.toml
-  beckon explain 0123456789abcdef0123456789abcdef --kafka --json | jq '.gates[] | select(.answer == \"refused\")'";
+  beckon explain 0123456789abcdef0123456789abcdef --kafka --json | jq .records";
 
 /// Explains.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
