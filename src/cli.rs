@@ -3,6 +3,8 @@
 
 mod against;
 mod check;
+mod coupon;
+mod decisions;
 mod demo;
 mod explain;
 mod replay;
@@ -18,7 +20,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Faults};
+use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
+use crate::reclock::{Bindings, Timeline};
 use crate::source::kafka::Extent;
 use crate::source::{self, Partition};
 
@@ -38,7 +41,8 @@ Examples:
   datagen shop --out streams --for 2h          a simulated shop, as files
   beckon replay --input streams --config campaigns/beckon.toml --output decisions.jsonl
   beckon explain DECISION_ID --input streams --config campaigns/beckon.toml
-  beckon run --config beckon.toml              the live service, on Kafka";
+  beckon run --config beckon.toml              the live service, on Kafka
+  beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
 #[derive(Subcommand)]
 enum Command {
@@ -50,8 +54,12 @@ enum Command {
     Replay(replay::Arguments),
     /// Say why a decision was made: the gates asked, and the records that made it
     Explain(explain::Arguments),
+    /// What the live service decided, from its ledger, as a replay writes it
+    Decisions(decisions::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
+    /// Verify the code of a discount; exit 0 if it is genuine, 1 if it is not
+    Coupon(coupon::Arguments),
 }
 
 /// The configuration file, which most commands take.
@@ -62,13 +70,21 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+impl ConfigFile {
+    /// Reads and checks it, for campaigns on the program's own triggers too.
+    fn load(&self, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
+        Config::load_with(&self.config, purpose, kinds)
+    }
+}
+
 /// The log to be read from its beginning.
 #[derive(clap::Args)]
 struct Log {
     /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
     #[arg(long, value_name = "DIR", required_unless_present = "kafka")]
     input: Option<PathBuf>,
-    /// Read what the configured topics retain, instead of files
+    /// Read what the configured topics retain, instead of files; records take effect when they did in the live run whose
+    /// timeline is in the configured state folder
     #[arg(long, conflicts_with = "input")]
     kafka: bool,
 }
@@ -83,6 +99,17 @@ impl Log {
         // Whoever reads it waits for the one partition that is next, and needs no waking.
         Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
     }
+
+    /// What a live run noted of it; nothing of files.
+    fn noted(&self, config: &Config) -> anyhow::Result<Bindings> {
+        Ok(if self.kafka { Timeline::read(&config.state)? } else { Bindings::new() })
+    }
+}
+
+/// A tick for people: RFC 3339 in UTC; in epoch ms what no calendar has.
+fn time(tick_ms: u64) -> String {
+    let time = i64::try_from(tick_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| format!("{tick_ms} ms"), |time| format!("{time:.3}"))
 }
 
 /// Sets `stop` on Ctrl-C or SIGTERM; a second one ends the process at once.
@@ -98,15 +125,30 @@ fn on_interrupt(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
 /// Runs the command that the process was given. What goes wrong on the way is logged to standard error, from warnings on or as
 /// `RUST_LOG` says.
 pub fn main() -> ExitCode {
+    main_with(Vec::new())
+}
+
+/// [`main`], with triggers of your own beside those of SPEC §4: see [`crate::trigger`]. Ends with code 2 when one of them has a
+/// name that cannot be, or that another has.
+pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
+    let kinds = match TriggerKinds::new(triggers) {
+        Ok(kinds) => kinds,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Replay(arguments) => replay::run(arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, &kinds),
+        Command::Replay(arguments) => replay::run(arguments, &kinds),
+        Command::Explain(arguments) => explain::run(&arguments, &kinds),
+        Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
+        Command::Check(arguments) => check::run(&arguments, &kinds),
+        Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,8 @@
 //! knows the others. Plain rows: no clock, no I/O. Only reading them back from text can fail.
 
 mod delivery;
+mod discount;
+mod errand;
 mod message;
 mod text;
 
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 pub use delivery::{DeliveryRecord, DeliveryState};
+pub use discount::{Discount, Percent};
+pub use errand::{Errand, OpenDelivery};
 pub use message::{Mailbox, MailboxFault, Message};
 pub use text::Moment;
 
@@ -149,9 +153,10 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Decisions are written in the order of this key (SPEC §5): tick, customer, campaign, subject.
-    pub fn sort_key(&self) -> (Tick, &str, &str, &str) {
-        (self.as_of, &self.customer_id, &self.campaign, &self.subject)
+    /// Decisions are written in the order of this key (SPEC §5): tick, customer, campaign, subject. A user and a visitor of one
+    /// id can tie in these; then the earlier anchor goes first.
+    pub fn sort_key(&self) -> (Tick, &str, &str, &str, Tick) {
+        (self.as_of, &self.customer_id, &self.campaign, &self.subject, self.anchor)
     }
 }
 
@@ -160,6 +165,9 @@ impl Decision {
 pub struct Payload {
     /// The cart's or order's lines, or the one product, then the similar ones.
     pub lines: Vec<PayloadLine>,
+    /// What it takes off the prices. Missing in the JSON where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discount: Option<Discount>,
 }
 
 /// A product in a payload. What is not known is left out of the JSON.
@@ -187,8 +195,8 @@ pub struct PayloadLine {
     pub on_hand: Option<i64>,
 }
 
-/// A decision that is to be sent, with what the sender needs to know beside it. Lives in memory only: after a restart it
-/// is made again from the configuration and the ledger's decision.
+/// A decision that is to be sent, with what the sender needs to know beside it. Lives in memory only: it is made from the
+/// ledger's [`OpenDelivery`] and the configuration.
 #[derive(Clone, Debug)]
 pub struct Send {
     /// What was decided.
@@ -239,6 +247,7 @@ mod tests {
                     url: None,
                     on_hand: Some(3),
                 }],
+                ..Payload::default()
             },
         }
     }
@@ -270,6 +279,15 @@ mod tests {
         let line = r#""price":"19.90","name":"A \"B\"","image":"https://i","url":"https://u","on_hand":3}"#;
         assert!(json.contains(line), "{json}");
         assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), suppressed);
+    }
+
+    #[test]
+    fn a_discount_is_the_last_of_the_payload() {
+        let mut discounted = decision();
+        discounted.payload.discount = Percent::of_hundredths(1250).map(|percent| Discount { percent });
+        let json = serde_json::to_string(&discounted).unwrap();
+        assert!(json.ends_with(r#""on_hand":3}],"discount":{"percent":12.5}}}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Decision>(&json).unwrap(), discounted);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod coupon;
 pub mod decide;
 pub mod decision;
 pub mod decode;
@@ -14,4 +15,5 @@ pub mod render;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod trigger;
 pub mod worker;

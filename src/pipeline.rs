@@ -2,12 +2,14 @@
 //!
 //! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
 
+mod backlog;
 pub mod deliver;
 pub mod explain;
 pub mod gather;
 pub mod lanes;
 pub mod live;
 pub mod reading;
+pub mod record;
 pub mod replay;
 pub mod service;
 pub mod wiring;

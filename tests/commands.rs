@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use beckon::coupon::Secret;
+use beckon::decision::{Decision, DecisionId, Discount, Outcome, Payload, Percent};
+use beckon::ledger::Ledger;
 use beckon_datagen::files::{Compression, StreamFiles};
 use beckon_datagen::otto;
 use beckon_datagen::shop::{Shop, ShopConfig};
@@ -143,6 +146,77 @@ fn check_names_every_fault_and_exits_with_2() {
     assert_code(&beckon(&["check", "--config", "not-there.toml"], directory.path()), 2);
     assert_code(&beckon(&["replay"], directory.path()), 2);
     assert_code(&beckon(&["replay", "--config", EXAMPLE, "--input", "not-there"], directory.path()), 1);
+}
+
+/// A code as a mail has it, given to a shop's till.
+#[test]
+fn a_coupon_is_genuine_or_the_command_fails_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("beckon.toml", "[coupons]\nsecret_file = \"secret\"\n");
+    let verify = |arguments: &[&str]| beckon(&[&["coupon"], arguments].concat(), directory.path());
+    assert_code(&verify(&["0"]), 2); // no secret
+    write("secret", "a secret of the shop\n");
+    let secret = Secret::new(b"a secret of the shop").unwrap();
+    let decision = decision();
+    let percent = Percent::of_hundredths(1250).unwrap();
+    let code = secret.code(percent, decision.decision_id);
+
+    let output = verify(&[&code]);
+    assert_code(&output, 0);
+    let said = text(&output.stdout);
+    assert!(said.starts_with("valid: 12.5 % off\n") && said.contains("there is no ledger"), "{said}");
+    assert!(said.contains("used once is for the shop to enforce"), "{said}");
+    assert!(!directory.path().join("state").exists(), "nothing is made");
+
+    drop(Ledger::open(&directory.path().join("state")).unwrap().record(&[(decision.clone(), None)]).unwrap());
+    let said = text(&verify(&[&code.to_lowercase().replace('-', " ")]).stdout);
+    for part in ["campaign  cart-abandonment", "customer  u1", "decided   2026-01-01T10:30:00.000Z"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    let json: serde_json::Value = serde_json::from_slice(&verify(&[&code, "--json"]).stdout).unwrap();
+    let prefix = &decision.decision_id.to_string()[..16];
+    assert_eq!(
+        (&json["valid"], &json["percent"], &json["decision_prefix"]),
+        (&true.into(), &12.5.into(), &prefix.into())
+    );
+    assert_eq!(json["decisions"][0], serde_json::to_value(&decision).unwrap());
+
+    // While the service has the ledger, the code is verified all the same.
+    let ledger = Ledger::open(&directory.path().join("state")).unwrap();
+    let output = verify(&[&code]);
+    assert_code(&output, 0);
+    assert!(text(&output.stdout).contains("open in another process"), "{}", text(&output.stdout));
+    drop(ledger);
+
+    let forged = Secret::new(b"a secret of another").unwrap().code(percent, decision.decision_id);
+    let output = verify(&[&forged]);
+    assert_code(&output, 1);
+    assert!(text(&output.stderr).contains("not valid: it was not made with this secret"), "{}", text(&output.stderr));
+    let output = verify(&["05VG", "--json"]);
+    assert_code(&output, 1);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let reason = "it has 4 digits and letters, and a code has 26";
+    assert_eq!(json, serde_json::json!({"valid": false, "reason": reason}));
+}
+
+/// A send with a discount.
+fn decision() -> Decision {
+    let anchor = 1_767_261_600_000;
+    let percent = Percent::of_hundredths(1250).unwrap();
+    Decision {
+        decision_id: DecisionId::of("cart-abandonment", "u1", "cart-9", anchor),
+        campaign: "cart-abandonment".into(),
+        customer_id: "u1".into(),
+        trigger: "cart_abandonment".into(),
+        subject: "cart-9".into(),
+        anchor,
+        as_of: anchor + 30 * 60_000,
+        outcome: Outcome::Send,
+        reason: None,
+        variant: None,
+        payload: Payload { discount: Some(Discount { percent }), ..Payload::default() },
+    }
 }
 
 /// The whole house in one process: shop → broker → Beckon → ESP, and a mail at the end.

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use beckon::config::{Config, Faults, Purpose, TEMPLATE_PARTS};
+use beckon::config::{Config, Faults, KindFault, Purpose, TEMPLATE_PARTS, TriggerKinds};
+use beckon::trigger::{Keys, MakeRule, TriggerKind};
 use tempfile::TempDir;
 
 /// A folder with `beckon.toml` and whole templates of the given names.
@@ -240,7 +241,14 @@ fn variants_with_templates_of_their_own_need_no_other() {
 fn the_example_that_users_copy_is_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("campaigns/beckon.toml");
     let text = fs::read_to_string(&path).expect("the example");
-    let folder = folder(&text, &["cart_abandonment", "cart_urgent", "back_in_stock"]);
+    let templates = ["cart_abandonment", "cart_urgent", "back_in_stock"];
+    let unset = folder(&text.replace("BECKON_COUPON_SECRET", "BECKON_TEST_NO_SUCH_SECRET"), &templates);
+    let faults = load(&unset, Purpose::Run).expect_err("no secret");
+    assert!(faults.to_string().contains("variable `BECKON_TEST_NO_SUCH_SECRET` is not set"), "{faults}");
+    assert_eq!(faults.iter().count(), 1);
+    assert!(load(&unset, Purpose::Demo).is_ok(), "the demo brings its own");
+    // Any variable that is set and long enough will do.
+    let folder = folder(&text.replace("BECKON_COUPON_SECRET", "PATH"), &templates);
     let config = load(&folder, Purpose::Run).unwrap_or_else(|faults| panic!("{faults}"));
     let names: Vec<&str> = config.campaigns.iter().map(|campaign| campaign.name.as_str()).collect();
     assert_eq!(names, ["cart-abandonment", "back-in-stock"]);
@@ -302,6 +310,40 @@ fn campaigns_have_names_of_their_own_and_known_triggers() {
     refused(&unknown, "3:11: unknown trigger `back_in_stok`", "did you mean `back_in_stock`?");
 }
 
+/// A trigger of this name, of which nothing but the name is asked.
+struct Named(&'static str);
+
+impl TriggerKind for Named {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn read(&self, _: &Keys<'_>) -> Box<MakeRule> {
+        Box::new(|_| unreachable!("no rule is made of a configuration that is only read"))
+    }
+}
+
+#[test]
+fn triggers_of_ones_own_have_names_of_their_own() {
+    let brought = |names: &[&'static str]| {
+        TriggerKinds::new(names.iter().map(|name| Box::new(Named(name)) as Box<dyn TriggerKind>).collect())
+    };
+    assert_eq!(brought(&["a", "a"]).err(), Some(KindFault::Taken("a")));
+    assert_eq!(brought(&["welcome"]).err(), Some(KindFault::Taken("welcome")));
+    for name in ["", "A", "a-b", "a b", "ä"] {
+        assert_eq!(brought(&[name]).err(), Some(KindFault::Name(name)));
+    }
+    let kinds = brought(&["my_trigger"]).expect("a name of its own");
+    let parse = |text: &str| Config::parse_with(Path::new("x"), text, Purpose::Replay, &kinds);
+    let config = parse(&campaign("priority = 2").replace("back_in_stock", "my_trigger")).expect("right");
+    assert_eq!((config.campaigns[0].trigger.name(), config.campaigns[0].priority), ("my_trigger", 2));
+    let faults = parse(&campaign("").replace("back_in_stock", "my_triger")).expect_err("misspelt").to_string();
+    assert!(
+        faults.contains("unknown trigger `my_triger`") && faults.contains("did you mean `my_trigger`?"),
+        "{faults}"
+    );
+}
+
 #[test]
 fn triggers_take_their_own_parameters_only() {
     refused(&campaign("after = \"1h\""), "4:1: trigger `back_in_stock` does not take `after`", "it takes: lookback");
@@ -339,6 +381,75 @@ fn experiments_are_well_formed() {
         "4:12: `priority` is out of range",
         "from -1000000 to 1000000",
     );
+}
+
+#[test]
+fn discounts_are_well_formed() {
+    let discount = |discount: &str| campaign(&format!("discount = [{{ {discount} }}]"));
+    assert_eq!(faults_of(&discount("when = \"cart.total >= 20\", percent = 12.50")), []);
+    refused(&discount("percent = 10"), "4:13: `when` is missing", "customer.orders == 0");
+    refused(&discount("when = \"true\""), "4:13: `percent` is missing", "percent = 10");
+    let percent = |percent: &str| discount(&format!("when = \"true\", percent = {percent}"));
+    for wrong in ["0", "-5", "100.01"] {
+        refused(&percent(wrong), "4:40: a percentage must be over 0 and at most 100", "written 10, not 0.10");
+    }
+    let fault = "4:40: the `percent` of a discount has at most two digits after the point";
+    refused(&percent("12.345"), fault, "percent = 12.5");
+    refused(
+        &discount("when = \"cart.total = 5\", percent = 5"),
+        "4:34: the expression does not parse: token recognition error at: '= '",
+        "==",
+    );
+    refused(
+        &discount("when = \"basket.total > 5\", percent = 5"),
+        "4:22: unknown name `basket` in the expression",
+        "customer, cart",
+    );
+}
+
+#[test]
+fn coupons_have_one_secret_which_is_never_shown() {
+    let example = "secret_env = \"BECKON_COUPON_SECRET\"";
+    refused("[coupons]", "1:1: neither `secret_env` nor `secret_file` is set", example);
+    let both = "[coupons]\nsecret_env = \"A\"\nsecret_file = \"a\"";
+    refused(both, "3:15: `secret_file` is set beside `secret_env`", "leave one out");
+    let fault = "2:14: `secret_env` is not the name of an environment variable";
+    refused("[coupons]\nsecret_env = \"0123-4567-89ab-cdef\"", fault, example);
+    for line in ["secret_env = \"0123-4567-89ab-cdef\"", "secret = \"0123-4567-89ab-cdef\""] {
+        let faults =
+            Config::parse(Path::new("x"), &format!("[coupons]\n{line}"), Purpose::Replay).expect_err("refused");
+        assert!(!faults.to_string().contains("0123"), "{faults}");
+    }
+}
+
+#[test]
+fn who_gives_discounts_needs_a_secret_of_some_length() {
+    let esp =
+        "[kafka]\nbrokers = \"k:9092\"\n[esp]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n";
+    let discount = campaign("template = \"t\"\ndiscount = [{ when = \"true\", percent = 10 }]");
+    let text = |coupons: &str| folder(&format!("{esp}{coupons}{discount}"), &["t"]);
+    let whats = |folder: &TempDir, purpose| -> Vec<String> {
+        let Err(faults) = load(folder, purpose) else { return Vec::new() };
+        faults.iter().map(|fault| fault.what.replace(&format!("{}/", folder.path().display()), "")).collect()
+    };
+    let without = text("");
+    assert_eq!(whats(&without, Purpose::Run), ["`[coupons]` is missing"]);
+    assert_eq!(whats(&without, Purpose::Coupon), ["`[coupons]` is missing"]);
+    assert_eq!(whats(&without, Purpose::Check), [""; 0]);
+    let by_file = text("[coupons]\nsecret_file = \"secret\"\n");
+    assert!(whats(&by_file, Purpose::Run)[0].starts_with("the secret in secret cannot be read: "));
+    assert_eq!(whats(&by_file, Purpose::Replay), [""; 0]);
+    fs::write(by_file.path().join("secret"), "0123456789abcde\r\n").expect("a file");
+    assert_eq!(whats(&by_file, Purpose::Run), ["the file secret has 15 bytes, and a secret needs 16 at least"]);
+    fs::write(by_file.path().join("secret"), "0123456789abcdef\n").expect("a file");
+    assert_eq!(whats(&by_file, Purpose::Run), [""; 0]);
+    // Where nothing is discounted, none is asked for.
+    let plain = folder(
+        &format!("{esp}[coupons]\nsecret_env = \"BECKON_TEST_NO_SUCH_SECRET\"\n{}", campaign("template = \"t\"")),
+        &["t"],
+    );
+    assert_eq!(whats(&plain, Purpose::Run), [""; 0]);
+    assert_eq!(whats(&plain, Purpose::Coupon), ["the environment variable `BECKON_TEST_NO_SUCH_SECRET` is not set"]);
 }
 
 #[test]

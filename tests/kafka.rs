@@ -3,9 +3,15 @@
 
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/chaos.rs"]
+mod chaos;
+#[path = "kafka/mirror.rs"]
+mod mirror;
 #[path = "kafka/service.rs"]
 mod service;
 mod skip;
+#[path = "kafka/timeline.rs"]
+mod timeline;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
@@ -167,6 +173,30 @@ fn the_service_decides_like_a_replay_and_sends_once() {
     assert!(again.interrupt().success());
     assert_eq!(esp.seen().requests, seen.requests, "a restart sends nothing again");
     runtime.block_on(esp.stop());
+}
+
+#[test]
+fn a_replay_of_the_topics_repeats_a_live_run_late_records_included() {
+    let name = "a_replay_of_the_topics_repeats_a_live_run_late_records_included";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        timeline::a_replay_of_the_topics_repeats_a_live_run(broker);
+    }
+}
+
+#[test]
+fn a_service_that_lost_its_disk_sends_nothing_again() {
+    let name = "a_service_that_lost_its_disk_sends_nothing_again";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        mirror::a_lost_disk_sends_nothing_again(broker);
+    }
+}
+
+#[test]
+fn chaos_loses_nothing_and_sends_nothing_twice() {
+    let name = "chaos_loses_nothing_and_sends_nothing_twice";
+    if let Some(broker) = or_skip(name, Broker::start_own()) {
+        chaos::what_is_sent_is_what_was_decided(broker);
+    }
 }
 
 fn decision_id(line: &str) -> beckon::decision::DecisionId {

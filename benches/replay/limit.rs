@@ -342,7 +342,7 @@ fn payload(
             on_hand: Some(on_hand(shelves, line.sku)),
         }
     });
-    Payload { lines: shown.collect() }
+    Payload { lines: shown.collect(), ..Payload::default() }
 }
 
 fn decision(

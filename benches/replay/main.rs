@@ -1,9 +1,11 @@
 //! What a replay costs, beside the least it could: `beckon replay` with one and with two workers, and the *limit*, a
 //! hand-written single-threaded program of the same rule (`limit.rs`), on the same files. Each is a process of its own (this
 //! program once more), they take turns, and their decisions must be equal to the byte. Fails when they are not.
+//! With `--campaigns` instead: what the triggers cost, switched on one after the other (`campaigns.rs`).
 //!
-//! `cargo bench --bench replay [-- --records N --customers N --skus N --minutes N --runs N --quick]`
+//! `cargo bench --bench replay [-- --campaigns --records N --customers N --skus N --minutes N --runs N --quick]`
 
+mod campaigns;
 mod cost;
 mod limit;
 mod shop;
@@ -13,6 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use beckon_datagen::shop::Mix;
 use clap::Parser;
 
 use cost::Cost;
@@ -44,6 +47,9 @@ struct Arguments {
     /// How often each contestant runs
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Measure campaigns: the triggers switched on one after the other, and ten campaigns on one
+    #[arg(long)]
+    campaigns: bool,
     /// A tenth of the records, customers and products, and three runs
     #[arg(long)]
     quick: bool,
@@ -102,18 +108,55 @@ fn contest(name: &str) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// Lets everyone run in turn, checks that all wrote the same, and prints the table.
+/// Draws the shop and compares what is asked for.
 fn compare(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.quick {
         (arguments.records, arguments.customers, arguments.skus) = (100_000, 10_000, 1_000);
         arguments.runs = arguments.runs.min(3);
     }
-    let shop = Shop::drawn(arguments.records, arguments.customers, arguments.skus, arguments.minutes)?;
+    let mix = if arguments.campaigns { Mix::Shop } else { Mix::Bench };
+    let shop = Shop::drawn(mix, arguments.records, arguments.customers, arguments.skus, arguments.minutes)?;
+    if arguments.campaigns { compare_campaigns(&arguments, &shop) } else { compare_with_limit(&arguments, &shop) }
+}
+
+/// Lets the engine run under each setting in turn, and prints what each costs.
+fn compare_campaigns(arguments: &Arguments, shop: &Shop) -> anyhow::Result<ExitCode> {
+    let settings = campaigns::settings();
+    let mut costs = vec![Vec::new(); settings.len()];
+    let mut decisions = vec![0; settings.len()];
+    for run in 0..arguments.runs {
+        for (place, setting) in settings.iter().enumerate() {
+            let config = shop.directory.join(format!("campaigns-{place}.toml"));
+            std::fs::write(&config, &setting.toml)?;
+            let (cost, lines) = run_one(Contestant::Engine(1), shop, &config)?;
+            eprintln!("run {}, {}: {:.2} s of CPU", run + 1, setting.name, cost.cpu_s());
+            decisions[place] = lines.split(|byte| *byte == b'\n').count() - 1;
+            costs[place].push(cost);
+        }
+    }
+    println!("{shop} one worker, {} runs\n", arguments.runs);
+    println!("{:<26} {:>14} {:>10} {:>10} {:>10}", "medians", "CPU µs/record", "of first", "peak MiB", "decisions");
+    for (place, setting) in settings.iter().enumerate() {
+        let cpu = |place: usize| median(costs[place].iter().map(Cost::cpu_s));
+        println!(
+            "{:<26} {:>14.2} {:>9.2}x {:>10.0} {:>10}",
+            setting.name,
+            cpu(place) * 1e6 / shop.total as f64,
+            cpu(place) / cpu(0),
+            median(costs[place].iter().map(|cost| cost.peak_kib as f64 / 1024.0)),
+            decisions[place],
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets engine and limit run in turn, checks that all wrote the same, and prints the table.
+fn compare_with_limit(arguments: &Arguments, shop: &Shop) -> anyhow::Result<ExitCode> {
     let mut costs = [const { Vec::new() }; Contestant::ALL.len()];
     let mut expected: Option<Vec<u8>> = None;
     for run in 0..arguments.runs {
         for (contestant, costs) in Contestant::ALL.into_iter().zip(&mut costs) {
-            let (cost, decisions) = run_one(contestant, &shop)?;
+            let (cost, decisions) = run_one(contestant, shop, &shop.config())?;
             eprintln!("run {}, {}: {:.2} s of CPU", run + 1, contestant.name(), cost.cpu_s());
             let expected = expected.get_or_insert_with(|| decisions.clone());
             same_lines(expected, &decisions)
@@ -129,7 +172,7 @@ fn compare(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_one(contestant: Contestant, shop: &Shop) -> anyhow::Result<(Cost, Vec<u8>)> {
+fn run_one(contestant: Contestant, shop: &Shop, config: &Path) -> anyhow::Result<(Cost, Vec<u8>)> {
     let output = shop.directory.join("decisions.jsonl");
     let mut command = Command::new(std::env::current_exe()?);
     command.env(CONTESTANT, contestant.name()).stdout(Stdio::piped());
@@ -137,7 +180,7 @@ fn run_one(contestant: Contestant, shop: &Shop) -> anyhow::Result<(Cost, Vec<u8>
         Contestant::Limit | Contestant::LimitWithoutIds => command.arg(&shop.directory).arg(&output),
         Contestant::Engine(workers) => {
             command.args(["replay", "--quiet", "--workers", &workers.to_string(), "--input"]);
-            command.arg(&shop.directory).arg("--config").arg(shop.config()).arg("--output").arg(&output)
+            command.arg(&shop.directory).arg("--config").arg(config).arg("--output").arg(&output)
         }
     };
     let began = Instant::now();

@@ -33,18 +33,21 @@ pub struct Shop {
 
 impl Shop {
     /// Draws the shop, unless it is there already.
-    pub fn drawn(records: u64, customers: u32, skus: u32, minutes: u32) -> anyhow::Result<Shop> {
+    pub fn drawn(mix: Mix, records: u64, customers: u32, skus: u32, minutes: u32) -> anyhow::Result<Shop> {
         let config = ShopConfig {
             customers,
             skus,
             records_per_second: records as f64 / (f64::from(minutes) * 60.0),
             records: Some(records),
-            mix: Mix::Bench,
+            mix,
             preamble: true,
-            faults: ShopConfig::default_faults(Mix::Bench),
+            faults: ShopConfig::default_faults(mix),
             ..ShopConfig::default()
         };
-        let name = format!("replay-{records}-{customers}-{skus}-{minutes}");
+        let name = match mix {
+            Mix::Bench => format!("replay-{records}-{customers}-{skus}-{minutes}"),
+            Mix::Shop => format!("shop-{records}-{customers}-{skus}-{minutes}"),
+        };
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join(name);
         let total = match fs::read_to_string(directory.join("total")) {
             Ok(total) => total.parse()?,
@@ -76,7 +79,10 @@ fn write(directory: &Path, config: ShopConfig) -> anyhow::Result<u64> {
 impl fmt::Display for Shop {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let records = self.config.records.unwrap_or_default();
-        writeln!(out, "{records} records, 70 % views, 15 % carts, 10 % inventory, 5 % orders,")?;
+        match self.config.mix {
+            Mix::Bench => writeln!(out, "{records} records, 70 % views, 15 % carts, 10 % inventory, 5 % orders,")?,
+            Mix::Shop => writeln!(out, "{records} records of visitors who browse, search, fill carts, buy and leave,")?,
+        }
         writeln!(out, "after {} of catalog, stock and profiles;", self.total - records)?;
         writeln!(
             out,

@@ -6,7 +6,8 @@ use timely::dataflow::operators::vec::Input;
 use timely::dataflow::operators::vec::input::Handle;
 
 use crate::model::{
-    CartRecord, CatalogRecord, Click, Diff, EngagementRecord, OrderRecord, ProfileRecord, Record, StockRecord, Tick,
+    CartRecord, CatalogRecord, Click, Diff, EngagementRecord, OrderRecord, Position, ProfileRecord, Record,
+    StockRecord, Tick,
 };
 
 /// A record with the tick at which it takes effect; before that is known, with its event time in epoch ms.
@@ -39,15 +40,15 @@ impl Batch {
         }
     }
 
-    /// Gives each record the tick that `bind` makes of its event time: stream by stream, in the order pushed.
-    pub fn retime(&mut self, mut bind: impl FnMut(u64) -> Tick) {
-        self.clicks.iter_mut().for_each(|row| row.1 = bind(row.1));
-        self.carts.iter_mut().for_each(|row| row.1 = bind(row.1));
-        self.stock.iter_mut().for_each(|row| row.1 = bind(row.1));
-        self.catalog.iter_mut().for_each(|row| row.1 = bind(row.1));
-        self.orders.iter_mut().for_each(|row| row.1 = bind(row.1));
-        self.profiles.iter_mut().for_each(|row| row.1 = bind(row.1));
-        self.engagement.iter_mut().for_each(|row| row.1 = bind(row.1));
+    /// Gives each record the tick that `bind` makes of its position and event time: stream by stream, in the order pushed.
+    pub fn retime(&mut self, mut bind: impl FnMut(Position, u64) -> Tick) {
+        self.clicks.iter_mut().for_each(|row| row.1 = bind(row.0.position, row.1));
+        self.carts.iter_mut().for_each(|row| row.1 = bind(row.0.written.position, row.1));
+        self.stock.iter_mut().for_each(|row| row.1 = bind(row.0.written.position, row.1));
+        self.catalog.iter_mut().for_each(|row| row.1 = bind(row.0.written.position, row.1));
+        self.orders.iter_mut().for_each(|row| row.1 = bind(row.0.written.position, row.1));
+        self.profiles.iter_mut().for_each(|row| row.1 = bind(row.0.written.position, row.1));
+        self.engagement.iter_mut().for_each(|row| row.1 = bind(row.0.position, row.1));
     }
 
     /// Its records with their ticks: stream by stream, in the order pushed.

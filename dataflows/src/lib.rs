@@ -2,6 +2,7 @@
 //! no disk. [`build`] is the whole of it on one screen.
 
 pub mod counts;
+pub mod custom;
 pub mod inputs;
 pub mod joins;
 pub mod model;

@@ -3,6 +3,7 @@
 
 use rust_decimal::Decimal;
 
+use crate::custom::Custom;
 use crate::model::Tick;
 use crate::time::expiry;
 
@@ -17,7 +18,7 @@ pub struct Plan {
     pub history: bool,
 }
 
-/// What opens an episode: SPEC §4's triggers, each with its parameters.
+/// What opens an episode: SPEC §4's triggers and a user's own, each with its parameters.
 #[derive(Clone, Debug)]
 pub enum Trigger {
     /// A cart left alone.
@@ -42,6 +43,8 @@ pub enum Trigger {
     WinBack(Wait),
     /// A customer who consents to mail.
     Welcome(Wait),
+    /// A user's own.
+    Custom(Custom),
 }
 
 /// SPEC §4's W and X: when an episode opens, and how long it can hold.

@@ -1,6 +1,6 @@
 //! `beckon check`: every fault of a configuration at once (SPEC §7).
 
-use crate::config::{Config, Purpose};
+use crate::config::{Purpose, TriggerKinds};
 
 /// The arguments of `beckon check`.
 #[derive(clap::Args)]
@@ -10,8 +10,8 @@ pub struct Arguments {
 }
 
 /// Reports the faults, or that there is none.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Check)?;
+pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Check, kinds)?;
     println!("{}: no fault; {} campaigns", config.file.display(), config.campaigns.len());
     Ok(())
 }

@@ -15,7 +15,8 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use include_dir::{Dir, include_dir};
 use rdkafka::mocking::MockCluster;
 
-use crate::config::{Config, Purpose};
+use crate::config::{Config, Coupons, Purpose};
+use crate::coupon::Secret;
 use crate::pipeline::live::WallClock;
 use crate::pipeline::service::{Readings, Service};
 
@@ -81,12 +82,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let summary = super::summary::Shown::start(arguments.summary, readings.clone());
     let ran = service.run(Box::new(|_| Ok(())));
     summary.finish();
-    let left = ran?;
+    ran?;
     shopping.join().map_err(|_| anyhow::anyhow!("the simulated shop failed"))??;
     let mail = write_mail(&esp, &arguments.mail)?;
     let totals = runtime.block_on(esp.stop());
     println!("{}", report(&readings, &totals));
-    println!("{} deliveries still owed when the demo ended", left.owed + left.cut_off);
+    println!("{} deliveries were not settled when the demo ended", readings.deliveries().open());
     match mail {
         Some(subject) => {
             println!("One of the mails, «{subject}», is in {}: open it in a browser.", arguments.mail.display())
@@ -116,9 +117,14 @@ fn start_broker() -> anyhow::Result<MockCluster<'static, rdkafka::producer::Defa
 /// The example configuration, pointed at the demo's broker and ESP.
 fn configure(directory: &Path, brokers: &str, esp: &EspHandle, speed: u32) -> anyhow::Result<Config> {
     CAMPAIGNS.extract(directory).context("cannot unpack the example campaigns")?;
-    let mut config = Config::load(&directory.join("beckon.toml"), Purpose::Run)?;
+    let mut config = Config::load(&directory.join("beckon.toml"), Purpose::Demo)?;
+    let secret = directory.join("coupons.secret");
+    std::fs::write(&secret, rand::random::<[u8; 2 * Secret::BYTES_MIN]>())?;
+    config.coupons = Some(Coupons::File(secret));
     if let Some(kafka) = &mut config.kafka {
         kafka.brokers = brokers.into();
+        // The embedded broker keeps little, and cannot compact.
+        kafka.mirror_prefix = None;
     }
     config.state = directory.join("state");
     std::fs::create_dir(&config.state)?;

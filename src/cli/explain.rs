@@ -4,7 +4,7 @@ mod story;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::config::{Config, Purpose};
+use crate::config::{Purpose, TriggerKinds};
 use crate::decision::DecisionId;
 use crate::pipeline::explain::{Explain, Step};
 use story::Story;
@@ -40,8 +40,9 @@ the products that they touched, are run alone, and taken away one after the othe
 very same decision comes out. Those that are left made it: without any one of them it would be
 another, or none, or made for another reason.
 
-It needs the configuration that decided, and nothing else: no service, no ledger. It explains
-what the log still retains, also after a restart. Where other customers had a say, as in a stock
+It needs the configuration that decided, with --kafka also its state folder, which says when late
+records took effect; no service, no ledger. It explains what the log still retains, also after a
+restart. Where other customers had a say, as in a stock
 budget, their records are among those shown.
 
 Examples:
@@ -49,13 +50,14 @@ Examples:
   beckon explain 0123456789abcdef0123456789abcdef --kafka --json | jq .records";
 
 /// Explains.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Replay)?;
+pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Replay, kinds)?;
     let explain = Explain {
         config: &config,
         id: arguments.id,
         workers: arguments.workers.into(),
         trials_max: arguments.trials,
+        noted: arguments.log.noted(&config)?,
         open: &|| arguments.log.open(&config),
     };
     let bar = progress_bar(arguments.quiet);

@@ -13,7 +13,7 @@ use beckon_dataflows::model::{Stream, Tick};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::against::Against;
-use crate::config::{Config, Purpose};
+use crate::config::{Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
@@ -63,8 +63,8 @@ impl FromStr for Until {
 }
 
 /// Replays.
-pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Replay)?;
+pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Replay, kinds)?;
     let partitions = arguments.log.open(&config)?;
     let against =
         arguments.against.as_deref().map(Against::read).transpose()?.map(|against| Arc::new(Mutex::new(against)));
@@ -76,6 +76,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         decider: wiring::decider(&config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: arguments.until.unwrap_or(Until::LastEvent),
+        noted: arguments.log.noted(&config)?,
         meter: meter.clone(),
     };
     let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };
@@ -109,7 +110,8 @@ fn progress_bar(quiet: bool) -> ProgressBar {
     bar
 }
 
-fn open(path: &PathBuf) -> anyhow::Result<Box<dyn Write + Send>> {
+/// A file to write to, or standard output for `-`.
+pub(super) fn open(path: &PathBuf) -> anyhow::Result<Box<dyn Write + Send>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(BufWriter::new(std::io::stdout())));
     }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
-use crate::config::{Config, Purpose};
+use crate::config::{Purpose, TriggerKinds};
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::service::Service;
 
@@ -26,20 +26,19 @@ pub struct Arguments {
 }
 
 /// Runs until interrupted.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.file.config, Purpose::Run)?;
+pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
+    let config = arguments.file.load(Purpose::Run, kinds)?;
     std::fs::create_dir_all(&config.state).with_context(|| format!("cannot make {}", config.state.display()))?;
     let bury = dead_letters(&config.state.join("dead_letters.jsonl"))?;
     let service = Service::open(&config, arguments.workers.into(), Arc::new(wall_clock))?;
     super::on_interrupt(service.stop())?;
-    let summary = super::summary::Shown::start(arguments.summary, service.readings());
+    let readings = service.readings();
+    let summary = super::summary::Shown::start(arguments.summary, readings.clone());
     let left = service.run(bury);
     summary.finish();
-    let left = left?;
-    eprintln!(
-        "stopped; {} deliveries are still owed, {} were cut off; the ledger has all of them",
-        left.owed, left.cut_off
-    );
+    let cut_off = left?.cut_off;
+    let open = readings.deliveries().open();
+    eprintln!("stopped; {open} deliveries are not settled, {cut_off} were cut off; the ledger has all of them");
     Ok(())
 }
 

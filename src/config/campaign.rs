@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use rust_decimal::Decimal;
 
 use super::expression::{self, Expression};
+use super::kinds::TriggerKinds;
 use super::section::{Section, Value};
 use super::template::Templates;
 use super::trigger::{self, Trigger};
+use crate::decision::Percent;
 
 /// The most campaigns that a configuration may have: the engine numbers them in 16 bits.
 const CAMPAIGNS_MAX: usize = u16::MAX as usize;
@@ -62,8 +64,8 @@ pub struct Campaign {
 pub struct Discount {
     /// Whom it is for.
     pub when: Expression,
-    /// In percent of the price; over 0, at most 100.
-    pub percent: Decimal,
+    /// What it takes off the prices.
+    pub percent: Percent,
 }
 
 /// One of a campaign's variants (SPEC §5).
@@ -90,14 +92,14 @@ impl Campaign {
 }
 
 /// Reads every campaign. With `mailing`, each needs a template for whatever it may send.
-pub(super) fn read_all(list: Value<'_>, templates: &Templates, mailing: bool) -> Vec<Campaign> {
+pub(super) fn read_all(list: Value<'_>, kinds: &TriggerKinds, templates: &Templates, mailing: bool) -> Vec<Campaign> {
     let mut lines = HashMap::new();
     let sections = list.list(CAMPAIGNS_MAX).unwrap_or_default().into_iter();
     sections
         .filter_map(|value| {
             let section = value.section("campaign")?;
             let name = unique_name(&section, "such as: name = \"cart-abandonment\"", &mut lines);
-            read(section, name.unwrap_or_default(), templates, mailing)
+            read(section, name.unwrap_or_default(), kinds, templates, mailing)
         })
         .collect()
 }
@@ -114,9 +116,17 @@ fn unique_name(section: &Section<'_>, hint: &str, lines: &mut HashMap<String, us
     Some(name.to_owned())
 }
 
-fn read(section: Section<'_>, name: String, templates: &Templates, mailing: bool) -> Option<Campaign> {
-    let trigger = trigger::read(&section);
-    let takes: Vec<&str> = trigger::PARAMETERS.into_iter().filter(|key| section.knows(key)).collect();
+fn read(
+    section: Section<'_>,
+    name: String,
+    kinds: &TriggerKinds,
+    templates: &Templates,
+    mailing: bool,
+) -> Option<Campaign> {
+    let before = section.known();
+    let trigger = trigger::read(&section, kinds);
+    let takes: Vec<&str> =
+        section.known().into_iter().filter(|key| *key != "trigger" && !before.contains(key)).collect();
     let number = |value: Value<'_>| value.integer(-PRIORITY_MAX..=PRIORITY_MAX);
     let expires_ms = section.get("expires").and_then(Value::duration_ms);
     let priority = section.get("priority").and_then(number).unwrap_or(0);
@@ -180,11 +190,19 @@ fn read_discounts(value: Value<'_>) -> Vec<Discount> {
         let section = value.section("campaign.discount")?;
         let when = section.required("when", "whom it is for, such as: when = \"customer.orders == 0\"");
         let when = when.and_then(expression::read);
-        let percent = section.required("percent", "such as: percent = 10").and_then(trigger::read_percent);
+        let percent = section.required("percent", "such as: percent = 10").and_then(read_discount_percent);
         section.finish();
         Some(Discount { when: when?, percent: percent? })
     };
     sections.filter_map(read).collect()
+}
+
+fn read_discount_percent(value: Value<'_>) -> Option<Percent> {
+    let percent = Percent::of(trigger::read_percent(value.clone())?);
+    if percent.is_none() {
+        value.fault("the `percent` of a discount has at most two digits after the point", "such as: percent = 12.5");
+    }
+    percent
 }
 
 fn read_variants(value: Value<'_>, template: Option<&str>, templates: &Templates) -> Vec<Variant> {

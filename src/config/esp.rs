@@ -160,13 +160,7 @@ fn read_key(section: &Section<'_>, kind: Option<EspKind>, mailing: bool) -> Opti
     let hint = "the name of the environment variable with the key, such as: api_key_env = \"SENDGRID_API_KEY\"";
     let needed = kind.is_some_and(EspKind::needs_key);
     let value = if needed { section.required("api_key_env", hint) } else { section.get("api_key_env") }?;
-    let name = value.clone().text()?;
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !starts_well || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        // Most likely the key itself, which must not end up in a log.
-        value.fault_unseen("`api_key_env` is not the name of an environment variable", hint);
-        return None;
-    }
+    let name = value.clone().env_name(hint)?;
     if mailing && env::var_os(name).is_none_or(|key| key.is_empty()) {
         value.fault(format!("the environment variable `{name}` is not set"), format!("export {name}=…"));
         return None;

@@ -13,6 +13,9 @@ pub struct Kafka {
     pub brokers: String,
     /// Topics in the order of [`Stream::ALL`]; no two alike.
     topics: [String; Stream::ALL.len()],
+    /// What the names of the topics begin with to which the ledger is mirrored, `PREFIX.decisions` and `PREFIX.deliveries`;
+    /// `beckon` unless set, none with `mirror = false`.
+    pub mirror_prefix: Option<String>,
 }
 
 impl Kafka {
@@ -40,8 +43,11 @@ pub(super) fn read(section: Section<'_>) -> Kafka {
             refuse_shared(&topics, name, value);
         }
     }
+    let is_mirrored = section.get("mirror").and_then(Value::boolean).unwrap_or(true);
+    let prefix = section.get("mirror_prefix").and_then(read_topic_name);
     section.finish();
-    Kafka { brokers: brokers.unwrap_or_default(), topics }
+    let mirror_prefix = is_mirrored.then(|| prefix.unwrap_or_else(|| "beckon".to_owned()));
+    Kafka { brokers: brokers.unwrap_or_default(), topics, mirror_prefix }
 }
 
 fn read_brokers(value: Value<'_>) -> Option<String> {
@@ -67,14 +73,20 @@ fn read_topic(topics: &mut [String; 7], name: &str, span: &Range<usize>, value: 
         value.report().fault(span.clone(), format!("unknown stream `{name}`"), Some(hint));
         return;
     };
-    let Some(topic) = value.clone().text() else { return };
+    if let Some(topic) = read_topic_name(value.clone()) {
+        topics[stream as usize] = topic;
+    }
+}
+
+fn read_topic_name(value: Value<'_>) -> Option<String> {
+    let topic = value.clone().text()?;
     let well_formed = topic.len() <= 249 && topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     if !well_formed || topic == "." || topic == ".." {
         let hint = "letters, digits, `.`, `_` and `-`, at most 249 of them";
         value.fault(format!("`{topic}` cannot be a topic's name"), hint);
-        return;
+        return None;
     }
-    topics[stream as usize] = topic.to_owned();
+    Some(topic.to_owned())
 }
 
 /// Which stream a record is of is known by its topic alone, so no two streams may share one.

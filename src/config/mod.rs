@@ -9,12 +9,14 @@
 //! started from another folder finds the same ledger.
 
 mod campaign;
+mod coupons;
 mod duration;
 mod enrich;
 mod esp;
 mod expression;
 mod fault;
 mod kafka;
+mod kinds;
 mod limits;
 mod nearest;
 mod section;
@@ -30,16 +32,19 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use campaign::{Campaign, Discount, Variant};
+pub use coupons::Coupons;
 pub use enrich::Enrichment;
 pub use esp::{Esp, EspKind, Mailbox};
 pub use expression::Expression;
 pub use fault::{Fault, Faults, Place};
 pub use kafka::Kafka;
+pub use kinds::{Custom, Keys, KindFault, TriggerKind, TriggerKinds};
 pub use limits::{FrequencyCap, Limits, QuietHours};
+pub use section::Value;
 pub use template::PARTS as TEMPLATE_PARTS;
 pub use trigger::{StockRule, Trigger};
 
-use section::{Report, Section, Value};
+use section::{Report, Section};
 use template::Templates;
 
 const DAY_MS: u64 = 86_400_000;
@@ -76,6 +81,8 @@ pub struct Config {
     pub enrichments: Vec<Enrichment>,
     /// Who sends the mails; always there for [`Purpose::Run`] (SPEC §6, §10).
     pub esp: Option<Esp>,
+    /// The secret of the discounts' codes; always there where a campaign that is run has a discount (SPEC §6).
+    pub coupons: Option<Coupons>,
 }
 
 /// What makes SKUs similar (SPEC §3).
@@ -96,25 +103,47 @@ impl Default for Similar {
 /// What a configuration is wanted for, which decides what it must have (SPEC §7, §10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// `beckon run`: `[kafka]`, `[esp]` with its key in the environment, and a whole template for all that may be sent.
+    /// `beckon run`: `[kafka]`, `[esp]` with its key in the environment, a whole template for all that may be sent, and
+    /// where a campaign has a discount, `[coupons]` with its secret.
     Run,
+    /// `beckon demo`: the same, but the demo brings the coupons' secret.
+    Demo,
     /// `beckon replay`: nothing is sent, so neither `[kafka]` nor `[esp]` nor any template is needed or looked for.
     Replay,
     /// `beckon check`: all that is there must be right, the templates it names included; nothing need be there.
     Check,
+    /// `beckon coupon`: `[coupons]` with its secret, and nothing else.
+    Coupon,
+}
+
+impl Purpose {
+    /// Whether mails are going to be sent.
+    fn is_mailing(self) -> bool {
+        matches!(self, Purpose::Run | Purpose::Demo)
+    }
+
+    /// Whether templates are looked at.
+    fn reads_templates(self) -> bool {
+        self.is_mailing() || self == Purpose::Check
+    }
 }
 
 impl Config {
     /// Reads and checks the configuration at `path`. Fails with every fault in it; with a single one when the file cannot
     /// be read, and with those of its syntax alone when it is not TOML.
     pub fn load(path: &Path, purpose: Purpose) -> Result<Config, Faults> {
+        Config::load_with(path, purpose, &TriggerKinds::default())
+    }
+
+    /// The same, where campaigns may be on triggers of `kinds` too.
+    pub fn load_with(path: &Path, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
         let refuse = |what, hint: &str| Err(Faults::one(Fault::of_file(path, what, Some(hint.to_owned()))));
         match fs::read(path) {
             Ok(bytes) if bytes.len() > FILE_BYTES_MAX => {
                 refuse(format!("has {} bytes", bytes.len()), "a configuration has at most 4 MiB")
             }
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Config::parse(path, &text, purpose),
+                Ok(text) => Config::parse_with(path, &text, purpose, kinds),
                 Err(error) => refuse(format!("is not UTF-8: {}", error.utf8_error()), "TOML is UTF-8 text"),
             },
             Err(error) => refuse(format!("cannot be read: {error}"), "give the configuration with --config FILE"),
@@ -123,12 +152,28 @@ impl Config {
 
     /// Checks the configuration `text` as if it were read from `file`. Fails like [`Config::load`].
     pub fn parse(file: &Path, text: &str, purpose: Purpose) -> Result<Config, Faults> {
-        parse(file, text, purpose, unsupported::NOT_BUILT)
+        Config::parse_with(file, text, purpose, &TriggerKinds::default())
+    }
+
+    /// The same, where campaigns may be on triggers of `kinds` too.
+    pub fn parse_with(file: &Path, text: &str, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
+        parse(file, text, purpose, kinds, unsupported::NOT_BUILT)
+    }
+
+    /// Whether some campaign has a discount, so that codes are needed.
+    pub fn gives_discounts(&self) -> bool {
+        self.campaigns.iter().any(|campaign| !campaign.discounts.is_empty())
     }
 }
 
 /// Checks a configuration, of which `not_built` is refused.
-fn parse(file: &Path, text: &str, purpose: Purpose, not_built: &[&str]) -> Result<Config, Faults> {
+fn parse(
+    file: &Path,
+    text: &str,
+    purpose: Purpose,
+    kinds: &TriggerKinds,
+    not_built: &[&str],
+) -> Result<Config, Faults> {
     let report = Report::new(file, text, not_built);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -141,22 +186,28 @@ fn parse(file: &Path, text: &str, purpose: Purpose, not_built: &[&str]) -> Resul
     if !errors.is_empty() {
         return Err(report.into_faults());
     }
-    let config = read(file, &report, document.get_ref(), purpose);
+    let config = read(file, &report, document.get_ref(), purpose, kinds);
     // A configuration only leaves here when there is no fault at all.
     let faults = report.into_faults();
     if faults.iter().len() == 0 { Ok(config) } else { Err(faults) }
 }
 
-fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purpose: Purpose) -> Config {
+fn read<'d>(
+    file: &Path,
+    report: &'d Report<'d>,
+    document: &'d DeTable<'d>,
+    purpose: Purpose,
+    kinds: &TriggerKinds,
+) -> Config {
     let section = Section::document(report, document);
     let beside = |name: &str| file.parent().unwrap_or(Path::new("")).join(name);
     let path = |key, default| beside(section.get(key).and_then(Value::text).unwrap_or(default));
-    let mailing = purpose == Purpose::Run;
+    let mailing = purpose.is_mailing();
 
     let templates = path("templates", "templates");
-    let shelf = Templates::new((purpose != Purpose::Replay).then(|| templates.clone()));
+    let shelf = Templates::new(purpose.reads_templates().then(|| templates.clone()));
     let table = |key: &'static str| section.get(key).and_then(|value| value.section(key));
-    let config = Config {
+    let mut config = Config {
         file: file.to_owned(),
         tick_ms: section.get("tick").and_then(read_tick).unwrap_or(1_000),
         allowed_lateness_ms: section.get("allowed_lateness").and_then(Value::duration_ms).unwrap_or(5_000),
@@ -167,10 +218,17 @@ fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purp
         kafka: table("kafka").map(kafka::read),
         limits: table("limits").map(limits::read).unwrap_or_default(),
         similar: table("similar").map(read_similar).unwrap_or_default(),
-        campaigns: section.get("campaign").map(|list| campaign::read_all(list, &shelf, mailing)).unwrap_or_default(),
+        campaigns: section
+            .get("campaign")
+            .map(|list| campaign::read_all(list, kinds, &shelf, mailing))
+            .unwrap_or_default(),
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esp: table("esp").and_then(|section| esp::read(section, mailing)),
+        coupons: None,
     };
+    let needs_coupons = purpose == Purpose::Coupon || mailing && config.gives_discounts();
+    let needs_secret = needs_coupons && purpose != Purpose::Demo;
+    config.coupons = table("coupons").and_then(|section| coupons::read(section, beside, needs_secret));
     if let Some(quiet) = config.limits.quiet_hours.as_ref().filter(|quiet| quiet.loud_ms() < config.tick_ms) {
         let loud_minutes = quiet.loud_ms() / 60_000;
         report.fault_of_file(
@@ -185,6 +243,12 @@ fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purp
                     .fault_of_file(format!("`[{key}]` is missing"), format!("a service that runs needs it: {example}"));
             }
         }
+    }
+    if needs_coupons && !section.has("coupons") {
+        report.fault_of_file(
+            "`[coupons]` is missing",
+            "codes of discounts are made and verified with a secret: secret_env = \"BECKON_COUPON_SECRET\"",
+        );
     }
     section.finish();
     config

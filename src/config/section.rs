@@ -114,9 +114,9 @@ impl<'d> Section<'d> {
         self.asked.borrow_mut().extend(keys);
     }
 
-    /// Whether `key` is one that has been asked for.
-    pub(super) fn knows(&self, key: &str) -> bool {
-        self.asked.borrow().contains(&key)
+    /// The keys that have been asked for, in that order.
+    pub(super) fn known(&self) -> Vec<&'static str> {
+        self.asked.borrow().clone()
     }
 
     /// The section's entries, whatever their keys, in file order: for tables whose keys are names that a user chose.
@@ -178,9 +178,9 @@ pub(super) fn hint_for(name: &str, known: &[&'static str]) -> String {
     format!("one of: {}", known.join(", "))
 }
 
-/// One value and its place.
+/// One value and its place. What reads it answers `None` when the value is faulty, and has then told so with its place.
 #[derive(Clone)]
-pub(super) struct Value<'d> {
+pub struct Value<'d> {
     report: &'d Report<'d>,
     /// The key it was found at; a list's elements have the list's.
     key: &'d str,
@@ -200,7 +200,7 @@ impl<'d> Value<'d> {
     }
 
     /// Keeps a fault at this value.
-    pub(super) fn fault(&self, what: impl Into<String>, hint: impl Into<String>) {
+    pub fn fault(&self, what: impl Into<String>, hint: impl Into<String>) {
         self.report.fault(self.span(), what, Some(hint.into()));
     }
 
@@ -217,7 +217,7 @@ impl<'d> Value<'d> {
     }
 
     /// Text, not empty.
-    pub(super) fn text(self) -> Option<&'d str> {
+    pub fn text(self) -> Option<&'d str> {
         let DeValue::String(text) = self.value else {
             return self.mistyped("a string", "write it in quotes");
         };
@@ -230,7 +230,7 @@ impl<'d> Value<'d> {
 
     /// Text that is a name: no control characters, no white space at its ends, at most 200 bytes. Names are hashed with
     /// control characters between them (SPEC §5), and printed.
-    pub(super) fn name(self) -> Option<&'d str> {
+    pub fn name(self) -> Option<&'d str> {
         let text = self.clone().text()?;
         if text.chars().any(char::is_control) || text.trim() != text || text.len() > 200 {
             let hint = "a name has no control characters, no white space at its ends, and at most 200 bytes";
@@ -240,8 +240,19 @@ impl<'d> Value<'d> {
         Some(text)
     }
 
+    /// The name of an environment variable. What is none is not shown: most likely it is what belongs into the variable.
+    pub(super) fn env_name(self, hint: &str) -> Option<&'d str> {
+        let name = self.clone().text()?;
+        let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !starts_well || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            self.fault_unseen(format!("`{}` is not the name of an environment variable", self.key), hint);
+            return None;
+        }
+        Some(name)
+    }
+
     /// `true` or `false`.
-    pub(super) fn boolean(self) -> Option<bool> {
+    pub fn boolean(self) -> Option<bool> {
         match self.value {
             DeValue::Boolean(boolean) => Some(*boolean),
             _ => self.mistyped("true or false", "without quotes"),
@@ -249,7 +260,7 @@ impl<'d> Value<'d> {
     }
 
     /// A duration in milliseconds, 0 allowed.
-    pub(super) fn duration_ms(self) -> Option<u64> {
+    pub fn duration_ms(self) -> Option<u64> {
         let DeValue::String(text) = self.value else {
             return self.mistyped("a duration", duration::HINT);
         };
@@ -257,7 +268,7 @@ impl<'d> Value<'d> {
     }
 
     /// A duration in milliseconds, at least 1.
-    pub(super) fn positive_ms(self) -> Option<u64> {
+    pub fn positive_ms(self) -> Option<u64> {
         let ms = self.clone().duration_ms()?;
         if ms == 0 {
             self.fault(format!("`{}` must be longer than nothing", self.key), duration::HINT);
@@ -267,7 +278,7 @@ impl<'d> Value<'d> {
     }
 
     /// A whole number within `range`.
-    pub(super) fn integer(self, range: RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer(self, range: RangeInclusive<i64>) -> Option<i64> {
         let DeValue::Integer(integer) = self.value else {
             return self.mistyped("a whole number", "such as 3, without quotes");
         };
@@ -282,13 +293,13 @@ impl<'d> Value<'d> {
     }
 
     /// A whole number within `range`, for quantities that fit 32 bits.
-    pub(super) fn count(self, range: RangeInclusive<u32>) -> Option<u32> {
+    pub fn count(self, range: RangeInclusive<u32>) -> Option<u32> {
         let range = i64::from(*range.start())..=i64::from(*range.end());
         self.integer(range).and_then(|integer| u32::try_from(integer).ok())
     }
 
     /// A number exactly as it is written, without a detour over binary floats.
-    pub(super) fn decimal(self) -> Option<Decimal> {
+    pub fn decimal(self) -> Option<Decimal> {
         let text = match self.value {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
             DeValue::Float(float) => float.as_str(),
@@ -298,7 +309,7 @@ impl<'d> Value<'d> {
     }
 
     /// An amount of money: a number, or a number as text; exact, and at least 0.
-    pub(super) fn money(self) -> Option<Money> {
+    pub fn money(self) -> Option<Money> {
         let money = match self.value {
             DeValue::String(text) => self.exact(text)?,
             DeValue::Integer(_) | DeValue::Float(_) => Money(self.clone().decimal()?),
@@ -321,7 +332,7 @@ impl<'d> Value<'d> {
     }
 
     /// A finite number; an integer will do.
-    pub(super) fn number(self) -> Option<f64> {
+    pub fn number(self) -> Option<f64> {
         let number = match self.value {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse::<f64>(),
             DeValue::Float(float) => float.as_str().parse::<f64>(),
@@ -335,7 +346,7 @@ impl<'d> Value<'d> {
     }
 
     /// One of `choices`, by name.
-    pub(super) fn one_of<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<T> {
+    pub fn one_of<T: Copy>(self, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.clone().text()?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(*choice);

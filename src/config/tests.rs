@@ -14,7 +14,8 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 
 /// Reads `text` for a replay, and panics with its faults.
 fn read(text: &str) -> Config {
-    parse(Path::new("shop/beckon.toml"), text, Purpose::Replay, &[]).unwrap_or_else(|faults| panic!("{faults}"))
+    parse(Path::new("shop/beckon.toml"), text, Purpose::Replay, &TriggerKinds::default(), &[])
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 /// Reads a single campaign of these lines.
@@ -116,7 +117,7 @@ fn gates_and_content_are_read() {
     assert_eq!((campaign.similar, campaign.stock_budget), (Some(3), Some(Decimal::new(15, 1))));
     assert!(campaign.audience.is_some_and(|audience| audience.as_str().starts_with("customer.tags")));
     assert_eq!(campaign.discounts[0].when.as_str(), "customer.orders == 0");
-    assert_eq!(campaign.discounts[0].percent, Decimal::from(15));
+    assert_eq!(Some(campaign.discounts[0].percent), crate::decision::Percent::of_hundredths(1500));
 }
 
 #[test]
@@ -175,7 +176,7 @@ fn a_thing_is_refused_only_while_it_is_listed() {
                 after = '90d'\nsimilar = 2";
     assert_eq!(read(text).campaigns.len(), 1);
     let listed = ["limits.quiet_hours", "campaign.trigger.win_back", "campaign.similar"];
-    let faults = parse(Path::new("x"), text, Purpose::Replay, &listed).expect_err("refused");
+    let faults = parse(Path::new("x"), text, Purpose::Replay, &TriggerKinds::default(), &listed).expect_err("refused");
     let whats: Vec<_> = faults.iter().map(|fault| fault.what.as_str()).collect();
     assert_eq!(
         whats,
@@ -188,7 +189,7 @@ fn what_is_listed_as_not_built_exists() {
     // A listed path that no longer names anything would refuse nothing, and hide that.
     let everything = include_str!("tests/everything.toml");
     read(everything);
-    let faults = parse(Path::new("x"), everything, Purpose::Replay, unsupported::NOT_BUILT)
+    let faults = parse(Path::new("x"), everything, Purpose::Replay, &TriggerKinds::default(), unsupported::NOT_BUILT)
         .map_or_else(|f| f.iter().count(), |_| 0);
     // A file has one ESP, and that file has one that is built.
     let others = unsupported::NOT_BUILT.iter().filter(|path| path.starts_with("esp.kind.")).count();

@@ -4,6 +4,7 @@
 use beckon_dataflows::model::Money;
 use rust_decimal::Decimal;
 
+use super::kinds::{Custom, Keys, TriggerKind, TriggerKinds};
 use super::section::{Section, Value};
 
 const DAY_MS: u64 = 86_400_000;
@@ -86,6 +87,8 @@ pub enum Trigger {
         /// W: time since the consent, in milliseconds.
         after_ms: u64,
     },
+    /// A user's own.
+    Custom(Custom),
 }
 
 /// Which lines of a cart must be in stock (`stock`, SPEC §4).
@@ -102,7 +105,14 @@ pub enum StockRule {
 
 type Reader = fn(&Section<'_>) -> Trigger;
 
-/// The triggers by name, and what reads their parameters.
+/// What reads the parameters of a trigger: one of SPEC §4's, or a user's own.
+#[derive(Clone, Copy)]
+enum Known<'k> {
+    Built(Reader),
+    Own(&'k dyn TriggerKind),
+}
+
+/// The triggers of SPEC §4 by name, and what reads their parameters.
 const READERS: [(&str, Reader); 11] = [
     ("cart_abandonment", cart_abandonment),
     ("checkout_abandonment", |section| Trigger::CheckoutAbandonment { after_ms: after_ms(section) }),
@@ -132,21 +142,32 @@ impl Trigger {
             Trigger::PostPurchase { .. } => "post_purchase",
             Trigger::WinBack { .. } => "win_back",
             Trigger::Welcome { .. } => "welcome",
+            Trigger::Custom(custom) => custom.name,
         }
     }
 }
 
-/// Reads a campaign's trigger and the parameters that it takes.
-pub(super) fn read(section: &Section<'_>) -> Option<Trigger> {
+/// The names of SPEC §4's triggers.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    READERS.into_iter().map(|(name, _)| name)
+}
+
+/// Reads a campaign's trigger, one of SPEC §4's or of `kinds`, and the parameters that it takes.
+pub(super) fn read(section: &Section<'_>, kinds: &TriggerKinds) -> Option<Trigger> {
     let hint = "such as: trigger = \"cart_abandonment\"";
     let value = section.required("trigger", hint)?;
-    let reader = value.clone().one_of(&READERS);
-    let Some(reader) = reader else {
-        // Which parameters are right is not known, so none is called wrong.
-        section.allow(&PARAMETERS);
-        return None;
+    let built = READERS.into_iter().map(|(name, reader)| (name, Known::Built(reader)));
+    let known: Vec<(&'static str, Known<'_>)> =
+        built.chain(kinds.iter().map(|kind| (kind.name(), Known::Own(kind)))).collect();
+    let trigger = match value.clone().one_of(&known) {
+        Some(Known::Built(reader)) => reader(section),
+        Some(Known::Own(kind)) => Trigger::Custom(Custom { name: kind.name(), make: kind.read(&Keys(section)).into() }),
+        None => {
+            // Which parameters are right is not known, so none is called wrong.
+            section.allow(&PARAMETERS);
+            return None;
+        }
     };
-    let trigger = reader(section);
     let name = trigger.name();
     value.refuse_unbuilt(&format!("campaign.trigger.{name}"), &format!("trigger `{name}`"));
     Some(trigger)

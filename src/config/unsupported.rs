@@ -4,7 +4,6 @@
 /// Paths of keys, and of triggers and kinds of ESP by name, that are refused with "not built yet".
 pub(super) const NOT_BUILT: &[&str] = &[
     "campaign.similar",
-    "campaign.discount",
     "similar",
     "enrich",
     "esp.kind.postmark",

@@ -214,8 +214,8 @@ mod tests {
             attributes: Some(r#"{"tier":"gold","age":30,"ratio":0.5,"tags":["a","b"],"deep":{"n":null}}"#.into()),
             ..Contact::default()
         };
-        let payload =
-            Payload { lines: vec![line("s1", Some(2), "19.90"), line("s2", Some(1), ""), line("s3", None, "5")] };
+        let lines = vec![line("s1", Some(2), "19.90"), line("s2", Some(1), ""), line("s3", None, "5")];
+        let payload = Payload { lines, ..Payload::default() };
         let about = About {
             customer_id: "u1",
             contact: Some(&contact),

@@ -11,9 +11,8 @@ use beckon_dataflows::model::{Contact, Episode, Tick};
 use super::account::{Answer, CapCount, Gate, Hear, Rival, Why};
 use super::arms::{Arm, upper_bounds};
 use super::budget::Budgets;
-use super::condition::About;
 use super::memory::Memory;
-use super::{Asked, Campaign, Cap, Decider, Facts, QuietHours, Undecided};
+use super::{Asked, Campaign, Cap, Decider, Facts, QuietHours, Undecided, about};
 use crate::decision::{Moment, Outcome, Reason};
 
 /// What the gates say of an episode.
@@ -88,27 +87,14 @@ fn no_consent<F>(case: &Case<'_, F>, hear: &mut impl Hear) -> Option<Reason> {
 /// A condition that cannot be decided is not met: nobody is written to by mistake.
 fn audience<F: Facts>(case: &Case<'_, F>, undecided: &mut Vec<Undecided>, hear: &mut impl Hear) -> Option<Reason> {
     let audience = case.campaign.audience.as_ref()?;
-    let about = About {
-        customer_id: &case.asked.customer,
-        contact: case.contact,
-        history: case.facts.history(case.episode.customer),
-        payload: &case.asked.payload,
-        trigger: &case.campaign.trigger,
-        subject: &case.asked.subject,
-        anchor: case.episode.anchor,
-        as_of: case.tick,
-    };
-    let held = audience.holds(&about);
+    let held = audience.holds(&about(case.tick, case.asked, case.campaign, case.facts));
     let refuses = !held.as_ref().is_ok_and(|holds| *holds);
     hear.hear(Gate::Audience, Answer::refused_if(refuses), || Why::Audience {
         expression: audience.text().into(),
         holds: held.as_ref().ok().copied(),
         fault: held.as_ref().err().map(ToString::to_string),
     });
-    if let Err(fault) = held {
-        undecided.push(Undecided { campaign: case.campaign.name.clone(), why: fault.to_string() });
-    }
-    refuses.then_some(Reason::Audience)
+    (!super::held(held, case.campaign, undecided)).then_some(Reason::Audience)
 }
 
 /// A send of this campaign to the customer less than `cooldown` ago.

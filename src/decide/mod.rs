@@ -23,12 +23,13 @@ use beckon_dataflows::model::{Contact, Episode, History, Id, Opening, Product, T
 use hashbrown::HashMap;
 use rust_decimal::Decimal;
 
-use crate::decision::{Decision, DecisionId, Outcome, Payload, Reason};
+use crate::decision::{self, Decision, DecisionId, Outcome, Payload, Percent, Reason};
 use account::Nobody;
 pub use account::{Answer, Asking, CapCount, Gate, Reply, Rival, Why};
 pub use arms::{Arm, Arms, Variant};
 use budget::Budgets;
 pub use condition::Condition;
+use condition::{About, Undecidable};
 use gates::Ruling;
 use memory::Memory;
 pub use payload::Stocked;
@@ -56,6 +57,17 @@ pub struct Campaign {
     pub lines: Stocked,
     /// Holdout and variants.
     pub arms: Arms,
+    /// The first that holds is given.
+    pub discounts: Vec<Discount>,
+}
+
+/// A discount, and whom it is for.
+#[derive(Clone, Debug)]
+pub struct Discount {
+    /// Asked when the decision is made.
+    pub when: Condition,
+    /// How much.
+    pub percent: Percent,
 }
 
 /// At most so many sends to a customer over all campaigns in a rolling window.
@@ -82,7 +94,7 @@ pub trait Facts {
     fn contact(&self, customer: Id) -> Option<&Contact>;
     /// All ids under which was sent to the customer: their own, and those that became an alias of it (SPEC §3).
     fn all_of(&self, customer: Id) -> Vec<Id>;
-    /// What the customer has bought. Only known where a campaign has an audience.
+    /// What the customer has bought. Only known where a campaign has an audience or a discount.
     fn history(&self, customer: Id) -> History;
     /// Units on hand.
     fn on_hand(&self, sku: Id) -> i64;
@@ -181,10 +193,7 @@ impl Decider {
                 }
             }
         }
-        // A user and a visitor of one id can tie; then the earlier anchor goes first.
-        decided.sort_by(|(one, _), (other, _)| {
-            one.sort_key().cmp(&other.sort_key()).then_with(|| one.anchor.cmp(&other.anchor))
-        });
+        decided.sort_by(|(one, _), (other, _)| one.sort_key().cmp(&other.sort_key()));
         decided
     }
 
@@ -236,14 +245,25 @@ impl Decider {
         (Reverse(campaign.priority), &*campaign.name, place)
     }
 
-    /// Remembers what was decided, and writes it down.
+    /// The first of the campaign's discounts whose condition holds, whatever the decision comes to.
+    fn discount(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Option<decision::Discount> {
+        let campaign = &self.campaigns[asked.opening.episode.campaign as usize];
+        let first = campaign.discounts.iter().find(|discount| {
+            let holds = discount.when.holds(&about(tick, asked, campaign, facts));
+            held(holds, campaign, &mut self.undecided)
+        });
+        first.map(|discount| decision::Discount { percent: discount.percent })
+    }
+
+    /// Chooses a discount, remembers what was decided, and writes it down.
     fn conclude(
         &mut self,
         tick: Tick,
-        asked: Asked,
+        mut asked: Asked,
         (outcome, reason, variant): (Outcome, Option<Reason>, Option<Arc<str>>),
         facts: &impl Facts,
     ) -> Decided {
+        asked.payload.discount = self.discount(tick, &asked, facts);
         let episode = asked.opening.episode;
         let campaign = &self.campaigns[episode.campaign as usize];
         self.memory.decided(asked.id, campaign.expires_ms.map(|expires_ms| tick.saturating_add(expires_ms)));
@@ -268,4 +288,27 @@ impl Decider {
         };
         (decision, asked.opening)
     }
+}
+
+/// What a campaign's conditions are asked about.
+fn about<'a>(tick: Tick, asked: &'a Asked, campaign: &'a Campaign, facts: &'a impl Facts) -> About<'a> {
+    let episode = asked.opening.episode;
+    About {
+        customer_id: &asked.customer,
+        contact: facts.contact(episode.customer),
+        history: facts.history(episode.customer),
+        payload: &asked.payload,
+        trigger: &campaign.trigger,
+        subject: &asked.subject,
+        anchor: episode.anchor,
+        as_of: tick,
+    }
+}
+
+/// Whether it holds. What cannot be decided does not, and is remembered.
+fn held(holds: Result<bool, Undecidable>, campaign: &Campaign, undecided: &mut Vec<Undecided>) -> bool {
+    holds.unwrap_or_else(|fault| {
+        undecided.push(Undecided { campaign: campaign.name.clone(), why: fault.to_string() });
+        false
+    })
 }

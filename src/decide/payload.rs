@@ -18,7 +18,8 @@ pub enum Stocked {
 
 /// The payload of an opening.
 pub fn payload(opening: &Opening, stocked: Stocked, facts: &impl Facts) -> Payload {
-    Payload { lines: shown(opening, stocked, facts).map(|(_, line)| payload_line(line, facts)).collect() }
+    let lines = shown(opening, stocked, facts).map(|(_, line)| payload_line(line, facts)).collect();
+    Payload { lines, ..Payload::default() }
 }
 
 /// The SKU that the payload is about: its most expensive line's, by unit; of several the first; one without a price last. A

@@ -57,12 +57,12 @@ impl DeliveryState {
         match self {
             Pending => matches!(next, InFlight | Withdrawn | Expired | Refused),
             InFlight => matches!(next, Pending | Accepted | Refused | Unknown),
-            Unknown => matches!(next, InFlight | Accepted | Refused),
+            Unknown => matches!(next, InFlight | Accepted | Refused | Unknown),
             Accepted | Withdrawn | Expired | Refused => false,
         }
     }
 
-    /// Whether anything may still follow: after a restart the sender takes these up again.
+    /// Whether anything may still follow.
     pub fn is_open(self) -> bool {
         matches!(self, DeliveryState::Pending | DeliveryState::InFlight | DeliveryState::Unknown)
     }
@@ -91,12 +91,24 @@ pub struct DeliveryRecord {
     /// What the ESP answered, or why it stands there; for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// It is `unknown`, and must not be sent again: only the ESP's webhook can say what became of it (SPEC §6).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub awaits_webhook: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl DeliveryRecord {
     /// A delivery that was just decided.
     pub fn pending(since_ms: u64) -> DeliveryRecord {
-        DeliveryRecord { state: DeliveryState::Pending, attempts: 0, since_ms, note: None }
+        DeliveryRecord { state: DeliveryState::Pending, attempts: 0, since_ms, note: None, awaits_webhook: false }
+    }
+
+    /// Whether the sender still has to do something about it.
+    pub fn is_owed(&self) -> bool {
+        self.state.is_open() && !self.awaits_webhook
     }
 }
 

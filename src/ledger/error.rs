@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::MirrorError;
 use crate::decision::{DecisionId, DeliveryState};
 
 /// Why the ledger could not be opened.
@@ -12,6 +13,12 @@ pub enum OpenError {
     /// Another process has it.
     #[error("the ledger {path} is open in another process; stop that one, or give this one its own `state` folder")]
     Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing was ever recorded there.
+    #[error("there is no ledger {path}; name the configuration that `beckon run` is given")]
+    Missing {
         /// The file.
         path: PathBuf,
     },
@@ -27,6 +34,12 @@ pub enum OpenError {
         /// The format that is read.
         known: u64,
     },
+    /// It could not be made again from its mirror, or the mirror cannot be written.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// It could not be made again from its mirror.
+    #[error("the ledger cannot be made again from its mirror: {0}")]
+    Restore(LedgerError),
     /// The disk is full.
     #[error("no space left for the ledger {path}; free some and start again")]
     Full {
@@ -107,6 +120,9 @@ pub enum LedgerError {
         /// What is wrong with it.
         fault: String,
     },
+    /// The mirror. The process has to be started again.
+    #[error(transparent)]
+    Mirror(MirrorError),
     /// The writer stopped after an earlier fault.
     #[error("the ledger {path} has stopped after an earlier fault; see the log, and start again")]
     Stopped {

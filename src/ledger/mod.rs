@@ -6,10 +6,12 @@
 //! for one sync a batch and not for one a mail. Nothing is acknowledged before its transaction is on the disk.
 
 mod error;
+mod mirror;
 mod tables;
 mod writer;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,14 +19,19 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 pub use error::{LedgerError, OpenError};
-pub use tables::{Counts, OpenDelivery};
+pub use mirror::{MirrorError, MirrorTopics};
+pub use tables::Counts;
 
-use crate::decision::{Decision, DecisionId, DeliveryRecord};
+use crate::decision::{Decision, DecisionId, DeliveryRecord, Errand, OpenDelivery};
+use mirror::Mirror;
 use tables::Tables;
 use writer::Command;
 
 /// The file in the configured `state` folder.
 const FILE: &str = "ledger.redb";
+
+/// How many entries of the mirror one transaction takes.
+const RESTORED_AT_ONCE: usize = 10_000;
 
 /// The open ledger. One process has it; share it by reference or `Arc`. Dropping it waits for what is being written.
 pub struct Ledger {
@@ -37,26 +44,49 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger in the folder `dir`, and makes both if there are none. Cannot be opened twice at a time.
     pub fn open(dir: &Path) -> Result<Ledger, OpenError> {
+        Ledger::open_mirrored(dir, None)
+    }
+
+    /// The same, mirrored to the topics named. A ledger that is not there is made from what they have: so a disk that was lost
+    /// has nothing sent twice.
+    pub fn open_mirrored(dir: &Path, topics: Option<&MirrorTopics>) -> Result<Ledger, OpenError> {
         let path = dir.join(FILE);
-        fs::create_dir_all(dir).map_err(|error| OpenError::of(redb::Error::Io(error), &path))?;
+        let disk = |error| OpenError::of(redb::Error::Io(error), &path);
+        fs::create_dir_all(dir).map_err(disk)?;
+        if let Some(topics) = topics.filter(|_| !path.exists()) {
+            let unfinished = path.with_extension("new");
+            restore(&unfinished, topics)?;
+            fs::rename(&unfinished, &path).map_err(disk)?;
+        }
+        let mirror = topics.cloned().map(Mirror::open).transpose()?;
         let tables = Arc::new(Tables::open(path)?);
         let (commands, waiting) = mpsc::channel();
         let writer = {
             let tables = Arc::clone(&tables);
-            std::thread::Builder::new().name("ledger".into()).spawn(move || writer::run(&tables, &waiting))
+            std::thread::Builder::new().name("ledger".into()).spawn(move || writer::run(&tables, mirror, &waiting))
         };
         let writer = writer.map_err(|error| OpenError::of(redb::Error::Io(error), tables.path()))?;
         Ok(Ledger { tables, commands: Some(commands), writer: Some(writer) })
     }
 
-    /// Makes the decisions of a closed tick durable, all or none, and a `pending` delivery of each that is a send. Returns
+    /// Opens the ledger in the folder `dir`. Fails where there is none.
+    pub fn open_existing(dir: &Path) -> Result<Ledger, OpenError> {
+        let path = dir.join(FILE);
+        match path.try_exists() {
+            Ok(true) => Ledger::open(dir),
+            Ok(false) => Err(OpenError::Missing { path }),
+            Err(error) => Err(OpenError::of(redb::Error::Io(error), &path)),
+        }
+    }
+
+    /// Makes the decisions of a closed tick durable, all or none, and a `pending` delivery of each that has an errand: of each send. Returns
     /// those that were not there yet, in the order given, so that a replay after a restart never has one sent twice.
     /// Blocks until the disk has them (a few milliseconds): call it from a thread, not from a task.
-    pub fn record(&self, decisions: &[Decision]) -> Result<Vec<DecisionId>, LedgerError> {
+    pub fn record(&self, decisions: &[(Decision, Option<Errand>)]) -> Result<Vec<DecisionId>, LedgerError> {
         if decisions.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = decisions.iter().map(|decision| self.tables.encode(decision)).collect::<Result<_, _>>()?;
+        let entries = decisions.iter().map(|decided| self.tables.encode(decided)).collect::<Result<_, _>>()?;
         let (answer, answered) = mpsc::sync_channel(1);
         self.submit(Command::Record(entries, answer))?;
         answered.recv().map_err(|_| self.stopped())?
@@ -70,15 +100,45 @@ impl Ledger {
         answered.await.map_err(|_| self.stopped())?
     }
 
-    /// The deliveries that a restart takes up again, with their decisions: `pending`, `in_flight` (the process died around
-    /// the request; the ESP may have taken it) and `unknown`. In the order of their ids.
-    pub fn open_deliveries(&self) -> Result<Vec<OpenDelivery>, LedgerError> {
-        self.tables.open_deliveries()
+    /// Of the first `count` deliveries that are owed, in the order in which they go out (SPEC §6: greater priority, older
+    /// decision), those that `is_wanted` says; and whether more than `count` are owed. Owed are `pending` ones, `in_flight`
+    /// ones (where a process died around the request; the ESP may have taken it) and `unknown` ones that may be repeated.
+    pub fn owed(
+        &self,
+        count: usize,
+        is_wanted: impl Fn(DecisionId) -> bool,
+    ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
+        self.tables.owed(count, is_wanted)
+    }
+
+    /// The deliveries that wait for the ESP's webhook since before `before_ms`, the oldest first.
+    pub fn unanswered(&self, before_ms: u64) -> Result<Vec<DecisionId>, LedgerError> {
+        self.tables.unanswered(before_ms)
+    }
+
+    /// Gives up waiting for a delivery's webhook, durably: it is no longer [`Ledger::unanswered`], and stays `unknown`.
+    pub async fn bury(&self, id: DecisionId) -> Result<(), LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Command::Bury(id, answer))?;
+        answered.await.map_err(|_| self.stopped())?
+    }
+
+    /// All decisions, in the order in which they are written (SPEC §5). Holds them in memory.
+    pub fn decisions(&self) -> Result<Vec<Decision>, LedgerError> {
+        let mut decisions = self.tables.decisions()?;
+        decisions.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
+        Ok(decisions)
     }
 
     /// The decision of this id, if it was ever recorded.
     pub fn decision(&self, id: DecisionId) -> Result<Option<Decision>, LedgerError> {
         self.tables.decision(id)
+    }
+
+    /// The decisions whose ids begin with these 64 bits, in the order of their ids; there is hardly ever a second one.
+    pub fn decisions_of_prefix(&self, prefix: u64) -> Result<Vec<Decision>, LedgerError> {
+        let ids = self.tables.ids_of_prefix(prefix)?;
+        ids.into_iter().filter_map(|id| self.decision(id).transpose()).collect()
     }
 
     /// The delivery of this decision; `None` unless it is a send.
@@ -111,8 +171,36 @@ impl Drop for Ledger {
     }
 }
 
+/// Makes a ledger at `path` of all that its mirror has.
+fn restore(path: &Path, topics: &MirrorTopics) -> Result<(), OpenError> {
+    if let Err(error) = fs::remove_file(path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    }) {
+        return Err(OpenError::of(redb::Error::Io(error), path));
+    }
+    let tables = Tables::open(path.to_owned())?;
+    let (mut batch, mut count) = (Vec::new(), 0);
+    topics.read(|entry, id, json| {
+        count += 1;
+        batch.push((entry, id, json.to_vec()));
+        if batch.len() < RESTORED_AT_ONCE {
+            Ok(())
+        } else {
+            tables.restore(batch.drain(..)).map_err(OpenError::Restore)
+        }
+    })?;
+    tables.restore(batch.into_iter()).map_err(OpenError::Restore)?;
+    if count > 0 {
+        tracing::warn!(entries = count, "the ledger was not there, and was made again from its mirror");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use beckon_dataflows::model::Id;
+
     use super::*;
     use crate::decision::{DeliveryState, Outcome, Payload};
 
@@ -132,8 +220,21 @@ mod tests {
         }
     }
 
+    fn errand(priority: i32) -> Errand {
+        Errand { customer: Id(1), subject: Id(2), currency: None, priority }
+    }
+
+    /// As it is recorded: with an errand if it is a send.
+    fn entry(decision: &Decision) -> (Decision, Option<Errand>) {
+        (decision.clone(), (decision.outcome == Outcome::Send).then(|| errand(0)))
+    }
+
+    fn owed(ledger: &Ledger) -> Vec<OpenDelivery> {
+        ledger.owed(1000, |_| true).unwrap().0
+    }
+
     fn at(state: DeliveryState) -> DeliveryRecord {
-        DeliveryRecord { state, attempts: 1, since_ms: 3_000, note: None }
+        DeliveryRecord { state, attempts: 1, since_ms: 3_000, note: None, awaits_webhook: false }
     }
 
     #[tokio::test]
@@ -143,21 +244,24 @@ mod tests {
         let held_out = decision("c", Outcome::Holdout);
         {
             let ledger = Ledger::open(dir.path()).unwrap();
-            let new = ledger.record(&[a.clone(), held_out.clone(), a.clone()]).unwrap();
+            let new = ledger.record(&[entry(&a), entry(&held_out), entry(&a)]).unwrap();
             assert_eq!(new, [a.decision_id, held_out.decision_id]);
-            assert_eq!(ledger.record(&[b.clone(), a.clone()]).unwrap(), [b.decision_id]);
+            assert_eq!(ledger.record(&[entry(&b), entry(&a)]).unwrap(), [b.decision_id]);
             ledger.advance(a.decision_id, at(DeliveryState::InFlight)).await.unwrap();
             ledger.advance(b.decision_id, at(DeliveryState::InFlight)).await.unwrap();
             ledger.advance(b.decision_id, at(DeliveryState::Accepted)).await.unwrap();
         }
         let ledger = Ledger::open(dir.path()).unwrap();
-        assert!(ledger.record(&[a.clone(), b.clone(), held_out.clone()]).unwrap().is_empty());
-        let open = ledger.open_deliveries().unwrap();
-        assert_eq!(open, [OpenDelivery { decision: a, delivery: at(DeliveryState::InFlight) }]);
+        assert!(ledger.record(&[entry(&a), entry(&b), entry(&held_out)]).unwrap().is_empty());
+        let open = OpenDelivery { decision: a, errand: errand(0), delivery: at(DeliveryState::InFlight) };
+        assert_eq!(owed(&ledger), [open]);
         let deliveries = [(DeliveryState::InFlight, 1), (DeliveryState::Accepted, 1)].into();
         assert_eq!(ledger.counts().unwrap(), Counts { decisions: 3, deliveries });
         assert_eq!(ledger.decision(held_out.decision_id).unwrap(), Some(held_out.clone()));
         assert_eq!(ledger.delivery(held_out.decision_id).unwrap(), None);
+        let prefix = (held_out.decision_id.0 >> 64) as u64;
+        assert_eq!(ledger.decisions_of_prefix(prefix).unwrap(), [held_out]);
+        assert!(ledger.decisions_of_prefix(!prefix).unwrap().is_empty());
     }
 
     #[tokio::test]
@@ -165,12 +269,42 @@ mod tests {
         let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let ledger = Ledger::open(dir.path()).unwrap();
         let a = decision("a", Outcome::Send);
-        ledger.record(std::slice::from_ref(&a)).unwrap();
+        ledger.record(&[entry(&a)]).unwrap();
         ledger.advance(a.decision_id, at(DeliveryState::InFlight)).await.unwrap();
         std::fs::copy(dir.path().join(FILE), crashed.path().join(FILE)).unwrap();
         let after = Ledger::open(crashed.path()).unwrap();
-        let open = [OpenDelivery { decision: a, delivery: at(DeliveryState::InFlight) }];
-        assert_eq!(after.open_deliveries().unwrap(), open);
+        let open = OpenDelivery { decision: a, errand: errand(0), delivery: at(DeliveryState::InFlight) };
+        assert_eq!(owed(&after), [open]);
+    }
+
+    #[tokio::test]
+    async fn what_is_owed_comes_by_priority_and_age_and_what_awaits_a_webhook_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let sends: Vec<_> = [("low", -3, 5_000), ("young", 7, 6_000), ("old", 7, 5_000), ("unanswered", 9, 5_000)]
+            .map(|(subject, priority, as_of)| {
+                let send = Decision { as_of, ..decision(subject, Outcome::Send) };
+                (send, Some(errand(priority)))
+            })
+            .into();
+        ledger.record(&sends).unwrap();
+        let unanswered = sends[3].0.decision_id;
+        ledger.advance(unanswered, at(DeliveryState::InFlight)).await.unwrap();
+        let waits = DeliveryRecord { awaits_webhook: true, ..at(DeliveryState::Unknown) };
+        ledger.advance(unanswered, waits.clone()).await.unwrap();
+        let subjects = |(open, more): (Vec<OpenDelivery>, bool)| {
+            (open.iter().map(|open| open.decision.subject.to_string()).collect::<Vec<_>>(), more)
+        };
+        let all = ["old", "young", "low"].map(String::from).to_vec();
+        assert_eq!(subjects(ledger.owed(3, |_| true).unwrap()), (all.clone(), false));
+        let young = sends[1].0.decision_id;
+        assert_eq!(subjects(ledger.owed(2, |id| id != young).unwrap()), (all[..1].to_vec(), true));
+
+        assert_eq!(ledger.unanswered(3_000).unwrap(), []);
+        assert_eq!(ledger.unanswered(3_001).unwrap(), [unanswered]);
+        ledger.bury(unanswered).await.unwrap();
+        assert_eq!(ledger.unanswered(u64::MAX).unwrap(), []);
+        assert_eq!(ledger.delivery(unanswered).unwrap(), Some(waits));
     }
 
     #[tokio::test]
@@ -179,7 +313,7 @@ mod tests {
         let ledger = Ledger::open(dir.path()).unwrap();
         let a = decision("a", Outcome::Send);
         let id = a.decision_id;
-        ledger.record(&[a]).unwrap();
+        ledger.record(&[entry(&a)]).unwrap();
         let fault = ledger.advance(id, at(DeliveryState::Accepted)).await.unwrap_err();
         assert_eq!(fault.to_string(), format!("delivery {id} is pending and cannot become accepted"));
         assert!(matches!(
@@ -195,7 +329,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Arc::new(Ledger::open(dir.path()).unwrap());
         let decisions: Vec<_> = (0..200).map(|n| decision(&n.to_string(), Outcome::Send)).collect();
-        ledger.record(&decisions).unwrap();
+        ledger.record(&decisions.iter().map(entry).collect::<Vec<_>>()).unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for id in decisions.iter().map(|decision| decision.decision_id) {
             let ledger = Arc::clone(&ledger);
@@ -206,7 +340,7 @@ mod tests {
         }
         tasks.join_all().await;
         assert_eq!(ledger.counts().unwrap().deliveries, [(DeliveryState::Accepted, 200)].into());
-        assert!(ledger.open_deliveries().unwrap().is_empty());
+        assert!(owed(&ledger).is_empty());
     }
 
     #[test]
@@ -222,7 +356,7 @@ mod tests {
         transaction.commit().unwrap();
         drop(database);
         let fault = Ledger::open(dir.path()).err().unwrap();
-        assert!(matches!(fault, OpenError::Format { known: 1, .. }), "{fault}");
+        assert!(matches!(fault, OpenError::Format { known: 2, .. }), "{fault}");
 
         std::fs::write(dir.path().join(FILE), "no ledger at all, but long enough to have a header".repeat(200))
             .unwrap();

@@ -1,43 +1,58 @@
 //! The ledger's file: its tables, and what one transaction does to them. A decision is its JSON (SPEC §5), a delivery a JSON
-//! record; both are keyed by the decision's id. Open deliveries and counts are kept beside them in the same transaction,
-//! so that a restart need not read what was settled long ago.
+//! record; both are keyed by the decision's id. What is owed, in the order in which it goes out, what waits for a webhook, and
+//! counts are kept beside them in the same transaction, so that nobody need read what was settled long ago.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use beckon_dataflows::model::Tick;
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::{LedgerError, OpenError};
-use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Outcome};
+use super::{LedgerError, OpenError, mirror};
+use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
 
 /// Grows with every change of what the tables hold.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const DECISIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("decisions");
 const DELIVERIES: TableDefinition<u128, &[u8]> = TableDefinition::new("deliveries");
-const OPEN: TableDefinition<u128, ()> = TableDefinition::new("open");
+/// What is owed: the least goes first.
+const OWED: TableDefinition<Rank, ()> = TableDefinition::new("owed");
+/// Since when, epoch ms, which deliveries wait for the ESP's webhook.
+const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition::new("unanswered");
 const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 
 /// The name in `COUNTS` under which decisions are counted; the others are states.
 const DECISIONS_COUNT: &str = "decisions";
 
+/// The order in which deliveries go out (SPEC §6): greater priority (it is kept negated), older decision, lesser id.
+type Rank = (i64, u64, u128);
+
 /// A decision as it is written.
 pub(super) struct Entry {
     id: DecisionId,
     json: Vec<u8>,
-    /// When a send's delivery becomes pending: the decision's own tick, so that a replay writes the same.
-    pending_since_ms: Option<u64>,
+    /// Of a send: pending since the decision's own tick, so that a replay writes the same.
+    delivery: Option<Stored>,
 }
 
-/// A delivery to be taken up again, with its decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenDelivery {
-    /// What was decided.
-    pub decision: Decision,
-    /// How far it came.
-    pub delivery: DeliveryRecord,
+/// A delivery as it is written.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    record: DeliveryRecord,
+    errand: Errand,
+    /// The decision's.
+    as_of: Tick,
+}
+
+impl Stored {
+    fn rank(&self, id: DecisionId) -> Rank {
+        (-i64::from(self.errand.priority), self.as_of, id.0)
+    }
 }
 
 /// How many there are.
@@ -47,6 +62,13 @@ pub struct Counts {
     pub decisions: u64,
     /// Deliveries by state; a state without any is left out.
     pub deliveries: BTreeMap<DeliveryState, u64>,
+}
+
+impl Counts {
+    /// Deliveries that are not settled: owed, or waiting for a webhook.
+    pub fn open(&self) -> u64 {
+        self.deliveries.iter().filter(|(state, _)| state.is_open()).map(|(_, count)| count).sum()
+    }
 }
 
 /// The open file.
@@ -86,7 +108,8 @@ impl Tables {
         if found == FORMAT {
             transaction.open_table(DECISIONS)?;
             transaction.open_table(DELIVERIES)?;
-            transaction.open_table(OPEN)?;
+            transaction.open_table(OWED)?;
+            transaction.open_table(UNANSWERED)?;
             transaction.open_table(COUNTS)?;
             transaction.commit()?;
         }
@@ -97,11 +120,13 @@ impl Tables {
         &self.path
     }
 
-    pub fn encode(&self, decision: &Decision) -> Result<Entry, LedgerError> {
+    pub fn encode(&self, (decision, errand): &(Decision, Option<Errand>)) -> Result<Entry, LedgerError> {
         let id = decision.decision_id;
-        let json =
-            serde_json::to_vec(decision).map_err(|error| LedgerError::Unwritable { id, fault: error.to_string() })?;
-        Ok(Entry { id, json, pending_since_ms: (decision.outcome == Outcome::Send).then_some(decision.as_of) })
+        let unwritable = |error: serde_json::Error| LedgerError::Unwritable { id, fault: error.to_string() };
+        let json = serde_json::to_vec(decision).map_err(unwritable)?;
+        let as_of = decision.as_of;
+        let pending = |errand: Errand| Stored { record: DeliveryRecord::pending(as_of), errand, as_of };
+        Ok(Entry { id, json, delivery: errand.clone().map(pending) })
     }
 
     /// Runs `changes` as one transaction. When this returns, the disk has it.
@@ -118,23 +143,88 @@ impl Tables {
         attempt().map_err(|error| LedgerError::of(error, &self.path))
     }
 
+    /// Takes up entries of the mirror, in one transaction.
+    pub fn restore(
+        &self,
+        mut entries: impl Iterator<Item = (mirror::Entry, DecisionId, Vec<u8>)>,
+    ) -> Result<(), LedgerError> {
+        self.commit(|tables, writing| {
+            for (entry, id, json) in entries.by_ref() {
+                if let Err(fault) = writing.restore(tables, entry, id, &json)? {
+                    return Ok(Err(fault));
+                }
+            }
+            Ok(Ok(()))
+        })?
+    }
+
     pub fn decision(&self, id: DecisionId) -> Result<Option<Decision>, LedgerError> {
         self.read(DECISIONS, id)
     }
 
-    pub fn delivery(&self, id: DecisionId) -> Result<Option<DeliveryRecord>, LedgerError> {
-        self.read(DELIVERIES, id)
+    pub fn decisions(&self) -> Result<Vec<Decision>, LedgerError> {
+        let read = || -> Result<Vec<_>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(DECISIONS)?;
+            table
+                .iter()?
+                .map(|entry| entry.map(|(id, json)| (id.value(), json.value().to_vec())).map_err(Into::into))
+                .collect()
+        };
+        let entries = read().map_err(|error| LedgerError::of(error, &self.path))?;
+        let decision = |(id, json): (u128, Vec<u8>)| {
+            serde_json::from_slice(&json).map_err(|error| self.fault(DecisionId(id), error))
+        };
+        entries.into_iter().map(decision).collect()
     }
 
-    pub fn open_deliveries(&self) -> Result<Vec<OpenDelivery>, LedgerError> {
-        let ids = self.open_ids().map_err(|error| LedgerError::of(error, &self.path))?;
-        let open = ids.into_iter().map(|id| {
-            let missing = || self.fault(id, "is open, but its decision or delivery is missing");
+    pub fn ids_of_prefix(&self, prefix: u64) -> Result<Vec<DecisionId>, LedgerError> {
+        let least = u128::from(prefix) << 64;
+        let read = || {
+            let table = self.database.begin_read()?.open_table(DECISIONS)?;
+            let entries = table.range(least..=least | u128::from(u64::MAX))?;
+            entries.map(|entry| Ok(DecisionId(entry?.0.value()))).collect::<Result<_, _>>()
+        };
+        read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
+    }
+
+    pub fn delivery(&self, id: DecisionId) -> Result<Option<DeliveryRecord>, LedgerError> {
+        Ok(self.read::<Stored>(DELIVERIES, id)?.map(|stored| stored.record))
+    }
+
+    /// Of the first `count` that are owed those that `is_wanted` says, and whether there are more than `count`.
+    pub fn owed(
+        &self,
+        count: usize,
+        is_wanted: impl Fn(DecisionId) -> bool,
+    ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(OWED)?;
+            let (mut wanted, mut entries) = (Vec::new(), table.iter()?);
+            for entry in entries.by_ref().take(count) {
+                let id = DecisionId(entry?.0.value().2);
+                if is_wanted(id) {
+                    wanted.push(id);
+                }
+            }
+            Ok((wanted, entries.next().is_some()))
+        };
+        let (wanted, more) = read().map_err(|error| LedgerError::of(error, &self.path))?;
+        let open = wanted.into_iter().map(|id| {
+            let missing = || self.fault(id, "is owed, but its decision or delivery is missing");
             let decision = self.decision(id)?.ok_or_else(missing)?;
-            let delivery = self.delivery(id)?.ok_or_else(missing)?;
-            Ok(OpenDelivery { decision, delivery })
+            let Stored { record, errand, .. } = self.read(DELIVERIES, id)?.ok_or_else(missing)?;
+            Ok(OpenDelivery { decision, errand, delivery: record })
         });
-        open.collect()
+        Ok((open.collect::<Result<_, LedgerError>>()?, more))
+    }
+
+    /// The deliveries that wait for a webhook since before `before_ms`, the oldest first.
+    pub fn unanswered(&self, before_ms: u64) -> Result<Vec<DecisionId>, LedgerError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(UNANSWERED)?;
+            table.range(..(before_ms, 0))?.map(|entry| Ok(DecisionId(entry?.0.value().1))).collect()
+        };
+        read().map_err(|error| LedgerError::of(error, &self.path))
     }
 
     pub fn counts(&self) -> Result<Counts, LedgerError> {
@@ -151,11 +241,6 @@ impl Tables {
             Ok(counts)
         };
         read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
-    }
-
-    fn open_ids(&self) -> Result<Vec<DecisionId>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(OPEN)?;
-        table.iter()?.map(|entry| Ok(DecisionId(entry?.0.value()))).collect()
     }
 
     fn read<T: DeserializeOwned>(
@@ -177,8 +262,10 @@ impl Tables {
 pub(super) struct Writing<'t> {
     decisions: Table<'t, u128, &'static [u8]>,
     deliveries: Table<'t, u128, &'static [u8]>,
-    open: Table<'t, u128, ()>,
+    owed: Table<'t, Rank, ()>,
+    unanswered: Table<'t, (u64, u128), ()>,
     counts: Table<'t, &'static str, u64>,
+    changed: Vec<(mirror::Entry, DecisionId, Vec<u8>)>,
 }
 
 impl<'t> Writing<'t> {
@@ -186,27 +273,48 @@ impl<'t> Writing<'t> {
         Ok(Writing {
             decisions: transaction.open_table(DECISIONS)?,
             deliveries: transaction.open_table(DELIVERIES)?,
-            open: transaction.open_table(OPEN)?,
+            owed: transaction.open_table(OWED)?,
+            unanswered: transaction.open_table(UNANSWERED)?,
             counts: transaction.open_table(COUNTS)?,
+            changed: Vec::new(),
         })
     }
 
-    /// Adds the decisions that are not there yet; returns which.
+    /// Adds the decisions, and the deliveries, that are not there yet; returns of which there was one.
     pub fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
         let mut new = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if self.decisions.get(entry.id.0)?.is_some() {
-                continue;
+        for Entry { id, json, delivery } in entries {
+            let is_new = self.add_decision(id, &json)?;
+            let is_owed = delivery.map_or(Ok(false), |delivery| self.add_delivery(id, is_new, &delivery))?;
+            if is_new || is_owed {
+                new.push(id);
             }
-            self.decisions.insert(entry.id.0, entry.json.as_slice())?;
-            self.count(DECISIONS_COUNT, 1)?;
-            if let Some(since_ms) = entry.pending_since_ms {
-                self.put(entry.id, &DeliveryRecord::pending(since_ms))?;
-                self.count(DeliveryState::Pending.name(), 1)?;
-            }
-            new.push(entry.id);
         }
         Ok(new)
+    }
+
+    /// Adds a delivery that is not there yet; whether it was not. One of a decision that was not there is from a mirror that
+    /// lost the decision, and can be made from now on.
+    fn add_delivery(&mut self, id: DecisionId, decision_is_new: bool, new: &Stored) -> Result<bool, redb::Error> {
+        let known = self.deliveries.get(id.0)?.map(|json| serde_json::from_slice::<Stored>(json.value()));
+        match known {
+            None => self.put(id, None, new)?,
+            Some(Ok(known)) if decision_is_new && known.record.is_owed() => drop(self.owed.insert(known.rank(id), ())?),
+            // One that cannot be read is no reason to send anything.
+            Some(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Adds a decision that is not there yet; whether it was not.
+    fn add_decision(&mut self, id: DecisionId, json: &[u8]) -> Result<bool, redb::Error> {
+        if self.decisions.get(id.0)?.is_some() {
+            return Ok(false);
+        }
+        self.decisions.insert(id.0, json)?;
+        self.count(DECISIONS_COUNT, 1)?;
+        self.changed.push((mirror::Entry::Decision, id, json.to_vec()));
+        Ok(true)
     }
 
     /// Moves a delivery to its next state. The inner error is the caller's own and leaves the transaction sound.
@@ -216,31 +324,84 @@ impl<'t> Writing<'t> {
         id: DecisionId,
         next: &DeliveryRecord,
     ) -> Result<Result<(), LedgerError>, redb::Error> {
-        let from = match self.deliveries.get(id.0)? {
-            None => return Ok(Err(LedgerError::NoDelivery { id })),
-            Some(json) => match serde_json::from_slice::<DeliveryRecord>(json.value()) {
-                Ok(delivery) => delivery.state,
-                Err(error) => return Ok(Err(tables.fault(id, error))),
-            },
+        let before = match self.stored(tables, id)? {
+            Ok(before) => before,
+            Err(fault) => return Ok(Err(fault)),
         };
-        if !from.may_become(next.state) {
-            return Ok(Err(LedgerError::Step { id, from, to: next.state }));
+        let (from, to) = (before.record.state, next.state);
+        if !from.may_become(to) {
+            return Ok(Err(LedgerError::Step { id, from, to }));
         }
-        self.put(id, next)?;
-        self.count(from.name(), -1)?;
-        self.count(next.state.name(), 1)?;
+        let after = Stored { record: next.clone(), errand: before.errand.clone(), as_of: before.as_of };
+        self.put(id, Some(&before), &after)?;
         Ok(Ok(()))
     }
 
-    fn put(&mut self, id: DecisionId, delivery: &DeliveryRecord) -> Result<(), redb::Error> {
-        let json = serde_json::to_vec(delivery).map_err(|error| redb::Error::Io(error.into()))?;
-        self.deliveries.insert(id.0, json.as_slice())?;
-        if delivery.state.is_open() {
-            self.open.insert(id.0, ())?;
-        } else {
-            self.open.remove(id.0)?;
+    fn stored(&self, tables: &Tables, id: DecisionId) -> Result<Result<Stored, LedgerError>, redb::Error> {
+        Ok(match self.deliveries.get(id.0)? {
+            None => Err(LedgerError::NoDelivery { id }),
+            Some(json) => serde_json::from_slice(json.value()).map_err(|error| tables.fault(id, error)),
+        })
+    }
+
+    /// Waits for the webhook of a delivery no longer. It stays `unknown`.
+    pub fn bury(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<(), LedgerError>, redb::Error> {
+        let since_ms = match self.stored(tables, id)? {
+            Ok(stored) => stored.record.since_ms,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        self.unanswered.remove((since_ms, id.0))?;
+        Ok(Ok(()))
+    }
+
+    /// Takes up an entry of the mirror, which knows better than an earlier one.
+    pub fn restore(
+        &mut self,
+        tables: &Tables,
+        entry: mirror::Entry,
+        id: DecisionId,
+        json: &[u8],
+    ) -> Result<Result<(), LedgerError>, redb::Error> {
+        if entry == mirror::Entry::Decision {
+            self.add_decision(id, json)?;
+            return Ok(Ok(()));
         }
+        let after = match serde_json::from_slice::<Stored>(json) {
+            Ok(after) => after,
+            Err(error) => return Ok(Err(tables.fault(id, error))),
+        };
+        let before = self.stored(tables, id)?.ok();
+        self.put(id, before.as_ref(), &after)?;
+        // Without its decision it cannot be delivered; the log will decide it again.
+        if self.decisions.get(id.0)?.is_none() {
+            self.owed.remove(after.rank(id))?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes a delivery, and what follows from it.
+    fn put(&mut self, id: DecisionId, before: Option<&Stored>, after: &Stored) -> Result<(), redb::Error> {
+        if let Some(before) = before {
+            self.owed.remove(before.rank(id))?;
+            self.unanswered.remove((before.record.since_ms, id.0))?;
+            self.count(before.record.state.name(), -1)?;
+        }
+        if after.record.is_owed() {
+            self.owed.insert(after.rank(id), ())?;
+        }
+        if after.record.awaits_webhook {
+            self.unanswered.insert((after.record.since_ms, id.0), ())?;
+        }
+        self.count(after.record.state.name(), 1)?;
+        let json = serde_json::to_vec(after).map_err(|error| redb::Error::Io(error.into()))?;
+        self.deliveries.insert(id.0, json.as_slice())?;
+        self.changed.push((mirror::Entry::Delivery, id, json));
         Ok(())
+    }
+
+    /// What was changed, for the mirror.
+    pub fn take_changed(&mut self) -> Vec<(mirror::Entry, DecisionId, Vec<u8>)> {
+        std::mem::take(&mut self.changed)
     }
 
     fn count(&mut self, name: &'static str, by: i64) -> Result<(), redb::Error> {

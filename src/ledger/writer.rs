@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use tokio::sync::oneshot;
 
 use super::LedgerError;
+use super::mirror::Mirror;
 use super::tables::{Entry, Tables, Writing};
 use crate::decision::{DecisionId, DeliveryRecord};
 
@@ -16,6 +17,8 @@ const BATCH_MAX: usize = 1024;
 pub(super) enum Command {
     /// The decisions of a closed tick.
     Record(Vec<Entry>, SyncSender<Result<Vec<DecisionId>, LedgerError>>),
+    /// That a delivery's webhook is waited for no longer.
+    Bury(DecisionId, oneshot::Sender<Result<(), LedgerError>>),
     /// A delivery's next state.
     Advance(DecisionId, DeliveryRecord, oneshot::Sender<Result<(), LedgerError>>),
 }
@@ -26,14 +29,22 @@ enum Answer {
     Advanced(oneshot::Sender<Result<(), LedgerError>>, Result<(), LedgerError>),
 }
 
-/// Runs until the ledger is dropped or the storage fails.
-pub(super) fn run(tables: &Tables, commands: &Receiver<Command>) {
+/// Runs until the ledger is dropped or the storage fails, or the mirror, where there is one.
+pub(super) fn run(tables: &Tables, mut mirror: Option<Mirror>, commands: &Receiver<Command>) {
     while let Ok(first) = commands.recv() {
         let mut batch = vec![first];
         batch.extend(commands.try_iter().take(BATCH_MAX - 1));
         metrics::histogram!("beckon_ledger_batch_commands").record(batch.len() as f64);
         let mut waiting = Vec::with_capacity(batch.len());
-        let committed = tables.commit(|tables, writing| apply(tables, writing, batch, &mut waiting));
+        let mut mirrored = Ok(());
+        let committed = tables.commit(|tables, writing| {
+            apply(tables, writing, batch, &mut waiting)?;
+            // Under way to the brokers while the disk syncs.
+            mirrored = mirror.as_mut().map_or(Ok(()), |mirror| mirror.send_all(writing.take_changed()));
+            Ok(())
+        });
+        let settled = mirrored.and_then(|()| mirror.as_mut().map_or(Ok(()), Mirror::settle));
+        let committed = committed.and(settled.map_err(LedgerError::Mirror));
         if let Err(fault) = &committed {
             tracing::error!(%fault, "the ledger stops");
         }
@@ -56,6 +67,7 @@ fn apply(
     for command in batch {
         match command {
             Command::Record(entries, answer) => waiting.push(Answer::Recorded(answer, writing.record(entries)?)),
+            Command::Bury(id, answer) => waiting.push(Answer::Advanced(answer, writing.bury(tables, id)?)),
             Command::Advance(id, record, answer) => {
                 waiting.push(Answer::Advanced(answer, writing.advance(tables, id, &record)?));
             }

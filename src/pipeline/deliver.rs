@@ -1,148 +1,25 @@
-//! From decisions to the ESP: ledger → sink (SPEC §6). In: the decisions of closed ticks. Out: deliveries, each state durable.
-//! A decided send is in the ledger before any request for it leaves; what was open when the process ended is taken up again
-//! when the log is read again.
-//!
-//! While the log is still being read up to where it ended when the process started, nothing is sent: the trigger set of
-//! an old tick does not say what is true now.
+//! From the ledger to the ESP (SPEC §6): the sender, with the ESP, the templates and the state it renders from, on threads of its
+//! own.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use beckon_dataflows::model::{Contact, Id, Namespace, Tick};
+use beckon_dataflows::model::{Contact, Id, Namespace};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Act, SharedState, View, read};
+use super::backlog::Log;
+use super::{SharedState, read};
 use crate::config::{self, Config, EspKind};
-use crate::decide::Decided;
-use crate::decision::{self, Decision, DecisionId, DeliveryRecord, Mailbox, Outcome};
+use crate::coupon::Secret;
+use crate::decision::{self, DecisionId, Mailbox};
 use crate::ledger::Ledger;
 use crate::pipeline::live::WallClock;
-use crate::render::{Context, Templates};
-use crate::sink::delivery::{self, Drained, Limits, Owed, Ports, Unsendable};
-use crate::sink::{ApiKey, BoxFuture, DeliveryLog, Esp, LogFault, client, http::Http, sendgrid::SendGrid};
+use crate::render::{Context, Discount, Templates};
+use crate::sink::delivery::{self, Drained, Limits, Ports, Unsendable};
+use crate::sink::{ApiKey, Esp, client, http::Http, sendgrid::SendGrid};
 use crate::state::State;
-
-/// How many sends may wait between the deciding thread and the sender before deciding waits.
-const SENDS_WAITING: usize = 1024;
-
-/// Records decisions and passes the sends on.
-pub struct Recorder {
-    ledger: Arc<Ledger>,
-    campaigns: Vec<Campaign>,
-    open: HashMap<DecisionId, DeliveryRecord>,
-    outgoing: mpsc::Sender<Owed>,
-    /// Sends decided before the log was read up to `live_from`.
-    held: Vec<Owed>,
-    live_from: Tick,
-    live: bool,
-}
-
-/// What a campaign adds to a send.
-struct Campaign {
-    send_within_ms: Option<u64>,
-    priority: i32,
-    template: Arc<str>,
-    variants: Vec<(String, Arc<str>)>,
-}
-
-impl Recorder {
-    /// A recorder that passes sends to `outgoing`, and holds them back until the ticks before `live_from` are closed. Fails
-    /// when the ledger cannot be read.
-    pub fn new(
-        config: &Config,
-        ledger: Arc<Ledger>,
-        live_from: Tick,
-        outgoing: mpsc::Sender<Owed>,
-    ) -> anyhow::Result<Recorder> {
-        let open =
-            ledger.open_deliveries()?.into_iter().map(|open| (open.decision.decision_id, open.delivery)).collect();
-        let campaigns = config.campaigns.iter().map(Campaign::new).collect();
-        Ok(Recorder { ledger, campaigns, open, outgoing, held: Vec::new(), live_from, live: false })
-    }
-
-    fn owed(&self, decided: Decided, delivery: DeliveryRecord, view: &View<'_>) -> Owed {
-        let (decision, opening) = decided;
-        let campaign = &self.campaigns[opening.episode.campaign as usize];
-        let currency = view.dictionary.text(opening.currency).map(Arc::from).or_else(|| {
-            let product = view.state.product(opening.lines.first()?.sku)?;
-            product.currency.as_deref().map(Arc::from)
-        });
-        let send = decision::Send {
-            template: campaign.template_of(&decision),
-            decision: Arc::new(decision),
-            episode: opening.episode,
-            currency,
-            send_within_ms: campaign.send_within_ms,
-            priority: campaign.priority,
-        };
-        Owed { send, delivery }
-    }
-
-    fn pass_on(&mut self, owed: Owed) {
-        if self.live {
-            // A sender that has stopped leaves the rest to the ledger, and the service ends with it.
-            let _ = self.outgoing.blocking_send(owed);
-        } else {
-            self.held.push(owed);
-        }
-    }
-}
-
-impl Act for Recorder {
-    fn decided(&mut self, _tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
-        if decided.is_empty() {
-            return Ok(());
-        }
-        let decisions: Vec<Decision> = decided.iter().map(|(decision, _)| decision.clone()).collect();
-        let new = self.ledger.record(&decisions)?;
-        for decided in decided.into_iter().filter(|(decision, _)| decision.outcome == Outcome::Send) {
-            let id = decided.0.decision_id;
-            let delivery = match self.open.remove(&id) {
-                Some(open) => Some(open),
-                None => new.contains(&id).then(|| DeliveryRecord::pending(decided.0.as_of)),
-            };
-            if let Some(delivery) = delivery {
-                let owed = self.owed(decided, delivery, view);
-                self.pass_on(owed);
-            }
-        }
-        Ok(())
-    }
-
-    fn closed(&mut self, upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
-        if !self.live && upper.is_some_and(|upper| upper >= self.live_from) {
-            self.live = true;
-            std::mem::take(&mut self.held).into_iter().for_each(|owed| self.pass_on(owed));
-        }
-        Ok(())
-    }
-}
-
-impl Campaign {
-    fn new(campaign: &config::Campaign) -> Campaign {
-        let template: Arc<str> = campaign.template.as_deref().unwrap_or_default().into();
-        let of = |variant: &config::Variant| variant.template.as_deref().map_or(template.clone(), Arc::from);
-        Campaign {
-            send_within_ms: campaign.send_within_ms,
-            priority: i32::try_from(campaign.priority).unwrap_or(if campaign.priority < 0 {
-                i32::MIN
-            } else {
-                i32::MAX
-            }),
-            variants: campaign.variants.iter().map(|variant| (variant.name.clone(), of(variant))).collect(),
-            template,
-        }
-    }
-
-    fn template_of(&self, decision: &Decision) -> Arc<str> {
-        let variant = decision.variant.as_deref();
-        let own = self.variants.iter().find(|(name, _)| Some(name.as_str()) == variant);
-        own.map_or(&self.template, |(_, template)| template).clone()
-    }
-}
 
 /// The sender on threads of its own.
 pub struct Sender {
@@ -151,23 +28,25 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Starts it. The returned channel is where sends go; `ended` is set when it ends, for whatever reason. Fails when the templates or the ESP cannot be set up.
+    /// Starts it. The returned channel wakes it; `ended` is set when it ends, for whatever reason. Fails when the templates or the
+    /// ESP cannot be set up.
     pub fn start(
         config: &Config,
         ledger: Arc<Ledger>,
         state: SharedState,
         clock: WallClock,
         ended: Arc<AtomicBool>,
-    ) -> anyhow::Result<(Sender, mpsc::Sender<Owed>)> {
+    ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
         let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
         let templates = load_templates(config)?;
+        let coupons = secret_of(config)?;
         let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
         let (asked, held) = (state.clone(), state);
         let ports = Ports {
             esp: esp_of(esp)?,
-            log: Arc::new(Log(ledger)),
+            log: Arc::new(Log::open(config, ledger)?),
             still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
-            compose: Box::new(move |send| compose(send, &read(&held), &templates, &from)),
+            compose: Box::new(move |send| compose(send, &read(&held), &templates, coupons.as_ref(), &from)),
             now_ms: Box::new(move || clock()),
             limits: Limits {
                 requests_per_second: NonZeroU32::new(esp.requests_per_second).unwrap_or(NonZeroU32::MIN),
@@ -176,7 +55,8 @@ impl Sender {
                 ..Limits::default()
             },
         };
-        let (outgoing, incoming) = mpsc::channel(SENDS_WAITING);
+        // Whoever is woken finds all that is new: one waking at a time is enough.
+        let (wake, woken) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let thread = std::thread::Builder::new().name("sender".into()).spawn(move || {
@@ -186,11 +66,11 @@ impl Sender {
                     std::future::pending().await
                 }
             };
-            let drained = runtime.block_on(delivery::run(ports, incoming, shutdown));
+            let drained = runtime.block_on(delivery::run(ports, woken, shutdown));
             ended.store(true, Ordering::Relaxed);
             drained.map_err(anyhow::Error::from)
         })?;
-        Ok((Sender { stop, thread }, outgoing))
+        Ok((Sender { stop, thread }, wake))
     }
 
     /// Lets the requests under way finish, and says what is still owed; the ledger has all of it.
@@ -224,11 +104,21 @@ fn esp_of(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
     }
 }
 
+/// The secret of the coupons. Where no campaign gives discounts any more, what is owed may still have one: then a secret is
+/// taken if it is there.
+fn secret_of(config: &Config) -> anyhow::Result<Option<Secret>> {
+    match config.coupons.as_ref().map(config::Coupons::secret) {
+        Some(Err(fault)) if config.gives_discounts() => Err(anyhow::anyhow!(fault)),
+        secret => Ok(secret.and_then(Result::ok)),
+    }
+}
+
 /// The message of a send, made from the state of now.
 fn compose(
     send: &decision::Send,
     state: &State,
     templates: &Templates,
+    coupons: Option<&Secret>,
     from: &Mailbox,
 ) -> Result<decision::Message, Unsendable> {
     let contact = state.contact(send.episode.customer).filter(|contact| may_be_written_to(contact));
@@ -239,18 +129,20 @@ fn compose(
     let product = |text: &str| state.product(sku(text)).map(|product| &**product);
     let context =
         Context::new(&send.decision, send.currency.clone(), contact, product, |text| Some(state.on_hand(sku(text))));
+    let context = match send.decision.payload.discount {
+        None => context,
+        Some(promised) => context.with_discount(coupon(promised, send.decision.decision_id, coupons)?),
+    };
     templates.render(&send.template, &context, from).map_err(|error| Unsendable::Broken(error.to_string()))
+}
+
+/// The discount that was promised, with its code.
+fn coupon(promised: decision::Discount, id: DecisionId, coupons: Option<&Secret>) -> Result<Discount, Unsendable> {
+    let secret =
+        coupons.ok_or_else(|| Unsendable::Broken("a discount without [coupons]: no code can be made".into()))?;
+    Ok(Discount { percent: promised.percent, code: secret.code(promised.percent, id) })
 }
 
 fn may_be_written_to(contact: &Contact) -> bool {
     contact.known && !contact.erased && contact.consent && !contact.withheld && contact.email.is_some()
-}
-
-/// The ledger as the sender writes it.
-struct Log(Arc<Ledger>);
-
-impl DeliveryLog for Log {
-    fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
-        Box::pin(async move { self.0.advance(id, record).await.map_err(|error| LogFault(error.into())) })
-    }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beckon_dataflows::inputs::Batch;
-use beckon_dataflows::model::{Position, Stream, Tick};
+use beckon_dataflows::model::{Position, Stream};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::decode::{Bad, Decoder, Dictionary};
 use crate::meter::Meter;
-use crate::reclock::PartitionClock;
+use crate::reclock::{Binding, Bindings, PartitionClock, Reclock};
 use crate::source::{Block, Partition, Read, SourceError};
 
 /// How many blocks of a partition are read ahead.
@@ -145,14 +145,6 @@ pub struct Intake<'a> {
 /// Keeps a dead letter, or fails to.
 pub type Bury<'a> = Box<dyn FnMut(DeadLetter) -> anyhow::Result<()> + 'a>;
 
-/// A block that was taken.
-pub struct Taken {
-    /// Its good records, each at the tick at which it takes effect.
-    pub batch: Batch,
-    /// Its bytes, where the decoders keep them.
-    pub block: Option<Block>,
-}
-
 /// One partition.
 pub struct Lane {
     partition: Box<dyn Partition>,
@@ -161,59 +153,60 @@ pub struct Lane {
     caught_up: bool,
     share_read: f64,
     read_to: Option<Position>,
-    /// Its clock.
-    pub clock: PartitionClock,
+    /// Its way from event time to ticks.
+    pub reclock: Reclock,
+}
+
+/// What a lane gives at a time.
+pub struct Taken {
+    /// Records, each at the tick at which it takes effect.
+    pub batch: Batch,
+    /// What the timeline must say of them, if anything.
+    pub note: Option<Binding>,
+    /// Their bytes, where the decoders keep them.
+    pub block: Option<Block>,
 }
 
 impl Lane {
-    /// A lane of which nothing has been read.
-    pub fn new(partition: Box<dyn Partition>, clock: PartitionClock) -> Lane {
-        Lane {
-            partition,
-            ahead: VecDeque::new(),
-            ended: false,
-            caught_up: false,
-            share_read: 0.0,
-            read_to: None,
-            clock,
-        }
+    /// Lanes of which nothing has been read, and of which the timeline says `noted`.
+    pub fn open(partitions: Vec<Box<dyn Partition>>, clock: &PartitionClock, mut noted: Bindings) -> Vec<Lane> {
+        let lane = |partition: Box<dyn Partition>| {
+            let noted = noted.remove(&(partition.stream(), partition.number())).unwrap_or_default();
+            let (ahead, reclock) = (VecDeque::new(), Reclock::new(clock.clone(), noted));
+            Lane { partition, ahead, ended: false, caught_up: false, share_read: 0.0, read_to: None, reclock }
+        };
+        partitions.into_iter().map(lane).collect()
     }
 
-    /// The next block's good records, each at the tick at which it takes effect (SPEC §2), none before `open`; the dead
-    /// letters go to the intake. None when the partition gives nothing now. Waits for the decoder, and at most `wait` for
-    /// the source.
+    /// The next block's good records, each at the tick at which it takes effect (SPEC §2); live, `now_ms` is what the wall
+    /// clock shows. The dead letters go to the intake. None when the partition gives nothing now. Waits for the decoder, and
+    /// at most `wait` for the source.
     pub fn take(
         &mut self,
         intake: &mut Intake<'_>,
         wait: Duration,
-        open: Tick,
-        now_ms: Option<u64>,
-    ) -> anyhow::Result<Option<Batch>> {
-        Ok(self.take_block(intake, wait, open, now_ms)?.map(|taken| taken.batch))
-    }
-
-    /// [`Lane::take`], with the block's bytes where the decoders keep them.
-    pub fn take_block(
-        &mut self,
-        intake: &mut Intake<'_>,
-        wait: Duration,
-        open: Tick,
         now_ms: Option<u64>,
     ) -> anyhow::Result<Option<Taken>> {
         self.read_ahead(&intake.decoders, wait)?;
         let Some(mut decoded) = self.ahead.pop_front().and_then(|decoded| decoded.recv().ok()) else { return Ok(None) };
         self.share_read = decoded.share_read.unwrap_or(self.share_read);
         self.read_to = decoded.last.or(self.read_to);
-        let before = (self.clock.late(), self.clock.skewed());
-        decoded.batch.retime(|event_ms| self.clock.bind(event_ms, open, now_ms));
-        intake.meter.rebound(self.clock.late() - before.0, self.clock.skewed() - before.1);
+        let before = (self.reclock.clock().late(), self.reclock.clock().skewed());
+        let note = self.reclock.bind(&mut decoded.batch, now_ms);
+        let clock = self.reclock.clock();
+        intake.meter.rebound(clock.late() - before.0, clock.skewed() - before.1);
         intake.meter.read(decoded.stream, decoded.records);
-        intake.meter.newest(self.clock.greatest_ms().unwrap_or(0));
+        intake.meter.newest(clock.greatest_ms().unwrap_or(0));
         for dead in decoded.dead {
             intake.meter.bad(decoded.stream, dead.reason.kind());
             (intake.bury)(dead)?;
         }
-        Ok(Some(Taken { batch: decoded.batch, block: decoded.block }))
+        Ok(Some(Taken { batch: decoded.batch, note, block: decoded.block }))
+    }
+
+    /// Which partition it is.
+    pub fn partition(&self) -> (Stream, u32) {
+        (self.partition.stream(), self.partition.number())
     }
 
     fn read_ahead(&mut self, decoders: &Decoders, wait: Duration) -> Result<(), SourceError> {

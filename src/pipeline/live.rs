@@ -8,8 +8,8 @@ use std::time::Duration;
 use beckon_dataflows::model::Tick;
 
 use super::Engine;
-use super::lanes::{Intake, Lane};
-use crate::reclock::PartitionClock;
+use super::lanes::{Intake, Lane, Taken};
+use crate::reclock::{Bindings, PartitionClock, Timeline};
 use crate::source::Partition;
 
 /// How long the feeder sleeps when nothing comes and nobody wakes it: the grain of idleness.
@@ -40,6 +40,8 @@ pub struct Live<'e> {
     pub timing: Timing,
     /// What time it is.
     pub clock: WallClock,
+    /// Where it is noted what the wall clock said of records.
+    pub timeline: &'e Timeline,
     /// Set to end it.
     pub stop: Arc<AtomicBool>,
 }
@@ -51,19 +53,25 @@ struct Watched {
 }
 
 impl Live<'_> {
-    /// Feeds until told to stop, and returns the least tick still open. Fails when a source does, or the intake.
-    pub fn run(mut self, partitions: Vec<Box<dyn Partition>>, mut intake: Intake<'_>) -> anyhow::Result<Tick> {
+    /// Feeds until told to stop, and returns the least tick still open. Of records that an earlier run has read the timeline
+    /// has `noted` how they are bound. Fails when a source does, the intake, or the timeline.
+    pub fn run(
+        mut self,
+        partitions: Vec<Box<dyn Partition>>,
+        noted: Bindings,
+        mut intake: Intake<'_>,
+    ) -> anyhow::Result<Tick> {
         let clock = PartitionClock::new(self.timing.tick_ms, self.timing.allowed_lateness_ms);
         let start_ms = (self.clock)();
-        let watch = |partition| Watched { lane: Lane::new(partition, clock.clone()), seen_ms: start_ms };
-        let mut lanes: Vec<Watched> = partitions.into_iter().map(watch).collect();
+        let lanes = Lane::open(partitions, &clock, noted).into_iter();
+        let mut lanes: Vec<Watched> = lanes.map(|lane| Watched { lane, seen_ms: start_ms }).collect();
         let mut open: Tick = 0;
         while !self.stop.load(Ordering::Relaxed) {
             let mut read = false;
             for watched in &mut lanes {
-                read |= self.take_turn(watched, open, &mut intake)?;
+                read |= self.take_turn(watched, &mut intake)?;
             }
-            let now_open = lanes.iter().map(|watched| watched.lane.clock.open()).min().unwrap_or(0);
+            let now_open = lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(0);
             if now_open > open {
                 open = now_open;
                 self.engine.workers.advance(open);
@@ -76,19 +84,22 @@ impl Live<'_> {
     }
 
     /// Takes what a partition has to give, up to a few blocks. Whether that was anything.
-    fn take_turn(&mut self, watched: &mut Watched, open: Tick, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+    fn take_turn(&mut self, watched: &mut Watched, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
         let mut read = false;
         for _ in 0..BLOCKS_A_TURN {
             let now_ms = (self.clock)();
-            let Some(batch) = watched.lane.take(intake, Duration::ZERO, open, Some(now_ms))? else { break };
+            let Some(taken) = watched.lane.take(intake, Duration::ZERO, Some(now_ms))? else { break };
+            let Taken { batch, note, .. } = taken;
             (read, watched.seen_ms) = (true, now_ms);
+            // Before the records can lead to any decision, which waits for the timeline's sync.
+            note.map_or(Ok(()), |note| self.timeline.note(watched.lane.partition(), note))?;
             if !batch.is_empty() {
                 self.engine.workers.feed(batch);
             }
         }
         let now_ms = (self.clock)();
         if !read && watched.lane.caught_up() && now_ms >= watched.seen_ms + self.timing.idle_after_ms {
-            watched.lane.clock.idle_until(now_ms);
+            watched.lane.reclock.idle_until(now_ms);
         }
         Ok(read)
     }

@@ -8,7 +8,7 @@ use beckon_dataflows::model::{Position, Stream, Tick};
 use hashbrown::HashMap;
 
 use super::lanes::{Intake, Lane, Taken};
-use crate::reclock::Clocks;
+use crate::reclock::{Bindings, PartitionClock};
 use crate::source::Partition;
 
 /// How long to wait for a source that has nothing ready.
@@ -22,24 +22,27 @@ pub struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Nothing read yet. Ends where every partition's watermark has passed the ticks before `stop`.
-    pub fn new(partitions: Vec<Box<dyn Partition>>, clocks: &Clocks, intake: Intake<'a>, stop: Tick) -> Reading<'a> {
-        let lane = |partition: Box<dyn Partition>| {
-            let clock = clocks.of(partition.stream(), partition.number());
-            Lane::new(partition, clock)
-        };
-        Reading { lanes: partitions.into_iter().map(lane).collect(), intake, stop }
+    /// Nothing read yet of the partitions, of which the timeline says `noted`. Ends where the watermark of each has passed the
+    /// ticks before `stop`.
+    pub fn new(
+        partitions: Vec<Box<dyn Partition>>,
+        clock: &PartitionClock,
+        noted: Bindings,
+        intake: Intake<'a>,
+        stop: Tick,
+    ) -> Reading<'a> {
+        Reading { lanes: Lane::open(partitions, clock, noted), intake, stop }
     }
 
     /// The next block; none at the end.
     pub fn take(&mut self) -> anyhow::Result<Option<Taken>> {
         loop {
             let unfinished = self.lanes.iter_mut().filter(|lane| !lane.finished());
-            let Some(lane) = unfinished.min_by_key(|lane| lane.clock.open()) else { return Ok(None) };
-            if lane.clock.open() >= self.stop {
+            let Some(lane) = unfinished.min_by_key(|lane| lane.reclock.open()) else { return Ok(None) };
+            if lane.reclock.open() >= self.stop {
                 return Ok(None);
             }
-            let taken = lane.take_block(&mut self.intake, SOURCE_WAIT, 0, None)?;
+            let taken = lane.take(&mut self.intake, SOURCE_WAIT, None)?;
             if taken.is_some() {
                 return Ok(taken);
             }
@@ -49,7 +52,7 @@ impl<'a> Reading<'a> {
     /// All ticks before this one are closed; none when everything has been read.
     pub fn open(&self) -> Option<Tick> {
         let unfinished = self.lanes.iter().filter(|lane| !lane.finished());
-        unfinished.map(|lane| lane.clock.open()).min().map(|open| open.min(self.stop))
+        unfinished.map(|lane| lane.reclock.open()).min().map(|open| open.min(self.stop))
     }
 
     /// How far everything has been read, 0 to 1.
@@ -57,9 +60,9 @@ impl<'a> Reading<'a> {
         self.lanes.iter().map(Lane::share_read).sum::<f64>() / self.lanes.len().max(1) as f64
     }
 
-    /// The greatest event time so far, epoch ms; 0 without any.
-    pub fn greatest_ms(&self) -> u64 {
-        self.lanes.iter().filter_map(|lane| lane.clock.greatest_ms()).max().unwrap_or(0)
+    /// The latest tick at which a record took effect; 0 without any.
+    pub fn latest(&self) -> Tick {
+        self.lanes.iter().map(|lane| lane.reclock.clock().latest()).max().unwrap_or(0)
     }
 
     /// How far each partition has been read.

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
-use beckon_dataflows::time::tick_at;
 
 use super::lanes::{Bury, Decoders, Intake};
 use super::reading::{Extents, Reading};
@@ -14,7 +13,7 @@ use super::{Act, Engine, SharedState};
 use crate::decide::Decider;
 use crate::decode::Dictionary;
 use crate::meter::Meter;
-use crate::reclock::Clocks;
+use crate::reclock::{Bindings, PartitionClock};
 use crate::source::Partition;
 
 /// After how many records the closed ticks are told to the workers: each time costs what a few thousand records do.
@@ -45,6 +44,8 @@ pub struct Replay {
     pub allowed_lateness_ms: u64,
     /// How far it goes.
     pub until: Until,
+    /// What a live run noted in its timeline of these partitions; nothing for files.
+    pub noted: Bindings,
     /// What was done, while it is done.
     pub meter: Arc<Meter>,
 }
@@ -80,7 +81,7 @@ impl Replay {
         mut progress: impl FnMut(f64),
     ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
-        let clocks = Clocks { tick_ms, allowed_lateness_ms: self.allowed_lateness_ms };
+        let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
         let dictionary = Arc::new(Dictionary::default());
         let decoders = Decoders::start(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
@@ -90,7 +91,7 @@ impl Replay {
             Until::Time(time_ms) => time_ms / tick_ms * tick_ms + 1,
             Until::LastEvent | Until::Drain => Tick::MAX,
         };
-        let mut reading = Reading::new(partitions, &clocks, intake, end);
+        let mut reading = Reading::new(partitions, &clock, self.noted, intake, end);
         let mut unadvanced = 0;
         while let Some(taken) = reading.take()? {
             unadvanced += taken.batch.len();
@@ -106,7 +107,7 @@ impl Replay {
         }
         engine.workers.close(match self.until {
             _ if stop.load(Ordering::Relaxed) => reading.open().unwrap_or(end).max(1),
-            Until::LastEvent => tick_at(reading.greatest_ms(), tick_ms) + 1,
+            Until::LastEvent => reading.latest() + 1,
             Until::Drain => Tick::MAX,
             Until::Time(_) => end,
         });

@@ -5,14 +5,16 @@ use std::sync::atomic::AtomicBool;
 
 use beckon_dataflows::counts::Counts;
 
-use super::deliver::{Recorder, Sender};
+use super::deliver::Sender;
 use super::lanes::{Bury, Decoders, Intake};
 use super::live::{Live, Timing, WallClock};
+use super::record::Recorder;
 use super::{Engine, SharedState, wiring};
 use crate::config::Config;
 use crate::decode::Dictionary;
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
+use crate::reclock::{Bindings, Timeline};
 use crate::sink::delivery::Drained;
 use crate::source::Partition;
 use crate::source::kafka::{self, Extent};
@@ -23,6 +25,8 @@ const DECODERS: usize = 1;
 /// A service that is set up and not yet running.
 pub struct Service {
     partitions: Vec<Box<dyn Partition>>,
+    timeline: Arc<Timeline>,
+    noted: Bindings,
     engine: Engine,
     sender: Sender,
     decoders: Decoders,
@@ -58,11 +62,19 @@ impl Service {
         let feeder = std::thread::current();
         let partitions =
             kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, Arc::new(move || feeder.unpark()))?;
-        let ledger = Arc::new(Ledger::open(&config.state)?);
+        let mirror = kafka.mirror_prefix.as_ref().map(|prefix| MirrorTopics {
+            brokers: kafka.brokers.clone(),
+            decisions: format!("{prefix}.decisions"),
+            deliveries: format!("{prefix}.deliveries"),
+        });
+        let ledger = Arc::new(Ledger::open_mirrored(&config.state, mirror.as_ref())?);
+        let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
+        let (timeline, noted) = Timeline::open(&config.state, &retained)?;
+        let timeline = Arc::new(timeline);
         let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (sender, outgoing) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
-        let recorder = Recorder::new(config, ledger.clone(), clock(), outgoing)?;
+        let (sender, wake) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
+        let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), wake);
         let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
         let decoders = Decoders::start(DECODERS, &dictionary);
         let engine = Engine::start(workers, plan, decider, dictionary, state, meter.clone(), recorder)?;
@@ -72,7 +84,7 @@ impl Service {
             allowed_lateness_ms: config.allowed_lateness_ms,
             idle_after_ms: config.idle_after_ms,
         };
-        Ok(Service { partitions, engine, sender, decoders, timing, clock, readings, stop })
+        Ok(Service { partitions, timeline, noted, engine, sender, decoders, timing, clock, readings, stop })
     }
 
     /// What can be read of it, also while it runs.
@@ -88,8 +100,9 @@ impl Service {
     /// Runs until stopped, on the thread that opened it: that is the one the broker wakes. Returns what is still owed.
     pub fn run(mut self, bury: Bury<'_>) -> anyhow::Result<Drained> {
         let intake = Intake { decoders: self.decoders, meter: self.readings.meter.clone(), bury };
-        let live = Live { engine: &mut self.engine, timing: self.timing, clock: self.clock, stop: self.stop };
-        let ran = live.run(self.partitions, intake);
+        let (engine, timeline) = (&mut self.engine, &*self.timeline);
+        let live = Live { engine, timing: self.timing, clock: self.clock, timeline, stop: self.stop };
+        let ran = live.run(self.partitions, self.noted, intake);
         // The sender first: the engine may be waiting for it to take a send.
         let left = self.sender.stop()?;
         self.engine.workers.close(ran?.max(1));

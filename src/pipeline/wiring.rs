@@ -1,16 +1,18 @@
 //! The configuration as each stage wants it. One rule of its own: times are compared by tick, so every length of time is
 //! rounded up to a tick here, once (SPEC §2; ARCHITECTURE, "Time").
 
+use beckon_dataflows::custom::Custom;
 use beckon_dataflows::plan::{self, Plan};
 
 use crate::config::{self, Config, Trigger};
-use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, QuietHours, Stocked, Variant};
+use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, Discount, QuietHours, Stocked, Variant};
 
 /// What the graph is built for.
 pub fn plan(config: &Config) -> Plan {
     let tick_ms = config.tick_ms;
     let triggers = config.campaigns.iter().map(|campaign| trigger(campaign, tick_ms)).collect();
-    let history = config.campaigns.iter().any(|campaign| campaign.audience.is_some());
+    let asks = |campaign: &config::Campaign| campaign.audience.is_some() || !campaign.discounts.is_empty();
+    let history = config.campaigns.iter().any(asks);
     Plan { tick_ms, triggers, history }
 }
 
@@ -66,6 +68,7 @@ fn trigger(campaign: &config::Campaign, tick_ms: u64) -> plan::Trigger {
         Trigger::PostPurchase { after_ms } => plan::Trigger::PostPurchase(wait(after_ms)),
         Trigger::WinBack { after_ms } => plan::Trigger::WinBack(wait(after_ms)),
         Trigger::Welcome { after_ms } => plan::Trigger::Welcome(wait(after_ms)),
+        Trigger::Custom(ref custom) => plan::Trigger::Custom(Custom { make: custom.make.clone(), expires_ms }),
     }
 }
 
@@ -81,10 +84,7 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
         trigger: campaign.trigger.name().into(),
         priority: campaign.priority,
         cooldown_ms: campaign.cooldown_ms.map(|cooldown_ms| ticks(cooldown_ms, tick_ms)),
-        audience: campaign
-            .audience
-            .as_ref()
-            .map(|expression| Condition::new(expression.as_str(), expression.program().clone())),
+        audience: campaign.audience.as_ref().map(condition),
         stock_budget: campaign.stock_budget,
         expires_ms: campaign.expires_ms.map(|expires_ms| ticks(expires_ms, tick_ms).max(tick_ms)),
         lines: match campaign.trigger {
@@ -96,5 +96,14 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
             holdout: campaign.holdout,
             variants: campaign.variants.iter().map(variant).collect(),
         },
+        discounts: campaign.discounts.iter().map(discount).collect(),
     }
+}
+
+fn condition(expression: &config::Expression) -> Condition {
+    Condition::new(expression.as_str(), expression.program().clone())
+}
+
+fn discount(discount: &config::Discount) -> Discount {
+    Discount { when: condition(&discount.when), percent: discount.percent }
 }

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::decision::{Decision, DecisionId, PayloadLine};
+use crate::decision::{Decision, DecisionId, PayloadLine, Percent};
 
 /// Everything that a template can name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +19,10 @@ pub struct Context {
     pub lines: Vec<Line>,
     /// Sum of the lines' totals, where every line has one.
     pub total: Option<String>,
+    /// What the lines come to with the discount, where there is one and every line has a price.
+    pub discounted: Option<String>,
+    /// `{{#if discount}}`: what was promised, and its code.
+    pub discount: Option<Discount>,
     /// ISO 4217 code of the prices.
     pub currency: Option<Arc<str>>,
     /// The campaign's name.
@@ -44,6 +48,15 @@ pub struct Customer {
     pub attributes: Value,
 }
 
+/// `discount` in a template.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Discount {
+    /// What it takes off: a number.
+    pub percent: Percent,
+    /// What the customer enters in the shop.
+    pub code: String,
+}
+
 /// A line in a template.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Line {
@@ -55,6 +68,8 @@ pub struct Line {
     pub price: Option<String>,
     /// Price times quantity.
     pub total: Option<String>,
+    /// Price of a unit with the discount, in as many digits as the price, a half rounded to the even one.
+    pub discounted: Option<String>,
     /// The catalog's name; the SKU where there is none.
     pub name: String,
     /// Address of its picture; http or https, or nothing.
@@ -81,17 +96,45 @@ impl Context {
             .iter()
             .map(|line| Line::new(line, product(&line.sku), on_hand(&line.sku).or(line.on_hand)))
             .collect();
-        let total = lines.iter().map(|line| line.total.as_deref()?.parse::<Decimal>().ok()).collect::<Option<Vec<_>>>();
         Context {
             customer: Customer::new(&decision.customer_id, contact),
-            total: total.filter(|totals| !totals.is_empty()).map(|totals| totals.iter().sum::<Decimal>().to_string()),
+            total: sum(lines.iter().map(|line| amount(&line.total))),
             lines,
+            discounted: None,
+            discount: None,
             currency,
             campaign: decision.campaign.clone(),
             variant: decision.variant.clone(),
             decision_id: decision.decision_id,
         }
     }
+
+    /// The same with a discount, taken off each unit's price.
+    pub fn with_discount(mut self, discount: Discount) -> Context {
+        let left = |line: &Line| amount(&line.price).map(|price| discount.percent.off(price));
+        for line in &mut self.lines {
+            line.discounted = left(line).map(|price| price.to_string());
+        }
+        self.discounted = sum(self.lines.iter().map(|line| times(left(line)?, line.quantity)));
+        self.discount = Some(discount);
+        self
+    }
+}
+
+fn amount(text: &Option<String>) -> Option<Decimal> {
+    text.as_deref()?.parse().ok()
+}
+
+/// The price of so many; of a line that is no cart's, of one.
+fn times(price: Decimal, quantity: Option<u32>) -> Option<Decimal> {
+    price.checked_mul(Decimal::from(quantity.unwrap_or(1)))
+}
+
+/// The sum, where every line has an amount, and there is one.
+fn sum(amounts: impl Iterator<Item = Option<Decimal>>) -> Option<String> {
+    let amounts = amounts.collect::<Option<Vec<_>>>().filter(|amounts| !amounts.is_empty())?;
+    let sum = amounts.into_iter().try_fold(Decimal::ZERO, Decimal::checked_add);
+    sum.map(|sum| sum.to_string())
 }
 
 impl Customer {
@@ -112,12 +155,13 @@ impl Line {
     fn new(line: &PayloadLine, product: Option<&Product>, on_hand: Option<i64>) -> Line {
         let now = product.cloned().unwrap_or_default();
         let price = if line.quantity.is_some() { line.price.or(now.price) } else { now.price.or(line.price) };
-        let total = |Money(price): Money| price.checked_mul(Decimal::from(line.quantity.unwrap_or(1)));
+        let total = |Money(price): Money| times(price, line.quantity);
         Line {
             sku: line.sku.clone(),
             quantity: line.quantity,
             price: price.map(|price| price.to_string()),
             total: price.and_then(total).map(|total| total.to_string()),
+            discounted: None,
             name: now.name.or_else(|| line.name.clone()).unwrap_or_else(|| line.sku.to_string()),
             image: now.image_url.or_else(|| line.image.clone()).filter(is_web_address),
             url: now.url.or_else(|| line.url.clone()).filter(is_web_address),
@@ -159,7 +203,10 @@ mod tests {
             outcome: Outcome::Send,
             reason: None,
             variant: None,
-            payload: Payload { lines: vec![line("a", Some(3)), line("b", None), line("c", Some(1))] },
+            payload: Payload {
+                lines: vec![line("a", Some(3)), line("b", None), line("c", Some(1))],
+                ..Payload::default()
+            },
         };
         let product = Product { name: Some("now".into()), price: "15".parse().ok(), ..Product::default() };
         let contact = Contact { attributes: Some("[1]".into()), first_name: Some(" ".into()), ..Contact::default() };
@@ -172,8 +219,16 @@ mod tests {
             [("now", Some("59.70"), Some(2)), ("now", Some("15"), Some(9)), ("then", Some("19.90"), Some(9))]
         );
         assert_eq!(context.total.as_deref(), Some("94.60"));
+        assert_eq!((context.discounted.as_ref(), &context.discount), (None, &None));
         assert_eq!(context.lines[0].image, None);
         assert_eq!(context.lines[0].url.as_deref(), Some("https://shop.example/p"));
-        assert_eq!((context.customer.first_name, context.customer.attributes), (None, serde_json::json!({})));
+        assert_eq!((&context.customer.first_name, &context.customer.attributes), (&None, &serde_json::json!({})));
+
+        let percent = Percent::of_hundredths(1500).unwrap();
+        let context = context.with_discount(Discount { percent, code: "CODE".into() });
+        let discounted: Vec<_> = context.lines.iter().map(|line| line.discounted.as_deref()).collect();
+        // Of 19.90 there is 16.915 left, of 15 there is 12.75.
+        assert_eq!(discounted, [Some("16.92"), Some("13"), Some("16.92")]);
+        assert_eq!(context.discounted.as_deref(), Some("80.68"));
     }
 }

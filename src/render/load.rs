@@ -10,8 +10,8 @@ use std::sync::Arc;
 use handlebars::{Handlebars, RenderError, RenderErrorReason, Template, TemplateError, TemplateErrorReason, no_escape};
 use serde_json::{Value, json};
 
-use super::{Context, Customer, Line, Templates, wording};
-use crate::decision::DecisionId;
+use super::{Context, Customer, Discount, Line, Templates, wording};
+use crate::decision::{DecisionId, Percent};
 
 /// What is wrong with a template, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -196,6 +196,7 @@ fn everything() -> Context {
         quantity: Some(2),
         price: Some("19.90".into()),
         total: Some("39.80".into()),
+        discounted: Some("16.92".into()),
         name: "Product".into(),
         image: Some("https://shop.example/image.jpg".into()),
         url: Some("https://shop.example/product".into()),
@@ -211,6 +212,8 @@ fn everything() -> Context {
         },
         lines: vec![line("s1"), line("s2")],
         total: Some("79.60".into()),
+        discounted: Some("67.68".into()),
+        discount: Percent::of_hundredths(1500).map(|percent| Discount { percent, code: "0000-0000".into() }),
         currency: Some("EUR".into()),
         campaign: "campaign".into(),
         variant: Some(Arc::from("variant")),
@@ -223,6 +226,8 @@ fn as_little_as_possible() -> Context {
         customer: Customer { id: "u1".into(), attributes: json!({}), ..Customer::default() },
         lines: vec![Line { sku: "s1".into(), name: "s1".into(), ..Line::default() }],
         total: None,
+        discounted: None,
+        discount: None,
         currency: None,
         campaign: "campaign".into(),
         variant: None,

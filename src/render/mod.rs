@@ -12,7 +12,7 @@ mod wording;
 
 use handlebars::Handlebars;
 
-pub use context::{Context, Customer, Line};
+pub use context::{Context, Customer, Discount, Line};
 pub use load::TemplateFault;
 
 use crate::decision::{DecisionId, Mailbox, MailboxFault, Message};

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use super::delivery::{Ports, Unsendable};
 use super::queue::Job;
 use super::{Accepted, LogFault, SendError};
-use crate::decision::{DeliveryRecord, DeliveryState, Message};
+use crate::decision::{DecisionId, DeliveryRecord, DeliveryState, Message};
 
 /// What the dispatcher does next.
 pub(super) enum Next {
     /// Nothing more; `answered` when it was the ESP that settled it.
-    Settled { answered: bool },
+    Settled { id: DecisionId, answered: bool },
     /// Try again.
     Again { job: Box<Job>, cause: &'static str, retry_after_ms: Option<u64> },
     /// Sent, unanswered, and not to be tried again.
-    LeftUnknown,
+    LeftUnknown { id: DecisionId },
 }
 
 /// A reason not to make the request.
@@ -77,17 +77,19 @@ pub(super) async fn attempt(ports: Arc<Ports>, mut job: Job) -> Result<Next, Log
 /// Settles a delivery without a request. One that may already have been taken stays `unknown`: the other states would say
 /// that nothing was sent.
 pub(super) async fn give_up(ports: Arc<Ports>, mut job: Job, verdict: Verdict) -> Result<Next, LogFault> {
-    let end = if job.ambiguous_since_ms.is_some() { DeliveryState::Unknown } else { verdict.state };
-    if job.state == end {
-        return Ok(Next::Settled { answered: false });
-    }
+    let is_ambiguous = job.ambiguous_since_ms.is_some();
+    let end = if is_ambiguous { DeliveryState::Unknown } else { verdict.state };
     if job.state == DeliveryState::InFlight && !end.is_ambiguous() {
         // The request that `in_flight` announced was not made.
         job.attempts = job.attempts.saturating_sub(1);
         write(&ports, &mut job, DeliveryState::Pending, None).await?;
     }
-    write(&ports, &mut job, end, Some(verdict.note)).await?;
-    Ok(Next::Settled { answered: false })
+    if is_ambiguous {
+        await_webhook(&ports, &mut job, Some(verdict.note)).await?;
+    } else {
+        write(&ports, &mut job, end, Some(verdict.note)).await?;
+    }
+    Ok(Next::Settled { id: job.id(), answered: false })
 }
 
 /// Writes down what the ESP said.
@@ -100,7 +102,7 @@ async fn conclude(
     let error = match result {
         Ok(Accepted { esp_id }) => {
             write(ports, &mut job, DeliveryState::Accepted, esp_id).await?;
-            return Ok(Next::Settled { answered: true });
+            return Ok(Next::Settled { id: job.id(), answered: true });
         }
         Err(error) => error,
     };
@@ -111,7 +113,7 @@ async fn conclude(
                 tracing::error!(status, id = %job.id(), "the ESP refuses our key; check the variable that `api_key_env` names");
             }
             write(ports, &mut job, DeliveryState::Refused, note).await?;
-            return Ok(Next::Settled { answered: true });
+            return Ok(Next::Settled { id: job.id(), answered: true });
         }
         SendError::NotSent { .. } => ("not_sent", None),
         SendError::Throttled { retry_after_ms, .. } => ("throttled", retry_after_ms),
@@ -123,21 +125,32 @@ async fn conclude(
     match job.ambiguous_since_ms {
         // Nothing can have been taken: the next attempt renders anew.
         None => write(ports, &mut job, DeliveryState::Pending, note).await?,
-        Some(since_ms) => {
+        Some(since_ms) if ports.may_repeat(since_ms) => {
             write(ports, &mut job, DeliveryState::Unknown, note).await?;
-            if !ports.may_repeat(since_ms) {
-                return Ok(Next::LeftUnknown);
-            }
             job.repeat = Some(message);
+        }
+        Some(_) => {
+            await_webhook(ports, &mut job, note).await?;
+            return Ok(Next::LeftUnknown { id: job.id() });
         }
     }
     Ok(Next::Again { job: Box::new(job), cause, retry_after_ms })
 }
 
 async fn write(ports: &Ports, job: &mut Job, state: DeliveryState, note: Option<String>) -> Result<(), LogFault> {
-    let record = DeliveryRecord { state, attempts: job.attempts, since_ms: (ports.now_ms)(), note };
+    let since_ms = (ports.now_ms)();
+    log(ports, job, DeliveryRecord { state, attempts: job.attempts, since_ms, note, awaits_webhook: false }).await
+}
+
+/// Leaves it `unknown`: it may have been taken, and is not to be repeated.
+async fn await_webhook(ports: &Ports, job: &mut Job, note: Option<String>) -> Result<(), LogFault> {
+    let (state, since_ms) = (DeliveryState::Unknown, (ports.now_ms)());
+    log(ports, job, DeliveryRecord { state, attempts: job.attempts, since_ms, note, awaits_webhook: true }).await
+}
+
+async fn log(ports: &Ports, job: &mut Job, record: DeliveryRecord) -> Result<(), LogFault> {
+    job.state = record.state;
     ports.log.write(job.id(), record).await?;
-    job.state = state;
-    metrics::counter!("beckon_delivery_states_total", "state" => state.name()).increment(1);
+    metrics::counter!("beckon_delivery_states_total", "state" => job.state.name()).increment(1);
     Ok(())
 }

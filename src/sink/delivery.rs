@@ -1,10 +1,14 @@
-//! The sender: which delivery goes when (SPEC §6). In: sends, over a bounded channel. Out: requests to the ESP, and each
-//! delivery's states through the [`DeliveryLog`]. Fails only when that cannot be written.
+//! The sender: which delivery goes when (SPEC §6). In: what the [`DeliveryLog`] says is owed. Out: requests to the ESP, and each
+//! delivery's states, to the log. Fails only when that cannot be read or written.
+//!
+//! The log is the backlog: the sender has the first of it in hand and no more, so that memory is bounded however far the ESP
+//! is behind, and what was owed when a process ended needs nothing but the log. Those who decide only wake the sender.
 //!
 //! Highest priority first; never faster than the configured rate, retries included; never more at a time than the
 //! configured concurrency; each just after it was made sure that it is still true. What fails without having been sent
 //! waits with full jitter and goes again; an ESP that is down is left alone (`breaker`).
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,19 +18,20 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
 
 use super::attempt::{Next, Verdict, attempt, give_up};
 use super::breaker::Breaker;
 use super::queue::{Job, Queue};
-use super::{DeliveryLog, Esp, LogFault, backoff_ms};
-use crate::decision::{self, DeliveryRecord, Message};
+use super::{Backlog, DeliveryLog, Esp, LogFault, backoff_ms};
+use crate::decision::{self, DecisionId, DeliveryRecord, Message};
 
-/// A send with what the ledger says of its delivery.
+/// A send with what the log says of its delivery.
 #[derive(Clone, Debug)]
 pub struct Owed {
     /// What to send.
     pub send: decision::Send,
-    /// [`DeliveryRecord::pending`] for a new one; after a restart, what the ledger has.
+    /// How far it came.
     pub delivery: DeliveryRecord,
 }
 
@@ -66,14 +71,17 @@ pub struct Limits {
     pub requests_per_second: NonZeroU32,
     /// Requests under way at a time.
     pub concurrency: usize,
-    /// Sends held in memory; the rest wait in the channel. Priority holds among these.
+    /// Sends in hand; the rest wait in the log.
     pub queue_max: usize,
     /// The longest first wait before a retry, milliseconds; doubles with each attempt.
     pub backoff_base_ms: u64,
     /// The longest wait of all, milliseconds.
     pub backoff_cap_ms: u64,
-    /// How long after its first unanswered request a message is still repeated to an ESP that honours keys, milliseconds.
+    /// How long after its first unanswered request a message is still repeated to an ESP that honours keys, and how long
+    /// the webhook of one is waited for that is not, milliseconds (SPEC §6).
     pub unknown_after_ms: u64,
+    /// How often it is looked for those that have waited that long, milliseconds of real time.
+    pub sweep_ms: u64,
     /// How long a shutdown waits for the requests under way, milliseconds.
     pub drain_ms: u64,
 }
@@ -83,10 +91,11 @@ impl Default for Limits {
         Limits {
             requests_per_second: NonZeroU32::new(50).unwrap_or(NonZeroU32::MIN),
             concurrency: 16,
-            queue_max: 10_000,
+            queue_max: 1000,
             backoff_base_ms: 500,
             backoff_cap_ms: 60_000,
             unknown_after_ms: 60 * 60 * 1000,
+            sweep_ms: 10_000,
             drain_ms: 10_000,
         }
     }
@@ -95,7 +104,7 @@ impl Default for Limits {
 /// What a shutdown left behind; the ledger has all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Deliveries still owed, not counting those in the channel.
+    /// Deliveries that were in hand.
     pub owed: usize,
     /// Requests cut off after `drain_ms`: `in_flight` in the ledger, taken up as ambiguous at the next start.
     pub cut_off: usize,
@@ -109,30 +118,35 @@ impl Ports {
     }
 }
 
-/// Sends what comes, until the channel is closed and everything is settled, or until `shutdown` resolves: then requests
-/// under way may finish for [`Limits::drain_ms`], and the rest stays in the ledger.
+/// Sends what is owed, each time it is woken by `decided`, until that is closed and everything is settled, or until `shutdown`
+/// resolves: then requests under way may finish for [`Limits::drain_ms`], and the rest stays in the log.
 pub async fn run(
     ports: Ports,
-    mut incoming: mpsc::Receiver<Owed>,
+    mut decided: mpsc::Receiver<()>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, LogFault> {
+    let mut sweep = tokio::time::interval(Duration::from_millis(ports.limits.sweep_ms.max(1)));
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sender = Sender::new(ports);
     let mut closed = false;
     tokio::pin!(shutdown);
     while !(closed && sender.is_idle()) {
         let now = Instant::now();
         sender.queue.wake(now);
+        if sender.runs_low() {
+            sender.take_in_hand()?;
+        }
         let may_start = sender.may_start(now);
-        let may_take = !closed && sender.has_room();
         let wake = sender.next_wake(now);
         tokio::select! {
             biased;
             () = &mut shutdown => return sender.drain().await,
             Some(done) = sender.running.join_next() => sender.finish(done)?,
-            owed = incoming.recv(), if may_take => match owed {
-                Some(owed) => sender.take(owed),
+            woken = decided.recv(), if !closed => match woken {
+                Some(()) => sender.take_in_hand()?,
                 None => closed = true,
             },
+            _ = sweep.tick() => sender.bury_unanswered().await?,
             () = sender.limiter.until_ready(), if may_start => sender.start(),
             () = tokio::time::sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
         }
@@ -143,6 +157,10 @@ pub async fn run(
 struct Sender {
     ports: Arc<Ports>,
     queue: Queue,
+    /// All that is in the queue or being sent.
+    in_hand: HashSet<DecisionId>,
+    /// Whether the log has more than what is in hand.
+    more: bool,
     breaker: Breaker,
     limiter: DefaultDirectRateLimiter,
     running: JoinSet<Result<Next, LogFault>>,
@@ -156,6 +174,8 @@ impl Sender {
         let burst = NonZeroU32::new(rate.get() / 10).unwrap_or(NonZeroU32::MIN);
         Sender {
             queue: Queue::default(),
+            in_hand: HashSet::new(),
+            more: false,
             breaker: Breaker::new(Instant::now(), limits.backoff_base_ms, limits.backoff_cap_ms),
             limiter: RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
             running: JoinSet::new(),
@@ -165,11 +185,29 @@ impl Sender {
     }
 
     fn is_idle(&self) -> bool {
-        self.queue.len() == 0 && self.running.is_empty()
+        self.in_hand.is_empty() && !self.more
     }
 
-    fn has_room(&self) -> bool {
-        self.queue.len() + self.running.len() < self.ports.limits.queue_max.max(1)
+    fn runs_low(&self) -> bool {
+        self.more && self.in_hand.len() < self.ports.limits.queue_max.max(2) / 2
+    }
+
+    /// Takes in hand what goes first of all that is owed, and lets go of what goes later.
+    fn take_in_hand(&mut self) -> Result<(), LogFault> {
+        let max = self.ports.limits.queue_max.max(2);
+        let Backlog { owed, more } = self.ports.log.owed(max, &self.in_hand)?;
+        self.more = more;
+        owed.into_iter().for_each(|owed| self.take(owed));
+        for id in self.queue.shed(max) {
+            self.in_hand.remove(&id);
+            self.more = true;
+        }
+        Ok(())
+    }
+
+    async fn bury_unanswered(&self) -> Result<(), LogFault> {
+        let before_ms = (self.ports.now_ms)().saturating_sub(self.ports.limits.unknown_after_ms);
+        self.ports.log.bury_unanswered(before_ms).await
     }
 
     fn may_start(&self, now: Instant) -> bool {
@@ -188,8 +226,8 @@ impl Sender {
         let DeliveryRecord { state, attempts, since_ms, .. } = owed.delivery;
         let ambiguous_since_ms = state.is_ambiguous().then_some(since_ms);
         let job = Job { owed: owed.send, state, attempts, ambiguous_since_ms, repeat: None };
+        self.in_hand.insert(job.id());
         match ambiguous_since_ms {
-            _ if !state.is_open() => {}
             Some(since_ms) if !self.ports.may_repeat(since_ms) => {
                 self.running.spawn(give_up(self.ports.clone(), job, Verdict::unanswered()));
             }
@@ -220,9 +258,16 @@ impl Sender {
         };
         let now = Instant::now();
         match next {
-            Next::Settled { answered: true } => self.breaker.answered(),
-            Next::Settled { answered: false } => {}
-            Next::LeftUnknown => self.breaker.failed(now, None, &mut self.rng),
+            Next::Settled { id, answered } => {
+                self.in_hand.remove(&id);
+                if answered {
+                    self.breaker.answered();
+                }
+            }
+            Next::LeftUnknown { id } => {
+                self.in_hand.remove(&id);
+                self.breaker.failed(now, None, &mut self.rng);
+            }
             Next::Again { job, cause, retry_after_ms } => {
                 metrics::counter!("beckon_delivery_retries_total", "cause" => cause).increment(1);
                 self.breaker.failed(now, retry_after_ms, &mut self.rng);

@@ -11,6 +11,7 @@ pub mod http;
 mod queue;
 pub mod sendgrid;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::decision::{DecisionId, DeliveryRecord, Message};
 
 pub use backoff::backoff_ms;
+use delivery::Owed;
 
 /// A future that a trait object returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -80,6 +82,21 @@ pub enum SendError {
 pub trait DeliveryLog: Send + Sync {
     /// Resolves when `record` is durable. A request is made only after its `in_flight` is.
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>>;
+
+    /// Of the first `count` deliveries that are owed (greater priority, older decision) those not `in_hand`.
+    fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
+
+    /// Dead-letters the deliveries that have waited for the ESP's webhook since before `before_ms` (SPEC §6, `unknown_after`).
+    fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>>;
+}
+
+/// What the log says is owed.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// In the order in which they go out.
+    pub owed: Vec<Owed>,
+    /// Whether there are more than were asked for.
+    pub more: bool,
 }
 
 /// The log could not be written. Nothing more may be sent: the sender stops.

@@ -1,8 +1,9 @@
-//! The sends that are owed, in the order in which they go out: higher campaign priority first, then the older decision,
-//! then the lesser id. Those that were tried wait here for their next attempt. Pure: the caller says what time it is.
+//! The sends that the sender has in hand, in the order in which they go out: higher campaign priority first, then the older
+//! decision, then the lesser id. Those that were tried wait here for their next attempt. Pure: the caller says what time it
+//! is.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::decision::{self, DecisionId, DeliveryState, Message};
@@ -34,32 +35,10 @@ struct Rank {
     id: Reverse<DecisionId>,
 }
 
-struct Ranked(Rank, Job);
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for Ranked {}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
-}
-
-/// Everything that is owed and not being sent right now.
+/// Everything in hand that is not being sent right now.
 #[derive(Default)]
 pub(super) struct Queue {
-    ready: BinaryHeap<Ranked>,
+    ready: BTreeMap<Rank, Job>,
     waiting: BTreeMap<(Instant, DecisionId), Job>,
 }
 
@@ -67,7 +46,7 @@ impl Queue {
     /// Adds one that may go at once.
     pub fn push(&mut self, job: Job) {
         let rank = Rank { priority: job.owed.priority, as_of: Reverse(job.owed.decision.as_of), id: Reverse(job.id()) };
-        self.ready.push(Ranked(rank, job));
+        self.ready.insert(rank, job);
     }
 
     /// Adds one that may not go before `due`.
@@ -85,7 +64,24 @@ impl Queue {
 
     /// Takes the one that goes first.
     pub fn pop(&mut self) -> Option<Job> {
-        self.ready.pop().map(|ranked| ranked.1)
+        self.ready.pop_last().map(|(_, job)| job)
+    }
+
+    /// Lets go of what goes last, down to `max`: the log has it. What may have been taken stays, with its message.
+    pub fn shed(&mut self, max: usize) -> Vec<DecisionId> {
+        let excess = self.len().saturating_sub(max);
+        if excess == 0 {
+            return Vec::new();
+        }
+        let mut shed = Vec::with_capacity(excess);
+        self.ready.retain(|_, job| {
+            let goes = shed.len() < excess && job.ambiguous_since_ms.is_none();
+            if goes {
+                shed.push(job.id());
+            }
+            !goes
+        });
+        shed
     }
 
     /// When the next one that waits becomes ready.

@@ -95,6 +95,10 @@ impl Partition for Lines {
         0
     }
 
+    fn first(&self) -> u64 {
+        1
+    }
+
     fn read(&mut self, _wait: Duration) -> Result<Read, SourceError> {
         if self.ended {
             return Ok(Read::End);

@@ -134,6 +134,10 @@ impl Partition for TopicPartition {
         self.number.unsigned_abs()
     }
 
+    fn first(&self) -> u64 {
+        self.low.unsigned_abs()
+    }
+
     fn read(&mut self, wait: Duration) -> Result<Read, SourceError> {
         if self.ended {
             return Ok(Read::End);

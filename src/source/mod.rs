@@ -16,6 +16,10 @@ pub trait Partition: Send {
     /// Its number within the stream; 0 for a file.
     fn number(&self) -> u32;
 
+    /// Where it begins: the offset of the first record that is still there, or more. 1 for a file, whose lines are its
+    /// offsets.
+    fn first(&self) -> u64;
+
     /// The next records, waiting at most `wait` for them.
     fn read(&mut self, wait: Duration) -> Result<Read, SourceError>;
 }

@@ -19,7 +19,7 @@ const EMPTY_NAMES: [&str; 10] =
     ["util", "utils", "helper", "helpers", "manager", "managers", "processor", "processors", "data", "info"];
 
 /// Folders whose Rust files are read.
-const ROOTS: [&str; 6] = ["src", "dataflows/src", "datagen/src", "tests", "dataflows/tests", "benches"];
+const ROOTS: [&str; 7] = ["src", "dataflows/src", "datagen/src", "tests", "dataflows/tests", "benches", "examples"];
 
 /// A forbidden import or name.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use beckon::config::{Config, Purpose};
+use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::{Act, View, wiring};
-use beckon::source;
+use beckon::reclock::Bindings;
+use beckon::source::{self, Partition};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 
@@ -31,10 +32,38 @@ pub fn replay(world: &World, until: Until, workers: usize) -> Found {
     replay_directory(directory.path(), until, workers)
 }
 
+/// The same with triggers of a user's own.
+pub fn replay_with(kinds: &TriggerKinds, world: &World, until: Until, workers: usize) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    replay_kinds(kinds, directory.path(), until, workers)
+}
+
+/// Replays `partitions`, which hold the world's records in some way, by the world's configuration.
+pub fn replay_partitions(world: &World, partitions: Vec<Box<dyn Partition>>, until: Until, workers: usize) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    replay_from(&TriggerKinds::default(), directory.path(), partitions, until, workers)
+}
+
 /// Replays the streams in `directory` by the `beckon.toml` there.
 pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found {
-    let config =
-        Config::load(&directory.join("beckon.toml"), Purpose::Replay).unwrap_or_else(|faults| panic!("{faults}"));
+    replay_kinds(&TriggerKinds::default(), directory, until, workers)
+}
+
+fn replay_kinds(kinds: &TriggerKinds, directory: &Path, until: Until, workers: usize) -> Found {
+    replay_from(kinds, directory, source::files::open(directory).unwrap(), until, workers)
+}
+
+fn replay_from(
+    kinds: &TriggerKinds,
+    directory: &Path,
+    partitions: Vec<Box<dyn Partition>>,
+    until: Until,
+    workers: usize,
+) -> Found {
+    let config = Config::load_with(&directory.join("beckon.toml"), Purpose::Replay, kinds);
+    let config = config.unwrap_or_else(|faults| panic!("{faults}"));
     let meter = Arc::new(Meter::default());
     let heard = Arc::new(Mutex::new(Heard::default()));
     let replay = Replay {
@@ -48,11 +77,11 @@ pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found
             Until::Drain => replay::Until::Drain,
             Until::Time(time_ms) => replay::Until::Time(time_ms.unsigned_abs()),
         },
+        noted: Bindings::new(),
         meter: meter.clone(),
     };
     let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
     let listener = Listener { campaigns, heard: heard.clone() };
-    let partitions = source::files::open(directory).unwrap();
     let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     Found { decisions: heard.decisions, trigger_set: heard.trigger_set, counts, meter }

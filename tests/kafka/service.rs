@@ -68,6 +68,7 @@ templates = "{templates}"
 [kafka]
 brokers = "{brokers}"
 topics = {{ {topics} }}
+mirror_prefix = "{prefix}"
 [[campaign]]
 name = "cart-abandonment"
 trigger = "cart_abandonment"

@@ -1,5 +1,5 @@
-//! Audiences (SPEC §5): every expression that a world may use, beside what it means. In: an episode on its way through the
-//! gates. Out: whether the expression holds; one that cannot be told does not.
+//! Conditions (SPEC §5, §10): every expression that an audience or a discount of a world may use, beside what it means. In: an
+//! episode on its way through the gates. Out: whether the expression holds; one that cannot be told does not.
 
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -68,19 +68,24 @@ pub fn is_for(asked: &Asked) -> bool {
     let Some(text) = &asked.campaign.audience else {
         return true;
     };
-    let known = AUDIENCES.iter().find(|(expression, _)| expression == text);
-    let (_, meaning) = known.unwrap_or_else(|| panic!("the oracle does not know what {text} means"));
-    meaning(asked) == Some(true)
+    holds(text, asked) == Some(true)
 }
 
 /// Whether the audience cannot be told.
 pub fn is_undecidable(asked: &Asked) -> bool {
-    let known = AUDIENCES.iter().find(|(text, _)| asked.campaign.audience.as_deref() == Some(*text));
-    known.is_some_and(|(_, meaning)| meaning(asked).is_none())
+    asked.campaign.audience.as_ref().is_some_and(|text| holds(text, asked).is_none())
 }
 
+/// Whether the expression holds; none where that cannot be told.
+pub fn holds(text: &str, asked: &Asked) -> Option<bool> {
+    let known = AUDIENCES.iter().find(|(expression, _)| *expression == text);
+    let (_, meaning) = known.unwrap_or_else(|| panic!("the oracle does not know what {text} means"));
+    meaning(asked)
+}
+
+/// The profile. Of an erased one nothing is known.
 fn profile<'a>(asked: &'a Asked) -> Option<&'a Profile> {
-    asked.state.profiles.get(&asked.episode.customer)
+    asked.state.profiles.get(&asked.episode.customer).filter(|profile| !profile.deleted)
 }
 
 fn attribute<'a>(asked: &'a Asked, name: &str) -> Option<&'a Value> {

@@ -207,7 +207,24 @@ impl Draw<'_> {
             let budget = pick(self.rng, &["1", "0.5", "1.5", "2"]);
             self.line(&format!("stock_budget = {budget}"));
         }
+        self.discounts();
         self.experiment();
+    }
+
+    /// Drawn apart, so that a world stays what it was but for its discounts.
+    fn discounts(&mut self) {
+        let mut rng = self.rng.clone();
+        rng.set_stream(1);
+        let discounts: Vec<String> = (0..rng.random_range(0..=3))
+            .map(|_| {
+                let (when, _) = pick(&mut rng, &AUDIENCES);
+                let percent = pick(&mut rng, &["15", "10", "12.5", "0.05", "7.50", "20.0", "100"]);
+                format!("{{ when = \"{when}\", percent = {percent} }}")
+            })
+            .collect();
+        if !discounts.is_empty() {
+            self.line(&format!("discount = [{}]", discounts.join(", ")));
+        }
     }
 
     fn after(&mut self) {

@@ -49,6 +49,8 @@ pub struct Campaign {
     pub experiment: String,
     /// (name, weight).
     pub variants: Vec<(String, f64)>,
+    /// (condition, percent).
+    pub discounts: Vec<(String, Decimal)>,
 }
 
 /// Reads `text`.
@@ -112,6 +114,9 @@ fn parse_campaign(campaign: &Value, tick_ms: i64) -> Campaign {
         experiment: campaign.get("experiment").map_or_else(|| name.clone(), text),
         variants: campaign.get("variants").map_or(Vec::new(), |variants| {
             array(variants, |variant| (text(&variant["name"]), float(&variant["weight"])))
+        }),
+        discounts: campaign.get("discount").map_or(Vec::new(), |discounts| {
+            array(discounts, |discount| (text(&discount["when"]), money(&discount["percent"])))
         }),
         name,
     }

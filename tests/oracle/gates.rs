@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::audience;
@@ -138,9 +138,25 @@ fn conclude(asked: &Asked, reason: Option<&str>) -> Decided {
         "outcome": outcome,
         "reason": reason,
         "variant": variant,
-        "payload": asked.payload,
+        "payload": payload(asked),
     });
     Decided { sent: (outcome == "send").then(send), decision }
+}
+
+/// The payload, with the discount that is promised in it.
+fn payload(asked: &Asked) -> Value {
+    let mut payload = asked.payload.clone();
+    if let Some(place) = discount(asked) {
+        // A number has no zeros at its end.
+        let percent = asked.campaign.discounts[place].1.normalize().to_string();
+        payload["discount"] = json!({"percent": percent.parse::<Number>().expect("a number")});
+    }
+    payload
+}
+
+/// The place of the first discount whose condition holds.
+pub fn discount(asked: &Asked) -> Option<usize> {
+    asked.campaign.discounts.iter().position(|(when, _)| audience::holds(when, asked) == Some(true))
 }
 
 fn campaign_of<'a>(config: &'a Config, episode: &Episode) -> &'a Campaign {

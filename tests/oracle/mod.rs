@@ -117,6 +117,20 @@ pub fn run_looking(world: &World, until: Until, look: Look) -> Outcome {
     run.finish()
 }
 
+/// The event time of a line, epoch ms; none of a bad one.
+pub fn event_time_ms(stream: &str, line: &str) -> Option<i64> {
+    records::decode(stream, line).ok().map(|decoded| decoded.time_ms)
+}
+
+/// The tick at which each line of a stream takes effect, epoch ms, when they arrive in this order; the bad ones left out.
+pub fn bound_ticks(world: &World, stream: &str, order: &[usize]) -> BTreeMap<usize, i64> {
+    let config = config::parse(&world.config_toml);
+    let lines = &world.streams[stream];
+    let good = order.iter().filter_map(|line| Some((*line, records::decode(stream, &lines[*line]).ok()?)));
+    let stamped = time::stamp(0, good.collect(), config.tick_ms, config.lateness_ms);
+    stamped.into_iter().map(|record| (record.position.line, record.tick)).collect()
+}
+
 /// A run in progress.
 struct Run<'a> {
     config: &'a Config,
@@ -368,6 +382,9 @@ fn notes(asked: &Asked, ruling: &Ruling) -> Vec<&'static str> {
     {
         notes.push("undecidable audience");
     }
+    if let Ruling::Decided(decided) = ruling {
+        notes.extend(discount_notes(asked, &decided.decision));
+    }
     if let (Some(quiet), Ruling::Waits(wake)) = (&asked.config.quiet, ruling) {
         let (begins, ends) = (asked.state.tick, *wake);
         let shown = |tick| {
@@ -385,6 +402,28 @@ fn notes(asked: &Asked, ruling: &Ruling) -> Vec<&'static str> {
             ("quiet hours: end that the clock shows twice", quiet.is_shown_twice(ends, asked.timezone())),
         ];
         notes.extend(noted.into_iter().filter(|(_, is)| *is).map(|(note, _)| note));
+    }
+    notes
+}
+
+/// What is to be noted of the discount of an episode that was decided.
+fn discount_notes(asked: &Asked, decision: &Value) -> Vec<&'static str> {
+    let discounts = &asked.campaign.discounts;
+    let given = gates::discount(asked);
+    let tried = &discounts[..given.unwrap_or(discounts.len())];
+    let undecidable = tried.iter().filter(|(when, _)| audience::holds(when, asked).is_none());
+    let mut notes: Vec<&str> = undecidable.map(|_| "undecidable discount").collect();
+    match given {
+        Some(0) => notes.push("discount: the first"),
+        Some(_) => notes.push("discount: a later one"),
+        None if discounts.is_empty() => {}
+        None => notes.push("discount: none holds"),
+    }
+    if given.is_some() && decision["outcome"] != "send" {
+        notes.push("discount: not sent");
+    }
+    if given.is_some_and(|place| !discounts[place].1.fract().is_zero()) {
+        notes.push("discount: of a fraction");
     }
     notes
 }

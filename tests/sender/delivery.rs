@@ -136,23 +136,19 @@ async fn every_request_comes_after_its_durable_in_flight() {
     assert_eq!((made, esp.requests().len()), (26, 26));
 }
 
-#[tokio::test]
-async fn what_was_never_recorded_is_never_sent() {
-    let world = World::new();
-    let esp = esp(&world).await;
-    let stranger = vec![send("never recorded")];
-    let fault = world.deliver_until(http(&esp.base_url()), stranger, std::future::pending()).await.unwrap_err();
-    assert!(fault.to_string().contains("the ledger has no delivery"), "{fault}");
-    assert!(esp.requests().is_empty());
-}
-
 /// A process died around the request: the ledger has `in_flight`.
 async fn after_a_crash(world: &World) -> decision::Send {
     let cart = send("cart-9");
     world.record(std::slice::from_ref(&cart));
-    let in_flight = DeliveryRecord { state: DeliveryState::InFlight, attempts: 1, since_ms: AS_OF_MS, note: None };
+    let in_flight = DeliveryRecord {
+        state: DeliveryState::InFlight,
+        attempts: 1,
+        since_ms: AS_OF_MS,
+        note: None,
+        awaits_webhook: false,
+    };
     world.ledger.advance(cart.decision.decision_id, in_flight).await.unwrap();
-    assert_eq!(world.ledger.open_deliveries().unwrap().len(), 1);
+    assert_eq!(world.owed(), 1);
     cart
 }
 
@@ -210,5 +206,51 @@ async fn a_stop_leaves_what_waits_in_the_ledger() {
     let esp = http(&format!("http://{}", nobody().await));
     let drained = world.deliver_until(esp, sends, tokio::time::sleep(Duration::from_millis(100))).await.unwrap();
     assert_eq!(drained, Drained { owed: 3, cut_off: 0 });
-    assert_eq!(world.ledger.open_deliveries().unwrap().len(), 3);
+    assert_eq!(world.owed(), 3);
+}
+
+/// An ESP that takes one at a time, and far more owed than is held in hand: nothing is lost, what goes out is what goes first
+/// of all, also of what is decided meanwhile, and what has become too old expires.
+#[tokio::test]
+async fn a_backlog_waits_in_the_ledger_and_goes_out_by_priority() {
+    let mut world = World::new();
+    (world.limits.concurrency, world.limits.queue_max) = (1, 4);
+    let esp = esp(&world).await;
+    let ranked = |n: u64| {
+        let mut send = decision::Send { priority: (n % 3) as i32, ..send(&format!("{n:02}")) };
+        Arc::make_mut(&mut send.decision).as_of = AS_OF_MS + n;
+        send
+    };
+    let mut sends: Vec<_> = (0..60).map(ranked).collect();
+    sends.push(decision::Send { send_within_ms: Some(0), ..send("too old") });
+    world.now_ms.store(AS_OF_MS + 1000, Ordering::SeqCst);
+    world.deliver(http(&esp.base_url()), sends.clone()).await.unwrap();
+    let order: Vec<String> =
+        world.events().iter().filter_map(|event| event.strip_prefix("request ").map(String::from)).collect();
+    let mut expected: Vec<u64> = (0..60).collect();
+    expected.sort_by_key(|n| (std::cmp::Reverse(n % 3), *n));
+    assert_eq!(order, expected.iter().map(|n| format!("{n:02}")).collect::<Vec<_>>());
+    assert_eq!(world.outcome(sends.last().unwrap()).0, DeliveryState::Expired);
+    assert_eq!(world.owed(), 0);
+}
+
+#[tokio::test]
+async fn what_no_webhook_settles_in_time_becomes_a_dead_letter() {
+    let mut world = World::new();
+    (world.limits.unknown_after_ms, world.limits.sweep_ms) = (5_000, 5);
+    let esp = FakeEsp::start([says(500)], world.events.clone()).await;
+    let cart = send("cart-9");
+    world.deliver(sendgrid(&esp.base_url()), vec![cart.clone()]).await.unwrap();
+    assert_eq!(world.outcome(&cart), (DeliveryState::Unknown, 1));
+    for (later_ms, buried) in [(4_000, false), (5_001, true)] {
+        world.now_ms.store(AS_OF_MS + later_ms, Ordering::SeqCst);
+        // Somebody else is being delivered to meanwhile.
+        let other = send(&format!("cart-{later_ms}"));
+        world.record(std::slice::from_ref(&other));
+        let nobody = http(&format!("http://{}", nobody().await));
+        let stop = tokio::time::sleep(Duration::from_millis(60));
+        world.deliver_until(nobody, vec![send("cart-4000"), other], stop).await.unwrap();
+        assert_eq!(world.events().contains(&format!("buried {}", cart.decision.decision_id)), buried);
+    }
+    assert_eq!(world.outcome(&cart), (DeliveryState::Unknown, 1));
 }

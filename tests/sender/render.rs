@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use beckon::decision::{DecisionId, Mailbox};
-use beckon::render::{Context, Customer, Line, Templates};
+use beckon::coupon::Secret;
+use beckon::decision::{DecisionId, Mailbox, Percent};
+use beckon::render::{Context, Customer, Discount, Line, Templates};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -28,6 +29,7 @@ fn context(locale: &str) -> Context {
         image: Some(format!("https://cdn.shop.example/{sku}.jpg?w=176&h=176")),
         url: Some(format!("https://shop.example/p/{sku}?ref=mail&c=1")),
         on_hand: Some(on_hand),
+        ..Line::default()
     };
     Context {
         customer: Customer {
@@ -42,6 +44,8 @@ fn context(locale: &str) -> Context {
             line("s2", "Cup & saucer", Some(4), "9.90", "39.60", 40),
         ],
         total: Some("1274.10".into()),
+        discounted: None,
+        discount: None,
         currency: Some("EUR".into()),
         campaign: "cart-abandonment".into(),
         variant: None,
@@ -57,6 +61,44 @@ fn the_shipped_mails_look_like_this() {
         insta::assert_snapshot!(format!("{name}.html"), message.html);
         insta::assert_snapshot!(format!("{name}.txt"), format!("Subject: {}\n\n{}", message.subject, message.text));
     }
+}
+
+/// 12.5 % off, with a code that the secret can verify.
+fn discounted(context: Context) -> (Context, Secret) {
+    let secret = Secret::new(b"a secret of the shop").unwrap();
+    let percent = Percent::of_hundredths(1250).unwrap();
+    let code = secret.code(percent, context.decision_id);
+    (context.with_discount(Discount { percent, code }), secret)
+}
+
+#[test]
+fn a_discount_is_in_both_parts_of_the_mail_with_a_code_that_verifies() {
+    let (context, secret) = discounted(context("de"));
+    let prices: Vec<_> = context.lines.iter().map(|line| line.discounted.as_deref()).collect();
+    // Of 1234.50 there is 1080.1875 left, of 9.90 there is 8.6625.
+    assert_eq!(prices, [Some("1080.19"), Some("8.66")]);
+    assert_eq!(context.discounted.as_deref(), Some("1114.83"));
+    for name in ["cart_abandonment", "cart_urgent"] {
+        let message = shipped().render(name, &context, &shop()).unwrap();
+        let code = context.discount.as_ref().map(|discount| discount.code.as_str()).unwrap();
+        for part in [&message.html, &message.text] {
+            assert!(part.contains(code) && part.contains("12.5") && part.contains("1.114,83\u{a0}€"), "{part}");
+        }
+        let said = message.text.lines().find_map(|line| line.split_once("your own code: ")).unwrap().1;
+        let coupon = secret.verify(said).unwrap();
+        assert_eq!((coupon.percent.to_string().as_str(), coupon.decision), ("12.5", 0));
+        insta::assert_snapshot!(format!("{name}_discounted.html"), message.html);
+        insta::assert_snapshot!(format!("{name}_discounted.txt"), message.text);
+    }
+}
+
+#[test]
+fn a_template_that_takes_a_discount_for_granted_is_a_fault() {
+    let parts = |text: &'static str| [("a.subject.hbs", text), ("a.html.hbs", "x"), ("a.txt.hbs", "x")];
+    assert!(Templates::load(folder(&parts("{{#if discount}}{{discount.code}}{{/if}}")).path(), &["a"]).is_ok());
+    let faults = Templates::load(folder(&parts("{{discount.code}}")).path(), &["a"]).err().unwrap();
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].fault.contains("discount.code"), "{}", faults[0]);
 }
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

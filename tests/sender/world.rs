@@ -1,13 +1,14 @@
 //! What surrounds the sender in these tests: a real ledger, a clock that stands, and a trigger set that can be changed.
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use beckon::decision::{self, Decision, DecisionId, DeliveryRecord, DeliveryState, Message, Outcome, Payload};
+use beckon::decision::{self, Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, Message, Outcome, Payload};
 use beckon::ledger::Ledger;
 use beckon::sink::delivery::{Drained, Limits, Owed, Ports, Unsendable, run};
-use beckon::sink::{ApiKey, BoxFuture, DeliveryLog, Esp, LogFault, client, http::Http, sendgrid::SendGrid};
+use beckon::sink::{ApiKey, Backlog, BoxFuture, DeliveryLog, Esp, LogFault, client, http::Http, sendgrid::SendGrid};
 use beckon_dataflows::model::{Episode, Id};
 use tokio::sync::mpsc;
 
@@ -59,33 +60,42 @@ impl World {
     }
 
     pub fn record(&self, sends: &[decision::Send]) {
-        let decisions: Vec<_> = sends.iter().map(|send| (*send.decision).clone()).collect();
-        self.ledger.record(&decisions).unwrap();
+        let entry = |send: &decision::Send| {
+            let Episode { customer, subject, .. } = send.episode;
+            let errand = Errand { customer, subject, currency: send.currency.clone(), priority: send.priority };
+            ((*send.decision).clone(), Some(errand))
+        };
+        self.ledger.record(&sends.iter().map(entry).collect::<Vec<_>>()).unwrap();
     }
 
-    /// Delivers what the ledger says is open, until everything is settled or `shutdown`.
+    /// Deliveries that are owed.
+    pub fn owed(&self) -> usize {
+        self.ledger.owed(usize::MAX, |_| true).unwrap().0.len()
+    }
+
+    /// Delivers what the ledger says is owed, until everything is settled or `shutdown`.
     pub async fn deliver_until(
         &self,
         esp: impl Esp + 'static,
         sends: Vec<decision::Send>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Drained, LogFault> {
-        let (outgoing, incoming) = mpsc::channel(sends.len().max(1));
-        for send in sends {
-            let recorded = self.ledger.delivery(send.decision.decision_id).unwrap();
-            let delivery = recorded.unwrap_or(DeliveryRecord::pending(AS_OF_MS));
-            outgoing.send(Owed { send, delivery }).await.unwrap();
-        }
-        drop(outgoing);
-        run(self.ports(esp), incoming, shutdown).await
+        let (wake, woken) = mpsc::channel(1);
+        wake.send(()).await.unwrap();
+        drop(wake);
+        run(self.ports(esp, sends), woken, shutdown).await
     }
 
-    fn ports(&self, esp: impl Esp + 'static) -> Ports {
+    fn ports(&self, esp: impl Esp + 'static, sends: Vec<decision::Send>) -> Ports {
         let now_ms = Arc::clone(&self.now_ms);
         let unsendable = self.unsendable.clone();
         Ports {
             esp: Arc::new(esp),
-            log: Arc::new(LedgerLog { ledger: Arc::clone(&self.ledger), events: Arc::clone(&self.events) }),
+            log: Arc::new(LedgerLog {
+                ledger: Arc::clone(&self.ledger),
+                sends: sends.into_iter().map(|send| (send.decision.decision_id, send)).collect(),
+                events: Arc::clone(&self.events),
+            }),
             still_true: self.still_true.lock().unwrap().take().unwrap_or(Box::new(|_| true)),
             compose: Box::new(move |send| unsendable.clone().map_or_else(|| Ok(message(send)), Err)),
             now_ms: Box::new(move || now_ms.load(Ordering::SeqCst)),
@@ -107,6 +117,7 @@ impl World {
 /// The ledger as the sender's log; it refuses a step that a delivery may not take.
 struct LedgerLog {
     ledger: Arc<Ledger>,
+    sends: HashMap<DecisionId, decision::Send>,
     events: Events,
 }
 
@@ -116,6 +127,26 @@ impl DeliveryLog for LedgerLog {
             let event = format!("{} {}", record.state, record.attempts);
             self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into()))?;
             self.events.lock().unwrap().push(event);
+            Ok(())
+        })
+    }
+
+    fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let owed = self.ledger.owed(count, |id| !in_hand.contains(&id));
+        let (open, more) = owed.map_err(|error| LogFault(error.into()))?;
+        let owed = open.into_iter().map(|open| {
+            let send = self.sends[&open.decision.decision_id].clone();
+            Owed { send, delivery: open.delivery }
+        });
+        Ok(Backlog { owed: owed.collect(), more })
+    }
+
+    fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {
+        Box::pin(async move {
+            for id in self.ledger.unanswered(before_ms).map_err(|error| LogFault(error.into()))? {
+                self.events.lock().unwrap().push(format!("buried {id}"));
+                self.ledger.bury(id).await.map_err(|error| LogFault(error.into()))?;
+            }
             Ok(())
         })
     }

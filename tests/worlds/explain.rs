@@ -10,6 +10,7 @@ use beckon::decide::{Answer, Gate};
 use beckon::decision::Decision;
 use beckon::decode::{Decoder, Dictionary};
 use beckon::pipeline::explain::{Explain, Explanation, Kept, Made, Trial};
+use beckon::reclock::Bindings;
 use beckon::source;
 use beckon_dataflows::time::tick_at;
 
@@ -92,7 +93,7 @@ fn explain_world(seed: u64, contents: Contents, tally: &mut Tally) {
 fn explain(config: &Config, directory: &Path, decision: &Decision) -> Explanation {
     let open = || Ok(source::files::open(directory)?);
     let id = decision.decision_id;
-    let explain = Explain { config, id, workers: 1, trials_max: 100_000, open: &open };
+    let explain = Explain { config, id, workers: 1, trials_max: 100_000, noted: Bindings::new(), open: &open };
     explain.run(&mut |_| {}).unwrap_or_else(|fault| panic!("{id}: {fault}"))
 }
 

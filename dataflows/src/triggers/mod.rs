@@ -1,5 +1,5 @@
 //! The triggers of SPEC §4, one a file. To add one: a file here, a variant of [`Trigger`], its line below among those that are a
-//! condition over the same state, and a case in the oracle.
+//! condition over the same state, and a case in the oracle. A user's own need none of that: see [`crate::custom`].
 
 pub mod back_in_stock;
 pub mod browse_abandonment;
@@ -16,6 +16,7 @@ pub mod win_back;
 
 use differential_dataflow::VecCollection;
 
+use crate::custom::Rule;
 use crate::joins::customers::CustomerTrigger;
 use crate::joins::skus::SkuTrigger;
 use crate::model::{Diff, Opening, Tick};
@@ -32,6 +33,10 @@ pub fn over_deeds(plan: &Plan) -> Vec<Box<dyn CustomerTrigger>> {
             }
             Trigger::SearchAbandonment(wait) => Box::new(search_abandonment::Searches { campaign, wait: *wait }),
             Trigger::WinBack(wait) => Box::new(win_back::Away { campaign, wait: *wait }),
+            Trigger::Custom(custom) => match custom.rule(campaign, plan.tick_ms) {
+                Rule::Customer(rule) => rule,
+                Rule::Orders(_) | Rule::Sku(_) => return None,
+            },
             _ => return None,
         })
     });
@@ -45,6 +50,10 @@ pub fn over_orders(plan: &Plan) -> Vec<Box<dyn CustomerTrigger>> {
         Some(match trigger {
             Trigger::Replenishment(wait) => Box::new(replenishment::Purchases { campaign, wait: *wait }),
             Trigger::PostPurchase(wait) => Box::new(post_purchase::Purchases { campaign, wait: *wait }),
+            Trigger::Custom(custom) => match custom.rule(campaign, plan.tick_ms) {
+                Rule::Orders(rule) => rule,
+                Rule::Customer(_) | Rule::Sku(_) => return None,
+            },
             _ => return None,
         })
     })
@@ -58,6 +67,10 @@ pub fn over_skus(plan: &Plan) -> Vec<Box<dyn SkuTrigger>> {
                 Box::new(back_in_stock::Restock { campaign, parameters: parameters.clone() })
             }
             Trigger::PriceDrop(parameters) => Box::new(price_drop::Fall { campaign, parameters: parameters.clone() }),
+            Trigger::Custom(custom) => match custom.rule(campaign, plan.tick_ms) {
+                Rule::Sku(rule) => rule,
+                Rule::Customer(_) | Rule::Orders(_) => return None,
+            },
             _ => return None,
         })
     })

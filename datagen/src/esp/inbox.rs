@@ -11,7 +11,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::esp::EspConfig;
-use crate::esp::draw::{Verdict, verdict};
+use crate::esp::draw::{FaultShares, Verdict, verdict};
 
 /// Everything that was counted, since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -157,6 +157,11 @@ impl Inbox {
                 Answer::Refused
             }
         }
+    }
+
+    /// Draws from other shares from now on.
+    pub fn set_faults(&mut self, faults: FaultShares) {
+        self.config.faults = faults;
     }
 
     /// Counts a request that is no message.

@@ -136,6 +136,11 @@ impl EspHandle {
         format!("http://{}", self.addr)
     }
 
+    /// Behaves otherwise from now on.
+    pub fn set_faults(&self, faults: FaultShares) {
+        self.shared.inbox().set_faults(faults);
+    }
+
     /// What it has seen so far.
     pub fn seen(&self) -> Totals {
         self.shared.inbox().totals()

@@ -97,6 +97,7 @@ fn facts(decision: &Decision) -> Vec<[String; 2]> {
     ];
     let lines = decision.payload.lines.iter().enumerate();
     facts.extend(lines.map(|(index, line)| [if index == 0 { "payload".into() } else { String::new() }, said(line)]));
+    facts.extend(decision.payload.discount.map(|discount| ["discount".into(), format!("{} %", discount.percent)]));
     facts
 }
 

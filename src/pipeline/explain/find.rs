@@ -79,6 +79,7 @@ pub fn find(explain: &Explain<'_>, progress: &mut dyn FnMut(Step)) -> Result<Fou
         decider: decider.watching(explain.id),
         allowed_lateness_ms: explain.config.allowed_lateness_ms,
         until: Until::Drain,
+        noted: explain.noted.clone(),
         meter: Arc::new(Meter::default()),
     };
     let watcher = Watcher { id: explain.id, seen: seen.clone(), stop: stop.clone() };

@@ -16,7 +16,7 @@ use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bytes, Decoders, Intake, Taken};
 use crate::pipeline::reading::{Extents, Reading};
-use crate::reclock::Clocks;
+use crate::reclock::{Bindings, PartitionClock};
 use crate::source::Partition;
 
 /// How much is held of the records that concern a decision, bytes.
@@ -26,8 +26,10 @@ const KEPT_BYTES_MAX: usize = 256 << 20;
 pub struct Log<'a> {
     /// Opens its partitions.
     pub open: &'a dyn Fn() -> anyhow::Result<Vec<Box<dyn Partition>>>,
-    /// What binds its records to ticks.
-    pub clocks: Clocks,
+    /// The clock of a partition of which nothing has been read,
+    pub clock: PartitionClock,
+    /// and what the timeline says of them: together they bind its records to the ticks of the first pass.
+    pub noted: &'a Bindings,
     /// The texts behind the names.
     pub dictionary: Arc<Dictionary>,
     /// How far it had been read.
@@ -53,7 +55,8 @@ impl Log<'_> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let decoders = Decoders::start_with(threads, &self.dictionary, Bytes::Kept);
         let intake = Intake { decoders, meter: Arc::new(Meter::default()), bury: Box::new(|_| Ok(())) };
-        let mut reading = Reading::new((self.open)()?, &self.clocks, intake, self.last.saturating_add(1));
+        let stop = self.last.saturating_add(1);
+        let mut reading = Reading::new((self.open)()?, &self.clock, self.noted.clone(), intake, stop);
         let (mut kept, mut bytes) = (Vec::new(), 0);
         while let Some(taken) = reading.take()? {
             let before = kept.len();

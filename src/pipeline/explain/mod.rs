@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::decide::{Asking, Decider, Why};
 use crate::decision::{Decision, DecisionId, Moment};
 use crate::decode::Dictionary;
-use crate::reclock::Clocks;
+use crate::reclock::{Bindings, PartitionClock};
 use crate::source::Partition;
 pub use minimal::{Minimal, minimal};
 pub use trial::{Made, Trial};
@@ -43,6 +43,8 @@ pub struct Explain<'a> {
     pub workers: usize,
     /// At most so many runs are tried to find the fewest records.
     pub trials_max: usize,
+    /// What a live run noted in its timeline of the log; nothing for files.
+    pub noted: Bindings,
     /// Opens the log's partitions, from their beginning. It is read several times.
     pub open: &'a dyn Fn() -> anyhow::Result<Vec<Box<dyn Partition>>>,
 }
@@ -136,7 +138,8 @@ impl Explain<'_> {
         let trial = Trial::of(self.config, dictionary.clone(), &found.made.decision);
         let log = gather::Log {
             open: self.open,
-            clocks: self.clocks(),
+            clock: self.clock(),
+            noted: &self.noted,
             dictionary,
             extents: &found.extents,
             last: found.made.decision.as_of,
@@ -153,8 +156,8 @@ impl Explain<'_> {
         Ok(self.reduce(found.made, considered, made, &trial, progress))
     }
 
-    fn clocks(&self) -> Clocks {
-        Clocks { tick_ms: self.config.tick_ms, allowed_lateness_ms: self.config.allowed_lateness_ms }
+    fn clock(&self) -> PartitionClock {
+        PartitionClock::new(self.config.tick_ms, self.config.allowed_lateness_ms)
     }
 
     /// Takes away what changes nothing of what the records alone have `made`.

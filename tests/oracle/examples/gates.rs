@@ -60,6 +60,64 @@ fn an_audience_is_asked_of_profile_history_and_cart() {
 }
 
 #[test]
+fn the_first_discount_that_holds_is_in_the_payload_whatever_is_decided() {
+    let discount = concat!(
+        "discount = [{ when = \"customer.attributes.tier == 'gold'\", percent = 12.50 }, ",
+        "{ when = \"customer.orders == 0\", percent = 10 }, ",
+        "{ when = \"cart.total >= 20 && cart.lines.size() > 1\", percent = 5 }]\n",
+    );
+    let cart = |shop: Shop, time: &str, cart: &str, user: &str, price: &str| {
+        let lines = json!([{"sku": "s1", "price": price}, {"sku": "s2"}]);
+        shop.line("carts", json!({"cart_id": cart, "user_id": user, "updated_at": at(time), "lines": lines}))
+    };
+    let gold = json!({"attributes": {"tier": "gold"}, "consent": {"email": false}});
+    let shop = Shop::empty(&format!("{CART}{discount}"))
+        // Of u2 and u3, who have no tier, the first cannot be told; u4 has no profile.
+        .line("profiles", profile("00:00", "u1", gold))
+        .line("profiles", profile("00:00", "u2", json!({})))
+        .line("profiles", profile("00:00", "u3", json!({})))
+        .order("00:01", "o1", "u2", json!({"cart_id": "another"}))
+        .order("00:01", "o2", "u4", json!({"cart_id": "another"}));
+    let shop = [("c1", "u1", "1"), ("c2", "u2", "20.00"), ("c3", "u3", "30"), ("c4", "u4", "19.99")]
+        .into_iter()
+        .fold(shop, |shop, (id, user, price)| cart(shop, "00:05", id, user, price));
+    both_decide(
+        &shop,
+        &[
+            "00:35 cart u1 c1 @00:05 suppress no_consent",
+            "00:35 cart u2 c2 @00:05 send",
+            "00:35 cart u3 c3 @00:05 send",
+            "00:35 cart u4 c4 @00:05 suppress unreachable",
+        ],
+    );
+    let payloads: Vec<String> = shop.run().decisions.iter().map(|decision| decision["payload"].to_string()).collect();
+    let of = |sku: &str, price: &str| format!(r#"{{"sku":"{sku}","quantity":1,{price}"on_hand":0}}"#);
+    let line = |price: &str| format!(r#"{{"lines":[{},{}]"#, of("s1", &format!(r#""price":"{price}","#)), of("s2", ""));
+    let expected = [
+        format!(r#"{},"discount":{{"percent":12.5}}}}"#, line("1")),
+        format!(r#"{},"discount":{{"percent":5}}}}"#, line("20.00")),
+        format!(r#"{},"discount":{{"percent":10}}}}"#, line("30")),
+        format!("{}}}", line("19.99")),
+    ];
+    assert_eq!(payloads, expected);
+}
+
+#[test]
+fn a_discount_is_chosen_when_it_is_decided() {
+    let discount = "discount = [{ when = \"customer.attributes.tier == 'gold'\", percent = 10 }]\n";
+    let shop = Shop::new(&config(QUIET, &format!("{CART}{discount}"))).cart("00:05", "c1", "u1", &["s1"]);
+    let gold = json!({"attributes": {"tier": "gold"}, "version": 1});
+    let promised = |shop: &Shop| {
+        both_decide(shop, &["05:00 cart u1 c1 @00:05 send"]);
+        shop.run().decisions[0]["payload"]["discount"].clone()
+    };
+    assert_eq!(promised(&shop), Value::Null);
+    // Between the rising edge and the end of the quiet hours.
+    let shop = shop.line("profiles", profile("04:00", "u1", gold));
+    assert_eq!(promised(&shop), json!({"percent": 10}));
+}
+
+#[test]
 fn a_stock_budget_is_used_up_by_sends_and_renewed_by_a_restock() {
     let shop = |budget: &str, on_hand: i64| {
         let interest = |shop: Shop, user: &str| shop.track("00:01", user, "Product Viewed", json!({"sku": "s1"}));

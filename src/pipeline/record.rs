@@ -1,0 +1,88 @@
+//! From decisions to the ledger (SPEC §6). In: the decisions of closed ticks. Out: all of them durable, and the sender woken. A
+//! decided send is in the ledger before any request for it leaves.
+//!
+//! While the log is still being read up to where it ended when the process started, the sender sleeps: the trigger set of an
+//! old tick does not say what is true now.
+
+use std::sync::Arc;
+
+use beckon_dataflows::model::{Episode, Tick};
+use tokio::sync::mpsc;
+
+use super::backlog::Campaigns;
+use super::{Act, View};
+use crate::config::Config;
+use crate::decide::Decided;
+use crate::decision::{Decision, Errand, Outcome};
+use crate::ledger::Ledger;
+use crate::reclock::Timeline;
+
+/// Records decisions and wakes the sender.
+pub struct Recorder {
+    ledger: Arc<Ledger>,
+    timeline: Arc<Timeline>,
+    campaigns: Campaigns,
+    sender: mpsc::Sender<()>,
+    live_from: Tick,
+    live: bool,
+}
+
+impl Recorder {
+    /// A recorder that wakes `sender` for what it records, but not before the ticks before `live_from` are closed.
+    pub fn new(
+        config: &Config,
+        ledger: Arc<Ledger>,
+        timeline: Arc<Timeline>,
+        live_from: Tick,
+        sender: mpsc::Sender<()>,
+    ) -> Recorder {
+        Recorder { ledger, timeline, campaigns: Campaigns::of(config), sender, live_from, live: false }
+    }
+
+    /// What the ledger keeps of a send beside its decision; nothing for other outcomes.
+    fn errand(&self, (decision, opening): &Decided, view: &View<'_>) -> Option<Errand> {
+        if decision.outcome != Outcome::Send {
+            return None;
+        }
+        let currency = view.dictionary.text(opening.currency).map(Arc::from).or_else(|| {
+            let product = view.state.product(opening.lines.first()?.sku)?;
+            product.currency.as_deref().map(Arc::from)
+        });
+        let Episode { customer, subject, .. } = opening.episode;
+        Some(Errand { customer, subject, currency, priority: self.campaigns.priority(&decision.campaign) })
+    }
+
+    /// One that is awake already finds what is new; one that has stopped leaves it to the ledger, and the service ends with
+    /// it.
+    fn wake(&self) {
+        if self.live {
+            let _ = self.sender.try_send(());
+        }
+    }
+}
+
+impl Act for Recorder {
+    fn decided(&mut self, _tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
+        if decided.is_empty() {
+            return Ok(());
+        }
+        let entries = decided.into_iter().map(|decided| {
+            let errand = self.errand(&decided, view);
+            (decided.0, errand)
+        });
+        let entries: Vec<(Decision, Option<Errand>)> = entries.collect();
+        // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
+        self.timeline.sync()?;
+        self.ledger.record(&entries)?;
+        self.wake();
+        Ok(())
+    }
+
+    fn closed(&mut self, upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
+        if !self.live && upper.is_some_and(|upper| upper >= self.live_from) {
+            self.live = true;
+            self.wake();
+        }
+        Ok(())
+    }
+}
