@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
-use crate::reclock::{Bindings, Timeline};
+use crate::reclock::{Notes, Timeline};
 use crate::source::kafka::Extent;
 use crate::source::{self, Partition};
 
@@ -101,8 +101,8 @@ impl Log {
     }
 
     /// What a live run noted of it; nothing of files.
-    fn noted(&self, config: &Config) -> anyhow::Result<Bindings> {
-        Ok(if self.kafka { Timeline::read(&config.state)? } else { Bindings::new() })
+    fn noted(&self, config: &Config) -> anyhow::Result<Notes> {
+        Ok(if self.kafka { Timeline::read(&config.state)? } else { Notes::new() })
     }
 }
 

@@ -163,8 +163,11 @@ impl Decision {
 /// What a decision speaks of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
-    /// The cart's or order's lines, or the one product, then the similar ones.
+    /// The cart's or order's lines, or the one product.
     pub lines: Vec<PayloadLine>,
+    /// SKUs similar to the most expensive line's, the most similar first (SPEC §3); missing where the campaign asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similar: Option<Vec<PayloadLine>>,
     /// What it takes off the prices. Missing in the JSON where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discount: Option<Discount>,

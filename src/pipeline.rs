@@ -62,6 +62,10 @@ impl Facts for View<'_> {
         self.state.product(sku).map(|product| &**product)
     }
 
+    fn similar(&self, sku: Id, customer: Id, count: usize) -> Vec<Id> {
+        self.state.similar(sku, customer, count)
+    }
+
     fn text(&self, id: Id) -> Arc<str> {
         self.dictionary.text(id).map(Arc::from).unwrap_or_default()
     }
@@ -170,7 +174,7 @@ fn decide_ticks(
         let wake = decider.next_wake().filter(|wake| upper.is_none_or(|upper| *wake < upper));
         let Some(tick) = changed.into_iter().chain(wake).min() else { return Ok(()) };
         let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
-        let (left, entered) = take_up(tick, now, &mut write(state));
+        let (left, entered) = take_up(tick, now, &mut write(state), dictionary);
         let state = read(state);
         let view = View { state: &state, dictionary };
         let decided = decider.decide(tick, &left, entered, &view);
@@ -179,10 +183,16 @@ fn decide_ticks(
 }
 
 /// Takes up a tick's changes whole, and only then says who left and who entered.
-fn take_up(tick: Tick, changes: impl Iterator<Item = Change>, state: &mut State) -> (Vec<Episode>, Vec<Opening>) {
+fn take_up(
+    tick: Tick,
+    changes: impl Iterator<Item = Change>,
+    state: &mut State,
+    dictionary: &Dictionary,
+) -> (Vec<Episode>, Vec<Opening>) {
     state.close(tick);
+    let text = |id| dictionary.text(id).unwrap_or_default();
     let (mut left, mut entered) = (Vec::new(), Vec::new());
-    for edge in changes.filter_map(|change| state.apply(tick, change)) {
+    for edge in changes.filter_map(|change| state.apply(tick, change, text)) {
         match edge {
             Edge::Left(episode) => left.push(episode),
             Edge::Entered(opening) => entered.push(opening),

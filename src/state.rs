@@ -1,6 +1,8 @@
 //! The state as of the newest closed tick: what payloads and mails are made from, and the trigger set that a delivery is
 //! checked against (SPEC §6). In: the graph's changes, in the order of their ticks. Cannot fail.
 
+mod similar;
+
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use beckon_dataflows::joins::identities::Identities;
 use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
 use beckon_dataflows::per_key::IdHasher;
 use hashbrown::{HashMap, HashSet};
+use similar::Similar;
 
 type ById<V> = HashMap<Id, V, BuildHasherDefault<IdHasher>>;
 
@@ -36,13 +39,14 @@ pub struct State {
     products: ById<Arc<Product>>,
     contacts: ById<Arc<Contact>>,
     histories: ById<History>,
+    similar: Similar,
     identities: Identities,
     trigger_set: HashSet<Episode>,
 }
 
 impl State {
-    /// Takes up a change of tick `tick`. An edge of the trigger set is handed back.
-    pub fn apply(&mut self, tick: Tick, change: Change) -> Option<Edge> {
+    /// Takes up a change of tick `tick`. An edge of the trigger set is handed back. `text` gives what an id stands for.
+    pub fn apply(&mut self, tick: Tick, change: Change, text: impl Fn(Id) -> String) -> Option<Edge> {
         self.as_of = tick;
         match change {
             Change::Aliased(from, to) => drop(self.identities.alias(from, to, &mut HashSet::new())),
@@ -50,6 +54,8 @@ impl State {
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
             Change::Contact(customer, contact) => drop(self.contacts.insert(customer, contact)),
             Change::History(customer, history) => drop(self.histories.insert(customer, history)),
+            Change::Interests(customer, interests) => self.similar.interests(customer, &interests, text),
+            Change::Bought(customer, sku, is) => self.similar.bought(customer, sku, is),
             Change::Left(episode) => {
                 self.trigger_set.remove(&episode);
                 return Some(Edge::Left(episode));
@@ -95,6 +101,12 @@ impl State {
     /// What the customer has bought, where the plan asks for histories.
     pub fn history(&self, customer: Id) -> History {
         self.histories.get(&customer).copied().unwrap_or_default()
+    }
+
+    /// The `count` SKUs in stock that are most similar to `sku`, the most similar first, without those that the customer has
+    /// ordered (SPEC §3, "Similar"); none where the plan does not ask for that.
+    pub fn similar(&self, sku: Id, customer: Id, count: usize) -> Vec<Id> {
+        self.similar.to(sku, customer, count, |sku| self.on_hand(sku) >= 1)
     }
 
     /// Whoever the customer was by now: themselves, unless they are an alias of another, and all who became an alias of theirs.

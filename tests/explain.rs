@@ -245,6 +245,30 @@ fn a_stock_budget_shows_the_sends_to_others() {
 }
 
 #[test]
+fn similar_products_are_said_to_depend_on_others() {
+    let view = |user: &str, sku: &str| {
+        format!(
+            r#"{{"type":"track","event":"Product Viewed","userId":"{user}","timestamp":"2026-01-01T09:30:00Z","properties":{{"sku":"{sku}"}}}}"#
+        )
+    };
+    let views = [view("u7", "s1"), view("u7", "s2"), view("u8", "s1"), view("u8", "s2"), view("u1", "s4")];
+    let views: Vec<&str> = views.iter().map(String::as_str).collect();
+    let (second, fourth) = (STOCK.replace("s1", "s2"), STOCK.replace("s1", "s4"));
+    let more: [(&str, &[&str]); 2] = [("clickstream", &views), ("inventory", &[&second, &fourth])];
+    let shop = Shop::with(&format!("{CART}similar = 1\n"), &more);
+    let why = "nothing else for this customer goes first at this tick";
+    let explanation = check(&shop, "cart", ("outranked", "passed", why), &USUAL);
+    assert_eq!(explanation["decision"]["payload"]["similar"][0]["sku"], "s2");
+    assert_eq!(explanation["depends_on_others"], json("[\"payload.similar\"]"));
+    let (id, _) = shop.decision(|_| true);
+    let story = shop.said(&["explain", &id, "--quiet"]);
+    assert!(
+        story.contains("Other customers had a say as well: these records alone do not give payload.similar."),
+        "{story}"
+    );
+}
+
+#[test]
 fn quiet_hours_show_each_wait() {
     let config =
         CART.replace("[[campaign]]", "[limits]\nquiet_hours = { from = \"11:00\", to = \"12:00\" }\n[[campaign]]");

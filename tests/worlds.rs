@@ -20,7 +20,7 @@ use oracle::{Look, Member, Until, first_difference, random_world, run, run_looki
 const WORLDS: u64 = 200;
 
 /// What must come to pass in one of the random worlds at least.
-const MUST_OCCUR: [&str; 71] = [
+const MUST_OCCUR: [&str; 79] = [
     "outcome: send",
     "outcome: suppress",
     "outcome: holdout",
@@ -52,6 +52,14 @@ const MUST_OCCUR: [&str; 71] = [
     "stock: Any",
     "stock: All",
     "stock: Ignore",
+    "similar: none",
+    "similar: some",
+    "similar: Window matters",
+    "similar: Recent matters",
+    "similar: TiesOfInterest matters",
+    "similar: Stock matters",
+    "similar: Orders matters",
+    "similar: TiesOfRank matters",
     "late: clickstream",
     "late: carts",
     "late: inventory",
@@ -185,6 +193,8 @@ fn every_trigger_occurs_in_worlds_of_every_trigger() {
             println!("{:7}  {what}", decisions[&what]);
         }
         assert!(missing.is_empty(), "never occurred, identities {}: {missing:?}", contents.identity);
+        let moved = decisions.contains_key("similar: Identities matters");
+        assert_eq!(moved, contents.identity, "similar SKUs differ by whose the interest is");
     }
 }
 

@@ -19,11 +19,13 @@ use timely::dataflow::Scope;
 
 use counts::Counts;
 use inputs::{Collections, Inputs};
+use joins::bought::BoughtSkus;
 use joins::carts::{CartChange, Carts};
 use joins::contacts::{ContactChange, Contacts};
 use joins::customers::{Customers, Deed};
 use joins::history::Histories;
 use joins::implicit::ImplicitCarts;
+use joins::interests::RecentInterests;
 use joins::once::once;
 use joins::orders::Orders;
 use joins::owners::{Owned, Remember, owners};
@@ -57,12 +59,18 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let remember = Remember {
         trail_ms: customers.as_ref().map_or(0, Customers::trail_ms),
         interest_ms: skus.as_ref().map(Skus::interest_ms),
+        similar_ms: plan.similar.map(|similar| similar.interest_ms(plan.tick_ms)),
     };
-    let Owned { deeds, implicit, skus: wishes, refusals, aliases } = owners(clicks, carts, orders, refusals, remember);
+    let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } =
+        owners(clicks, carts, orders, refusals, remember);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts);
     // What only some plans ask for is copied for those.
     let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Reset));
     let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
+    let bought = plan.similar.map(|_| per_key(ordered(), "SKUs by buyer", BoughtSkus));
+    let interests = plan
+        .similar
+        .map(|similar| per_key(interests, "Interests by customer", RecentInterests { similar, tick_ms: plan.tick_ms }));
     let buyers =
         Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));
     let stock = per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() });
@@ -104,6 +112,8 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         changes.state(contacts.map(|row| Change::Contact(row.customer, row.contact)));
         changes.state(aliases.map(|(from, to)| Change::Aliased(from, to)));
         histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
+        interests.into_iter().for_each(|rows| changes.state(rows.map(|(id, skus)| Change::Interests(id, skus))));
+        bought.into_iter().for_each(|rows| changes.state(rows.map(|(id, sku, is)| Change::Bought(id, sku, is))));
     });
     (inputs, outputs)
 }

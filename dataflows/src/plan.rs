@@ -16,6 +16,24 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
     /// Whether anyone asks for the customers' histories.
     pub history: bool,
+    /// What makes SKUs similar, if anyone asks for that.
+    pub similar: Option<Similar>,
+}
+
+/// What makes SKUs similar (SPEC §3): that the same customers are interested in them.
+#[derive(Clone, Copy, Debug)]
+pub struct Similar {
+    /// How long an interest counts, ms.
+    pub window_ms: u64,
+    /// How many of a customer's latest distinct SKUs count, at least 1.
+    pub recent: usize,
+}
+
+impl Similar {
+    /// How long an interest must be remembered, ms: until the first tick at which it no longer counts.
+    pub fn interest_ms(&self, tick_ms: u64) -> u64 {
+        self.window_ms.saturating_add(tick_ms)
+    }
 }
 
 /// What opens an episode: SPEC §4's triggers and a user's own, each with its parameters.

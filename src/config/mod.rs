@@ -49,6 +49,9 @@ use template::Templates;
 
 const DAY_MS: u64 = 86_400_000;
 
+/// The most SKUs of a customer that may count for similarity: what a record costs grows with them, and memory with their square.
+const RECENT_MAX: u32 = 100;
+
 /// The largest configuration that is read, in bytes.
 const FILE_BYTES_MAX: usize = 4 << 20;
 
@@ -90,7 +93,7 @@ pub struct Config {
 pub struct Similar {
     /// How long an interest counts, in milliseconds; 7 days unless set.
     pub window_ms: u64,
-    /// How many of a customer's latest distinct SKUs count; 20 unless set.
+    /// How many of a customer's latest distinct SKUs count, from 1 to 100; 20 unless set.
     pub recent: u32,
 }
 
@@ -268,7 +271,7 @@ fn read_similar(section: Section<'_>) -> Similar {
     let default = Similar::default();
     let similar = Similar {
         window_ms: section.get("window").and_then(Value::positive_ms).unwrap_or(default.window_ms),
-        recent: section.get("recent").and_then(|value| value.count(1..=1_000)).unwrap_or(default.recent),
+        recent: section.get("recent").and_then(|value| value.count(1..=RECENT_MAX)).unwrap_or(default.recent),
     };
     section.finish();
     similar

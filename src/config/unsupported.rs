@@ -2,13 +2,5 @@
 //! refused, because a rule that is silently ignored sends mails that nobody wanted. Building one means deleting its line.
 
 /// Paths of keys, and of triggers and kinds of ESP by name, that are refused with "not built yet".
-pub(super) const NOT_BUILT: &[&str] = &[
-    "campaign.similar",
-    "similar",
-    "enrich",
-    "esp.kind.postmark",
-    "esp.kind.mailgun",
-    "esp.kind.ses",
-    "esp.kind.resend",
-    "esp.kind.smtp",
-];
+pub(super) const NOT_BUILT: &[&str] =
+    &["enrich", "esp.kind.postmark", "esp.kind.mailgun", "esp.kind.ses", "esp.kind.resend", "esp.kind.smtp"];

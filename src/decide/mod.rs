@@ -55,6 +55,8 @@ pub struct Campaign {
     pub expires_ms: Option<u64>,
     /// Which lines the payload shows.
     pub lines: Stocked,
+    /// How many similar SKUs the payload gives, where it gives any.
+    pub similar: Option<usize>,
     /// Holdout and variants.
     pub arms: Arms,
     /// The first that holds is given.
@@ -102,6 +104,9 @@ pub trait Facts {
     fn in_stock_since(&self, sku: Id) -> Option<Tick>;
     /// The product.
     fn product(&self, sku: Id) -> Option<&Product>;
+    /// The `count` SKUs in stock most similar to `sku` that the customer has not ordered, the most similar first. Only known
+    /// where a campaign asks for it.
+    fn similar(&self, sku: Id, customer: Id, count: usize) -> Vec<Id>;
     /// The text that an id stands for.
     fn text(&self, id: Id) -> Arc<str>;
 }
@@ -232,7 +237,7 @@ impl Decider {
         if self.memory.is_decided(id) {
             return None;
         }
-        let payload = payload::payload(&opening, campaign.lines, facts);
+        let payload = payload::payload(&opening, campaign, facts);
         let hero = self.budgets.as_ref().and_then(|_| payload::hero(&opening, campaign.lines, facts));
         Some(Asked { id, customer, subject, payload, hero, opening })
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use beckon_dataflows::model::{Id, Line, Money, Opening};
 
-use super::Facts;
+use super::{Campaign, Facts};
 use crate::decision::{Payload, PayloadLine};
 
 /// Which lines a payload shows.
@@ -17,9 +17,19 @@ pub enum Stocked {
 }
 
 /// The payload of an opening.
-pub fn payload(opening: &Opening, stocked: Stocked, facts: &impl Facts) -> Payload {
-    let lines = shown(opening, stocked, facts).map(|(_, line)| payload_line(line, facts)).collect();
-    Payload { lines, ..Payload::default() }
+pub fn payload(opening: &Opening, campaign: &Campaign, facts: &impl Facts) -> Payload {
+    Payload {
+        lines: shown(opening, campaign.lines, facts).map(|(_, line)| payload_line(line, facts)).collect(),
+        similar: campaign.similar.map(|count| similar(opening, campaign.lines, count, facts)),
+        ..Payload::default()
+    }
+}
+
+/// The SKUs similar to the hero, each as it is; none where there is no hero.
+fn similar(opening: &Opening, stocked: Stocked, count: usize, facts: &impl Facts) -> Vec<PayloadLine> {
+    let skus = hero(opening, stocked, facts).map(|hero| facts.similar(hero, opening.episode.customer, count));
+    let line = |sku| payload_line(&Line { sku, quantity: 0, price: None }, facts);
+    skus.unwrap_or_default().into_iter().map(line).collect()
 }
 
 /// The SKU that the payload is about: its most expensive line's, by unit; of several the first; one without a price last. A

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::decode::{Bad, Decoder, Dictionary};
 use crate::meter::Meter;
-use crate::reclock::{Binding, Bindings, PartitionClock, Reclock};
+use crate::reclock::{Binding, Notes, PartitionClock, Reclock};
 use crate::source::{Block, Partition, Read, SourceError};
 
 /// How many blocks of a partition are read ahead.
@@ -169,7 +169,7 @@ pub struct Taken {
 
 impl Lane {
     /// Lanes of which nothing has been read, and of which the timeline says `noted`.
-    pub fn open(partitions: Vec<Box<dyn Partition>>, clock: &PartitionClock, mut noted: Bindings) -> Vec<Lane> {
+    pub fn open(partitions: Vec<Box<dyn Partition>>, clock: &PartitionClock, mut noted: Notes) -> Vec<Lane> {
         let lane = |partition: Box<dyn Partition>| {
             let noted = noted.remove(&(partition.stream(), partition.number())).unwrap_or_default();
             let (ahead, reclock) = (VecDeque::new(), Reclock::new(clock.clone(), noted));

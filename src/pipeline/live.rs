@@ -9,7 +9,7 @@ use beckon_dataflows::model::Tick;
 
 use super::Engine;
 use super::lanes::{Intake, Lane, Taken};
-use crate::reclock::{Bindings, PartitionClock, Timeline};
+use crate::reclock::{Notes, PartitionClock, Timeline};
 use crate::source::Partition;
 
 /// How long the feeder sleeps when nothing comes and nobody wakes it: the grain of idleness.
@@ -58,7 +58,7 @@ impl Live<'_> {
     pub fn run(
         mut self,
         partitions: Vec<Box<dyn Partition>>,
-        noted: Bindings,
+        noted: Notes,
         mut intake: Intake<'_>,
     ) -> anyhow::Result<Tick> {
         let clock = PartitionClock::new(self.timing.tick_ms, self.timing.allowed_lateness_ms);
@@ -74,6 +74,7 @@ impl Live<'_> {
             let now_open = lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(0);
             if now_open > open {
                 open = now_open;
+                self.note_closed(&mut lanes, open)?;
                 self.engine.workers.advance(open);
             }
             if !read {
@@ -81,6 +82,16 @@ impl Live<'_> {
             }
         }
         Ok(open)
+    }
+
+    /// Notes of which partitions no record says that the ticks before `open` are closed. A process that dies now has decided
+    /// them, and the next one must not bind to them what this one has not read.
+    fn note_closed(&self, lanes: &mut [Watched], open: Tick) -> anyhow::Result<()> {
+        let idle = lanes.iter_mut().filter_map(|Watched { lane, .. }| {
+            let next = lane.reclock.close(open)?;
+            Some((lane.partition(), next))
+        });
+        Ok(self.timeline.closed(open, &idle.collect::<Vec<_>>())?)
     }
 
     /// Takes what a partition has to give, up to a few blocks. Whether that was anything.
@@ -92,7 +103,7 @@ impl Live<'_> {
             let Taken { batch, note, .. } = taken;
             (read, watched.seen_ms) = (true, now_ms);
             // Before the records can lead to any decision, which waits for the timeline's sync.
-            note.map_or(Ok(()), |note| self.timeline.note(watched.lane.partition(), note))?;
+            note.map_or(Ok(()), |note| self.timeline.bound(watched.lane.partition(), note))?;
             if !batch.is_empty() {
                 self.engine.workers.feed(batch);
             }

@@ -8,7 +8,7 @@ use beckon_dataflows::model::{Position, Stream, Tick};
 use hashbrown::HashMap;
 
 use super::lanes::{Intake, Lane, Taken};
-use crate::reclock::{Bindings, PartitionClock};
+use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
 
 /// How long to wait for a source that has nothing ready.
@@ -27,7 +27,7 @@ impl<'a> Reading<'a> {
     pub fn new(
         partitions: Vec<Box<dyn Partition>>,
         clock: &PartitionClock,
-        noted: Bindings,
+        noted: Notes,
         intake: Intake<'a>,
         stop: Tick,
     ) -> Reading<'a> {

@@ -13,7 +13,7 @@ use super::{Act, Engine, SharedState};
 use crate::decide::Decider;
 use crate::decode::Dictionary;
 use crate::meter::Meter;
-use crate::reclock::{Bindings, PartitionClock};
+use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
 
 /// After how many records the closed ticks are told to the workers: each time costs what a few thousand records do.
@@ -45,7 +45,7 @@ pub struct Replay {
     /// How far it goes.
     pub until: Until,
     /// What a live run noted in its timeline of these partitions; nothing for files.
-    pub noted: Bindings,
+    pub noted: Notes,
     /// What was done, while it is done.
     pub meter: Arc<Meter>,
 }

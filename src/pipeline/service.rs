@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::decode::Dictionary;
 use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
-use crate::reclock::{Bindings, Timeline};
+use crate::reclock::{Notes, Timeline};
 use crate::sink::delivery::Drained;
 use crate::source::Partition;
 use crate::source::kafka::{self, Extent};
@@ -26,7 +26,7 @@ const DECODERS: usize = 1;
 pub struct Service {
     partitions: Vec<Box<dyn Partition>>,
     timeline: Arc<Timeline>,
-    noted: Bindings,
+    noted: Notes,
     engine: Engine,
     sender: Sender,
     decoders: Decoders,

@@ -13,7 +13,11 @@ pub fn plan(config: &Config) -> Plan {
     let triggers = config.campaigns.iter().map(|campaign| trigger(campaign, tick_ms)).collect();
     let asks = |campaign: &config::Campaign| campaign.audience.is_some() || !campaign.discounts.is_empty();
     let history = config.campaigns.iter().any(asks);
-    Plan { tick_ms, triggers, history }
+    let similar = config.campaigns.iter().any(|campaign| campaign.similar.is_some()).then(|| plan::Similar {
+        window_ms: ticks(config.similar.window_ms, tick_ms),
+        recent: config.similar.recent as usize,
+    });
+    Plan { tick_ms, triggers, history, similar }
 }
 
 /// Gates and arbitration.
@@ -91,6 +95,7 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
             Trigger::CartAbandonment { stock: config::StockRule::Any, .. } => Stocked::Only,
             _ => Stocked::OrNot,
         },
+        similar: campaign.similar.map(|count| count as usize),
         arms: Arms {
             experiment: campaign.experiment.as_str().into(),
             holdout: campaign.holdout,

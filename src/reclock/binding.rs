@@ -1,8 +1,8 @@
 //! One partition from event time to ticks, live and again. In: its records by offset, what the wall clock showed, and what
-//! an earlier run noted. Out: their ticks, and a [`Binding`] where a replay of the records alone would give other ones.
+//! an earlier run noted. Out: their ticks, and a [`Note`] where a replay of the records alone would give other ones.
 //!
-//! Beside the clock in force goes another, which knows only what a replay will know: the records and the bindings noted.
-//! As long as both agree there is nothing to note; so the timeline stays short however long the log becomes.
+//! Beside the clock in force goes another, which knows only what a replay will know: the records and the notes. As long as
+//! both agree there is nothing to note; so the timeline stays short however long the log becomes.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -26,8 +26,33 @@ pub struct Binding {
     pub now_ms: u64,
 }
 
-/// The bindings of each partition, by ascending offsets.
-pub type Bindings = HashMap<(Stream, u32), Vec<Binding>>;
+/// Something about a partition that its records do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// How records were bound.
+    Bound(Binding),
+    /// Ticks were closed while the partition was idle, and may have been decided: whatever comes is not before the first open
+    /// one, also if it comes only after a crash.
+    Closed {
+        /// Offset of the next record.
+        next: u64,
+        /// The least tick that was open.
+        open: Tick,
+    },
+}
+
+impl Note {
+    /// The offset from which on it holds.
+    pub fn first(&self) -> u64 {
+        match self {
+            Note::Bound(binding) => binding.first,
+            Note::Closed { next, .. } => *next,
+        }
+    }
+}
+
+/// The notes of each partition, by ascending offsets.
+pub type Notes = HashMap<(Stream, u32), Vec<Note>>;
 
 /// One partition on its way from event time to ticks.
 #[derive(Clone, Debug)]
@@ -36,14 +61,16 @@ pub struct Reclock {
     /// The clock that a replay will have.
     again: PartitionClock,
     /// What was noted of the records to come.
-    ahead: VecDeque<Binding>,
+    ahead: VecDeque<Note>,
     current: Option<Binding>,
+    /// The offset after the last record.
+    next: u64,
 }
 
 impl Reclock {
     /// A partition of which nothing has been read, and what an earlier run noted of it.
-    pub fn new(clock: PartitionClock, noted: Vec<Binding>) -> Reclock {
-        Reclock { again: clock.clone(), clock, ahead: noted.into(), current: None }
+    pub fn new(clock: PartitionClock, noted: Vec<Note>) -> Reclock {
+        Reclock { again: clock.clone(), clock, ahead: noted.into(), current: None, next: 0 }
     }
 
     /// The clock in force.
@@ -62,6 +89,7 @@ impl Reclock {
         let mut new: Option<Binding> = None;
         let mut differs = false;
         batch.retime(|position, event_ms| {
+            self.next = position.offset() + 1;
             if let Some(noted) = self.noted(position) {
                 let tick = self.clock.bind(event_ms, Some(noted.now_ms));
                 self.again.follow(&self.clock);
@@ -85,13 +113,28 @@ impl Reclock {
         note
     }
 
-    /// What was noted of the record at `position`. Where a binding begins, the clock goes on from what it says.
+    /// All ticks before `open` are about to be closed. Where the partition's records do not say so, a replay must be told, before
+    /// anything is decided: the offset of the next record is returned, which is not to be bound before `open`.
+    pub fn close(&mut self, open: Tick) -> Option<u64> {
+        let knows = self.again.open() >= open;
+        self.again.pass(open);
+        (!knows).then_some(self.next)
+    }
+
+    /// What was noted of the record at `position`. Where a note begins, the clock goes on from what it says.
     fn noted(&mut self, position: Position) -> Option<Binding> {
         let offset = position.offset();
-        while self.ahead.front().is_some_and(|next| next.first <= offset) {
-            self.current = self.ahead.pop_front();
-            if let Some(binding) = self.current.filter(|binding| offset <= binding.last) {
-                self.clock.set_greatest_ms(binding.greatest_ms);
+        while let Some(note) = self.ahead.pop_front_if(|next| next.first() <= offset) {
+            match note {
+                Note::Bound(binding) if offset <= binding.last => {
+                    self.clock.set_greatest_ms(binding.greatest_ms);
+                    self.current = Some(binding);
+                }
+                Note::Bound(_) => {}
+                Note::Closed { open, .. } => {
+                    self.clock.pass(open);
+                    self.again.pass(open);
+                }
             }
         }
         self.current.filter(|binding| offset <= binding.last)
@@ -134,7 +177,7 @@ mod tests {
     /// A partition at work, and what it has noted and bound so far.
     struct Story {
         reclock: Reclock,
-        noted: Vec<Binding>,
+        noted: Vec<Note>,
         records: Vec<(u64, u64)>,
         bound: Vec<Tick>,
     }
@@ -149,9 +192,15 @@ mod tests {
             let first = self.records.len() as u64;
             let records: Vec<(u64, u64)> = (first..).zip(event_times_ms.iter().copied()).collect();
             let mut batch = batch(&records);
-            self.noted.extend(self.reclock.bind(&mut batch, Some(now_ms)));
+            self.noted.extend(self.reclock.bind(&mut batch, Some(now_ms)).map(Note::Bound));
             self.records.extend(records);
             self.bound.extend(ticks(batch));
+        }
+
+        /// All that the partition's clock says is closed, and may be decided.
+        fn closes(&mut self) {
+            let open = self.reclock.open();
+            self.noted.extend(self.reclock.close(open).map(|next| Note::Closed { next, open }));
         }
 
         /// What a replay binds, `together` records at a time.
@@ -189,7 +238,8 @@ mod tests {
         story.comes(61_000, &[21_000, 60_500]);
         story.comes(62_000, &[55_000]);
         assert_eq!(story.bound, [20_000, 55_000, 61_000, 56_000]);
-        assert_eq!(story.noted, [Binding { first: 1, last: 2, greatest_ms: Some(60_000), now_ms: 61_000 }]);
+        let binding = Binding { first: 1, last: 2, greatest_ms: Some(60_000), now_ms: 61_000 };
+        assert_eq!(story.noted, [Note::Bound(binding)]);
         assert_eq!(story.again(1), story.bound);
         assert_eq!(story.again(4), story.bound);
     }
@@ -205,20 +255,39 @@ mod tests {
         assert_eq!(story.again(3), story.bound);
     }
 
+    /// A process that closed ticks while the partition idled, and died before it read what came then.
+    #[test]
+    fn what_was_closed_stays_closed_after_a_crash() {
+        let mut story = Story::new();
+        story.comes(21_000, &[20_000]);
+        story.closes();
+        assert_eq!(story.noted, []);
+        story.reclock.idle_until(60_000);
+        story.closes();
+        assert_eq!(story.noted, [Note::Closed { next: 1, open: 55_000 }]);
+        let mut after = Reclock::new(PartitionClock::new(1000, 5000), story.noted);
+        let mut batch = batch(&[(0, 20_000), (1, 21_000), (2, 56_500)]);
+        assert_eq!(after.bind(&mut batch, Some(90_000)), None);
+        assert_eq!(ticks(batch), [20_000, 55_000, 57_000]);
+    }
+
     /// Whatever the wall clock does, and however the blocks are cut.
     #[test]
     fn any_live_run_is_bound_again_alike() {
         proptest::proptest!(|(
             blocks in proptest::collection::vec(
-                (0u64..9_000, proptest::bool::ANY, proptest::collection::vec(0u64..30_000, 1..6)), 1..30),
+                (0u64..9_000, 0u8..4, proptest::collection::vec(0u64..30_000, 1..6)), 1..30),
             together in 1usize..7,
         )| {
             let mut story = Story::new();
             let mut now_ms = 20_000;
-            for (passes_ms, idle, ages) in blocks {
+            for (passes_ms, idles, ages) in blocks {
                 now_ms += passes_ms;
-                if idle {
+                if idles & 1 == 1 {
                     story.reclock.idle_until(now_ms);
+                }
+                if idles & 2 == 2 {
+                    story.closes();
                 }
                 // Ages below 10 s are times ahead of the wall clock.
                 let times: Vec<u64> = ages.iter().map(|age| now_ms + 10_000 - age).collect();

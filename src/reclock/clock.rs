@@ -60,6 +60,12 @@ impl PartitionClock {
         self.greatest_ms = greatest_ms;
     }
 
+    /// All ticks before `open` are closed: the least watermark that says so.
+    pub(super) fn pass(&mut self, open: Tick) {
+        let least_ms = (open + 1).saturating_sub(self.tick_ms).saturating_add(self.allowed_lateness_ms);
+        self.greatest_ms = self.greatest_ms.max(Some(least_ms));
+    }
+
     /// Shows the time of `other`.
     pub(super) fn follow(&mut self, other: &PartitionClock) {
         self.greatest_ms = other.greatest_ms;

@@ -1,81 +1,122 @@
-//! The timeline on disk: the [`Binding`]s of a live run, one JSON object a line, appended to and nothing else. In: bindings.
-//! Out: after [`Timeline::sync`], a file that says them again. Fails when the disk does, or when the file is not what was
-//! written.
+//! The timeline on disk: the [`Note`]s of a live run, one JSON object a line, appended to. In: notes. Out: after
+//! [`Timeline::sync`], a file that says them again. Fails when the disk does, or when the file is not what was written.
 //!
 //! A file of its own beside the ledger, so that `replay` and `explain` can read it while the service runs. A line that was
-//! cut off by a crash is dropped: nothing was decided from its records yet.
+//! cut off by a crash is dropped: nothing was decided from it yet. While partitions idle there is a line for each closed tick,
+//! of which only the last tells anything; the file is written anew when it has become long.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use beckon_dataflows::model::Stream;
+use beckon_dataflows::model::{Stream, Tick};
 use serde::{Deserialize, Serialize};
 
-use super::{Binding, Bindings};
+use super::{Binding, Note, Notes};
 
 /// The file in the configured `state` folder.
 const FILE: &str = "timeline.jsonl";
 
+/// After so many lines the file is written anew.
+const LINES_MAX: u64 = 100_000;
+
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
-struct Entry {
-    stream: Stream,
-    partition: u32,
-    #[serde(flatten)]
-    binding: Binding,
+#[serde(untagged)]
+enum Line {
+    Bound {
+        stream: Stream,
+        partition: u32,
+        #[serde(flatten)]
+        binding: Binding,
+    },
+    /// The ticks before `closed` were closed; what comes in an idle partition from the offset named on is not before it.
+    Closed { closed: Tick, next: Vec<(Stream, u32, u64)> },
 }
 
 /// The timeline of the running service. One thread notes, another syncs.
 pub struct Timeline {
     path: PathBuf,
-    file: File,
+    file: Mutex<Arc<File>>,
+    lines: AtomicU64,
     unsynced: AtomicBool,
 }
 
 impl Timeline {
     /// Reads the timeline in the folder `dir`: nothing where there is none.
-    pub fn read(dir: &Path) -> Result<Bindings, TimelineError> {
-        let path = dir.join(FILE);
-        match fs::read(&path) {
-            Ok(bytes) => parse(&path, whole_lines(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Bindings::new()),
-            Err(error) => Err(TimelineError::Disk { path, error }),
-        }
+    pub fn read(dir: &Path) -> Result<Notes, TimelineError> {
+        read(&dir.join(FILE))
     }
 
     /// Opens the timeline in the folder `dir`, made if there is none, and returns what it says. What it says of records that the
     /// log has dropped is dropped too: `retained` tells the first offset that a partition still has.
-    pub fn open(dir: &Path, retained: &HashMap<(Stream, u32), u64>) -> Result<(Timeline, Bindings), TimelineError> {
-        let mut bindings = Timeline::read(dir)?;
-        bindings.iter_mut().for_each(|(partition, bindings)| {
+    pub fn open(dir: &Path, retained: &HashMap<(Stream, u32), u64>) -> Result<(Timeline, Notes), TimelineError> {
+        let mut notes = Timeline::read(dir)?;
+        notes.iter_mut().for_each(|(partition, notes)| {
             let first = retained.get(partition).copied().unwrap_or(0);
-            bindings.retain(|binding| binding.last >= first);
+            notes.retain(|note| match note {
+                Note::Bound(binding) => binding.last >= first,
+                Note::Closed { next, .. } => *next >= first,
+            });
         });
         let path = dir.join(FILE);
-        let file = rewrite(dir, &path, &bindings).map_err(|error| TimelineError::Disk { path: path.clone(), error })?;
-        Ok((Timeline { path, file, unsynced: AtomicBool::new(false) }, bindings))
+        let file = rewrite(&path, &notes).map_err(|error| TimelineError::Disk { path: path.clone(), error })?;
+        let (file, lines) = (Mutex::new(Arc::new(file)), AtomicU64::new(0));
+        Ok((Timeline { path, file, lines, unsynced: AtomicBool::new(false) }, notes))
     }
 
-    /// Notes a binding. It is durable after the next [`Timeline::sync`].
-    pub fn note(&self, (stream, partition): (Stream, u32), binding: Binding) -> Result<(), TimelineError> {
-        (&self.file).write_all(&line(stream, partition, binding)).map_err(|error| self.disk(error))?;
-        self.unsynced.store(true, Ordering::Release);
-        Ok(())
+    /// Notes how records were bound. It is durable after the next [`Timeline::sync`].
+    pub fn bound(&self, (stream, partition): (Stream, u32), binding: Binding) -> Result<(), TimelineError> {
+        self.append(&Line::Bound { stream, partition, binding })
+    }
+
+    /// Notes that all ticks before `closed` are, though of these partitions no record says so from this offset on. It is durable
+    /// after the next [`Timeline::sync`].
+    pub fn closed(&self, closed: Tick, idle: &[((Stream, u32), u64)]) -> Result<(), TimelineError> {
+        if idle.is_empty() {
+            return Ok(());
+        }
+        let next = idle.iter().map(|((stream, partition), next)| (*stream, *partition, *next)).collect();
+        self.append(&Line::Closed { closed, next })
     }
 
     /// Makes durable what was noted before this call. Costs nothing where nothing was.
     pub fn sync(&self) -> Result<(), TimelineError> {
         if self.unsynced.swap(false, Ordering::AcqRel) {
-            self.file.sync_data().map_err(|error| self.disk(error))?;
+            let file = self.file().clone();
+            file.sync_data().map_err(|error| self.disk(error))?;
         }
         Ok(())
     }
 
+    fn append(&self, line: &Line) -> Result<(), TimelineError> {
+        if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES_MAX {
+            let notes = read(&self.path)?;
+            *self.file() = Arc::new(rewrite(&self.path, &notes).map_err(|error| self.disk(error))?);
+            self.lines.store(0, Ordering::Relaxed);
+        }
+        (&**self.file()).write_all(&json(line)).map_err(|error| self.disk(error))?;
+        self.unsynced.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn file(&self) -> MutexGuard<'_, Arc<File>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn disk(&self, error: io::Error) -> TimelineError {
         TimelineError::Disk { path: self.path.clone(), error }
+    }
+}
+
+fn read(path: &Path) -> Result<Notes, TimelineError> {
+    match fs::read(path) {
+        Ok(bytes) => parse(path, whole_lines(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Notes::new()),
+        Err(error) => Err(TimelineError::Disk { path: path.into(), error }),
     }
 }
 
@@ -84,35 +125,69 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
     &bytes[..memchr::memrchr(b'\n', bytes).map_or(0, |end| end + 1)]
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Bindings, TimelineError> {
-    let mut bindings = Bindings::new();
+fn parse(path: &Path, bytes: &[u8]) -> Result<Notes, TimelineError> {
+    let mut notes = Notes::new();
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
         let fault = |why: String| TimelineError::Line { path: path.into(), number, why };
-        let entry: Entry = serde_json::from_slice(line).map_err(|error| fault(error.to_string()))?;
-        let partition = bindings.entry((entry.stream, entry.partition)).or_default();
-        let after = partition.last().map_or(0, |before: &Binding| before.last + 1);
-        if entry.binding.first < after || entry.binding.last < entry.binding.first {
-            return Err(fault(format!("its offsets do not follow those before it, which end at {after}")));
+        let line: Line = serde_json::from_slice(line).map_err(|error| fault(error.to_string()))?;
+        for (partition, note) in line.notes() {
+            take(notes.entry(partition).or_default(), note).map_err(fault)?;
         }
-        partition.push(entry.binding);
     }
-    Ok(bindings)
+    Ok(notes)
 }
 
-fn line(stream: Stream, partition: u32, binding: Binding) -> Vec<u8> {
-    // Plain numbers and a name: that cannot fail.
-    let mut line = serde_json::to_vec(&Entry { stream, partition, binding }).unwrap_or_default();
-    line.push(b'\n');
-    line
+impl Line {
+    fn notes(self) -> Vec<((Stream, u32), Note)> {
+        match self {
+            Line::Bound { stream, partition, binding } => vec![((stream, partition), Note::Bound(binding))],
+            Line::Closed { closed: open, next } => {
+                let note = |(stream, partition, next)| ((stream, partition), Note::Closed { next, open });
+                next.into_iter().map(note).collect()
+            }
+        }
+    }
+}
+
+/// Takes up the next note of a partition. Of closings before one record only the last tells anything.
+fn take(notes: &mut Vec<Note>, note: Note) -> Result<(), String> {
+    let after = match notes.last() {
+        None => 0,
+        Some(Note::Bound(before)) => before.last + 1,
+        Some(Note::Closed { next, .. }) => *next,
+    };
+    if note.first() < after || matches!(note, Note::Bound(binding) if binding.last < binding.first) {
+        return Err(format!("its offsets do not follow those before it, which end at {after}"));
+    }
+    if let (Some(Note::Closed { next, .. }), Note::Closed { next: again, .. }) = (notes.last(), note)
+        && *next == again
+    {
+        notes.pop();
+    }
+    notes.push(note);
+    Ok(())
+}
+
+fn json(line: &Line) -> Vec<u8> {
+    // Plain numbers and names: that cannot fail.
+    let mut json = serde_json::to_vec(line).unwrap_or_default();
+    json.push(b'\n');
+    json
 }
 
 /// Writes the file anew and puts it in the place of the old one, which is whole until then.
-fn rewrite(dir: &Path, path: &Path, bindings: &Bindings) -> io::Result<File> {
+fn rewrite(path: &Path, notes: &Notes) -> io::Result<File> {
+    let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
-    let mut partitions: Vec<_> = bindings.iter().collect();
+    let mut partitions: Vec<_> = notes.iter().collect();
     partitions.sort_unstable_by_key(|(partition, _)| **partition);
-    let lines = partitions.iter().flat_map(|(partition, bindings)| bindings.iter().map(|it| (**partition, *it)));
-    let bytes: Vec<u8> = lines.flat_map(|((stream, partition), binding)| line(stream, partition, binding)).collect();
+    let lines = partitions.into_iter().flat_map(|((stream, partition), notes)| {
+        notes.iter().map(|note| match *note {
+            Note::Bound(binding) => Line::Bound { stream: *stream, partition: *partition, binding },
+            Note::Closed { next, open } => Line::Closed { closed: open, next: vec![(*stream, *partition, next)] },
+        })
+    });
+    let bytes: Vec<u8> = lines.flat_map(|line| json(&line)).collect();
     let new = path.with_extension("new");
     fs::write(&new, bytes)?;
     let file = OpenOptions::new().append(true).open(&new)?;
@@ -159,7 +234,11 @@ mod tests {
         Binding { first, last, greatest_ms: Some(40_000), now_ms: 41_000 }
     }
 
-    fn open(dir: &Path) -> (Timeline, Bindings) {
+    fn bound(first: u64, last: u64) -> Note {
+        Note::Bound(binding(first, last))
+    }
+
+    fn open(dir: &Path) -> (Timeline, Notes) {
         Timeline::open(dir, &HashMap::new()).unwrap()
     }
 
@@ -168,17 +247,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (timeline, before) = open(dir.path());
         assert!(before.is_empty());
-        timeline.note(CARTS, binding(2, 5)).unwrap();
-        timeline.note((Stream::Orders, 0), binding(0, 0)).unwrap();
-        timeline.note(CARTS, binding(9, 9)).unwrap();
+        timeline.bound(CARTS, binding(2, 5)).unwrap();
+        timeline.bound((Stream::Orders, 0), binding(0, 0)).unwrap();
+        timeline.bound(CARTS, binding(9, 9)).unwrap();
         timeline.sync().unwrap();
         // Also while the service runs.
         let read = Timeline::read(dir.path()).unwrap();
-        assert_eq!(read[&CARTS], [binding(2, 5), binding(9, 9)]);
+        assert_eq!(read[&CARTS], [bound(2, 5), bound(9, 9)]);
         drop(timeline);
         let (timeline, again) = open(dir.path());
         assert_eq!(again, read);
-        timeline.note(CARTS, binding(10, 12)).unwrap();
+        timeline.bound(CARTS, binding(10, 12)).unwrap();
         assert_eq!(Timeline::read(dir.path()).unwrap()[&CARTS].len(), 3);
     }
 
@@ -186,12 +265,12 @@ mod tests {
     fn a_line_cut_off_by_a_crash_is_dropped_and_any_other_fault_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (timeline, _) = open(dir.path());
-        timeline.note(CARTS, binding(2, 5)).unwrap();
+        timeline.bound(CARTS, binding(2, 5)).unwrap();
         let path = dir.path().join(FILE);
         let whole = fs::read(&path).unwrap();
         for end in 0..whole.len() {
             fs::write(&path, [&whole[..], &whole[..end]].concat()).unwrap();
-            assert_eq!(open(dir.path()).1[&CARTS], [binding(2, 5)], "cut off after {end} bytes");
+            assert_eq!(open(dir.path()).1[&CARTS], [bound(2, 5)], "cut off after {end} bytes");
         }
         fs::write(&path, [&whole[..20], b"\n", &whole[..]].concat()).unwrap();
         let error = Timeline::read(dir.path()).unwrap_err().to_string();
@@ -202,13 +281,35 @@ mod tests {
     }
 
     #[test]
+    fn of_closings_before_one_record_only_the_last_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (timeline, _) = open(dir.path());
+        let orders = (Stream::Orders, 1);
+        timeline.closed(50_000, &[(CARTS, 4), (orders, 7)]).unwrap();
+        timeline.closed(51_000, &[(CARTS, 4), (orders, 7)]).unwrap();
+        timeline.bound(orders, binding(7, 8)).unwrap();
+        timeline.closed(52_000, &[(CARTS, 4), (orders, 9)]).unwrap();
+        let closed = |next, open| Note::Closed { next, open };
+        let notes = Timeline::read(dir.path()).unwrap();
+        assert_eq!(notes[&CARTS], [closed(4, 52_000)]);
+        assert_eq!(notes[&orders], [closed(7, 51_000), bound(7, 8), closed(9, 52_000)]);
+        for tick in 0..2 * LINES_MAX {
+            timeline.closed(60_000 + tick, &[(CARTS, 4)]).unwrap();
+        }
+        timeline.sync().unwrap();
+        assert_eq!(open(dir.path()).1[&CARTS], [closed(4, 60_000 + 2 * LINES_MAX - 1)]);
+        assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap().lines().count(), 4);
+    }
+
+    #[test]
     fn what_the_log_has_dropped_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let (timeline, _) = open(dir.path());
-        timeline.note(CARTS, binding(2, 5)).unwrap();
-        timeline.note(CARTS, binding(6, 8)).unwrap();
+        timeline.bound(CARTS, binding(2, 5)).unwrap();
+        timeline.bound(CARTS, binding(6, 8)).unwrap();
+        assert_eq!(Timeline::read(dir.path()).unwrap()[&CARTS].len(), 2);
         let (_, kept) = Timeline::open(dir.path(), &HashMap::from([(CARTS, 6)])).unwrap();
-        assert_eq!(kept[&CARTS], [binding(6, 8)]);
+        assert_eq!(kept[&CARTS], [bound(6, 8)]);
         assert_eq!(Timeline::read(dir.path()).unwrap(), kept);
     }
 }

@@ -17,6 +17,8 @@ pub struct Context {
     pub customer: Customer,
     /// `{{#each lines}}`: the payload's lines, with the products of now.
     pub lines: Vec<Line>,
+    /// `{{#each similar}}`: products like the most expensive line's that are still in stock, the most similar first.
+    pub similar: Vec<Line>,
     /// Sum of the lines' totals, where every line has one.
     pub total: Option<String>,
     /// What the lines come to with the discount, where there is one and every line has a price.
@@ -90,16 +92,14 @@ impl Context {
         product: impl Fn(&str) -> Option<&'p Product>,
         on_hand: impl Fn(&str) -> Option<i64>,
     ) -> Context {
-        let lines: Vec<Line> = decision
-            .payload
-            .lines
-            .iter()
-            .map(|line| Line::new(line, product(&line.sku), on_hand(&line.sku).or(line.on_hand)))
-            .collect();
+        let now = |line: &PayloadLine| Line::new(line, product(&line.sku), on_hand(&line.sku).or(line.on_hand));
+        let lines: Vec<Line> = decision.payload.lines.iter().map(now).collect();
+        let similar = decision.payload.similar.iter().flatten().map(now);
         Context {
             customer: Customer::new(&decision.customer_id, contact),
             total: sum(lines.iter().map(|line| amount(&line.total))),
             lines,
+            similar: similar.filter(|line| line.on_hand.is_some_and(|units| units >= 1)).collect(),
             discounted: None,
             discount: None,
             currency,
@@ -205,19 +205,27 @@ mod tests {
             variant: None,
             payload: Payload {
                 lines: vec![line("a", Some(3)), line("b", None), line("c", Some(1))],
+                similar: Some(vec![line("c", None), line("d", None)]),
                 ..Payload::default()
             },
         };
         let product = Product { name: Some("now".into()), price: "15".parse().ok(), ..Product::default() };
         let contact = Contact { attributes: Some("[1]".into()), first_name: Some(" ".into()), ..Contact::default() };
         let find = |sku: &str| (sku != "c").then_some(&product);
-        let context = Context::new(&decision, Some("EUR".into()), &contact, find, |sku| (sku == "a").then_some(2));
+        let on_hand = |sku: &str| match sku {
+            "a" => Some(2),
+            "d" => Some(0),
+            _ => None,
+        };
+        let context = Context::new(&decision, Some("EUR".into()), &contact, find, on_hand);
         let seen: Vec<_> =
             context.lines.iter().map(|line| (line.name.as_str(), line.total.as_deref(), line.on_hand)).collect();
         assert_eq!(
             seen,
             [("now", Some("59.70"), Some(2)), ("now", Some("15"), Some(9)), ("then", Some("19.90"), Some(9))]
         );
+        let similar: Vec<_> = context.similar.iter().map(|line| (&*line.sku, line.price.as_deref())).collect();
+        assert_eq!(similar, [("c", Some("19.90"))]);
         assert_eq!(context.total.as_deref(), Some("94.60"));
         assert_eq!((context.discounted.as_ref(), &context.discount), (None, &None));
         assert_eq!(context.lines[0].image, None);

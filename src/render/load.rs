@@ -211,6 +211,7 @@ fn everything() -> Context {
             attributes: json!({}),
         },
         lines: vec![line("s1"), line("s2")],
+        similar: vec![Line { quantity: None, ..line("s3") }],
         total: Some("79.60".into()),
         discounted: Some("67.68".into()),
         discount: Percent::of_hundredths(1500).map(|percent| Discount { percent, code: "0000-0000".into() }),
@@ -225,6 +226,7 @@ fn as_little_as_possible() -> Context {
     Context {
         customer: Customer { id: "u1".into(), attributes: json!({}), ..Customer::default() },
         lines: vec![Line { sku: "s1".into(), name: "s1".into(), ..Line::default() }],
+        similar: Vec::new(),
         total: None,
         discounted: None,
         discount: None,

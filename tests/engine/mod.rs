@@ -10,7 +10,7 @@ use beckon::decide::Decided;
 use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::{Act, View, wiring};
-use beckon::reclock::Bindings;
+use beckon::reclock::Notes;
 use beckon::source::{self, Partition};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
@@ -77,7 +77,7 @@ fn replay_from(
             Until::Drain => replay::Until::Drain,
             Until::Time(time_ms) => replay::Until::Time(time_ms.unsigned_abs()),
         },
-        noted: Bindings::new(),
+        noted: Notes::new(),
         meter: meter.clone(),
     };
     let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();

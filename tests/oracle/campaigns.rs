@@ -66,6 +66,7 @@ pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str]) -> Drawn {
         draw.line(&format!("allowed_lateness = \"{lateness}\""));
     }
     draw.limits();
+    draw.similar();
     let mut names = vec!["welcome-back", "cart", "cart-2", "Basket", "restock", "back", "zz"];
     let mut shared_subjects = false;
     for _ in 0..draw.rng.random_range(1..=5) {
@@ -141,6 +142,22 @@ impl Draw<'_> {
         }
     }
 
+    /// What makes SKUs similar: a short window and few SKUs, so that both cut something off.
+    fn similar(&mut self) {
+        let (window, recent) = (self.chance(0.5), self.chance(0.7));
+        if window || recent {
+            self.line("[similar]");
+        }
+        if window {
+            let window = self.wait(&[5, 20, 120, 600]);
+            self.line(&format!("window = {window}"));
+        }
+        if recent {
+            let recent = self.rng.random_range(1..=4);
+            self.line(&format!("recent = {recent}"));
+        }
+    }
+
     /// Hours that begin or end while the world goes on, by the clock of some zone, often on a day of its change.
     fn quiet_hours(&mut self) {
         let (mut zone, mut about_ms) = (pick(self.rng, &ZONES[2..6]).unwrap_or("UTC"), BEGIN_MS + 60 * MINUTE_MS);
@@ -206,6 +223,10 @@ impl Draw<'_> {
         if self.chance(0.25) {
             let budget = pick(self.rng, &["1", "0.5", "1.5", "2"]);
             self.line(&format!("stock_budget = {budget}"));
+        }
+        if self.chance(0.4) {
+            let count = self.rng.random_range(1..=3);
+            self.line(&format!("similar = {count}"));
         }
         self.discounts();
         self.experiment();

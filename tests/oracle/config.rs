@@ -6,7 +6,10 @@ use rust_decimal::Decimal;
 use toml::{Table, Value};
 
 use super::quiet::Quiet;
+use super::similar::Terms;
 use super::time::round_up;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What decisions depend on.
 pub struct Config {
@@ -45,6 +48,7 @@ pub struct Campaign {
     pub cooldown_ms: Option<i64>,
     pub audience: Option<String>,
     pub stock_budget: Option<Decimal>,
+    pub similar: Option<Terms>,
     pub holdout: f64,
     pub experiment: String,
     /// (name, weight).
@@ -61,6 +65,7 @@ pub fn parse(text: &str) -> Config {
         .get("limits")
         .and_then(|limits| limits.get("frequency_cap"))
         .map_or(Vec::new(), |caps| array(caps, |cap| parse_cap(cap, tick_ms)));
+    let similar = table.get("similar").and_then(Value::as_table).cloned().unwrap_or_default();
     Config {
         tick_ms,
         lateness_ms: table.get("allowed_lateness").map_or(5000, duration_ms),
@@ -68,7 +73,7 @@ pub fn parse(text: &str) -> Config {
         quiet: table.get("limits").and_then(|limits| limits.get("quiet_hours")).map(parse_quiet),
         campaigns: table
             .get("campaign")
-            .map_or(Vec::new(), |campaigns| array(campaigns, |campaign| parse_campaign(campaign, tick_ms))),
+            .map_or(Vec::new(), |campaigns| array(campaigns, |campaign| parse_campaign(campaign, &similar, tick_ms))),
     }
 }
 
@@ -84,7 +89,17 @@ fn parse_quiet(quiet: &Value) -> Quiet {
     Quiet { from: time("from"), to: time("to"), default_timezone: zone.unwrap_or_else(|| "UTC".to_owned()) }
 }
 
-fn parse_campaign(campaign: &Value, tick_ms: i64) -> Campaign {
+/// How many similar SKUs a campaign asks for, on the terms of all.
+fn parse_similar(count: &Value, similar: &Table, tick_ms: i64) -> Terms {
+    let whole = |value: &Value| usize::try_from(integer(value)).expect("not negative");
+    Terms {
+        count: whole(count),
+        window_ms: round_up(similar.get("window").map_or(7 * DAY_MS, duration_ms), tick_ms),
+        recent: similar.get("recent").map_or(20, whole),
+    }
+}
+
+fn parse_campaign(campaign: &Value, similar: &Table, tick_ms: i64) -> Campaign {
     let ticks = |key: &str| {
         let value = campaign.get(key)?;
         Some(round_up(duration_ms(value), tick_ms))
@@ -110,6 +125,7 @@ fn parse_campaign(campaign: &Value, tick_ms: i64) -> Campaign {
         cooldown_ms: ticks("cooldown"),
         audience: campaign.get("audience").map(text),
         stock_budget: campaign.get("stock_budget").map(money),
+        similar: campaign.get("similar").map(|count| parse_similar(count, similar, tick_ms)),
         holdout: campaign.get("holdout").map_or(0.0, float),
         experiment: campaign.get("experiment").map_or_else(|| name.clone(), text),
         variants: campaign.get("variants").map_or(Vec::new(), |variants| {

@@ -2,6 +2,7 @@
 //! `time campaign customer subject @anchor outcome`, then the reason or the variant, where there is one.
 
 mod gates;
+mod similar;
 
 use std::collections::BTreeMap;
 

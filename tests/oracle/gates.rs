@@ -159,7 +159,7 @@ pub fn discount(asked: &Asked) -> Option<usize> {
     asked.campaign.discounts.iter().position(|(when, _)| audience::holds(when, asked) == Some(true))
 }
 
-fn campaign_of<'a>(config: &'a Config, episode: &Episode) -> &'a Campaign {
+pub fn campaign_of<'a>(config: &'a Config, episode: &Episode) -> &'a Campaign {
     let named = |campaign: &&Campaign| campaign.name == episode.campaign;
     let campaign = config.campaigns.iter().find(named);
     campaign.expect("an episode's campaign is configured")
@@ -218,7 +218,7 @@ fn stock_budget(asked: &Asked, now: &[Send]) -> bool {
 }
 
 /// The SKU of the most expensive line, the first of several.
-fn hero(payload: &Value) -> Option<String> {
+pub fn hero(payload: &Value) -> Option<String> {
     let lines = payload["lines"].as_array()?;
     let price = |line: &Value| line.get("price").and_then(|price| price.as_str()?.parse::<Decimal>().ok());
     let greatest = lines.iter().map(price).max()?;

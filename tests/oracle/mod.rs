@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! lines → records (decode) → time (ticks) → writes (facts) → state (as of a tick) → triggers → gates → decisions
-//!                                                                                        (audience, quiet hours)
+//!                                                                     (similar; audience, quiet hours)
 //! ```
 
 pub mod audience;
@@ -15,6 +15,7 @@ mod examples;
 mod gates;
 mod quiet;
 mod records;
+mod similar;
 mod state;
 mod time;
 mod triggers;
@@ -29,6 +30,7 @@ use serde_json::Value;
 use config::Config;
 use gates::{Asked, Ruling, Send};
 use records::{Bad, Record, STREAMS, Who};
+use similar::Without;
 use state::State;
 use time::{Stamped, round_up};
 use triggers::{Episode, Found};
@@ -242,7 +244,10 @@ impl<'a> Run<'a> {
         self.occur_times("waited and gone", gone - self.waiting.len());
         let waits = |episode: &Episode| self.waiting.get(episode).is_some_and(|wake| *wake > state.tick);
         let is_asked = |(episode, _): &(Episode, Value)| !self.decided.contains(episode) && !waits(episode);
-        let asked: Vec<_> = found.episodes.into_iter().filter(is_asked).collect();
+        let mut asked: Vec<_> = found.episodes.into_iter().filter(is_asked).collect();
+        for (episode, payload) in &mut asked {
+            self.suggest(episode, payload, state);
+        }
         self.decide(&asked, state);
         if set != self.set {
             let members = set.iter().map(member).collect();
@@ -251,6 +256,21 @@ impl<'a> Run<'a> {
         self.set = set;
         found.deadlines.extend(self.waiting.values());
         found.deadlines
+    }
+
+    /// Adds the similar SKUs to the payload, where the campaign asks for them.
+    fn suggest(&mut self, episode: &Episode, payload: &mut Value, state: &State) {
+        let Some(terms) = gates::campaign_of(self.config, episode).similar else {
+            return;
+        };
+        let similar = |without| similar::similar(state, &episode.customer, payload, terms, without);
+        let skus = similar(Without::Nothing);
+        let differing: Vec<Without> = Without::PARTS.into_iter().filter(|part| similar(*part) != skus).collect();
+        self.occur(if skus.is_empty() { "similar: none" } else { "similar: some" });
+        for part in differing {
+            self.occur(&format!("similar: {part:?} matters"));
+        }
+        payload["similar"] = skus.iter().map(|sku| triggers::product_json(state, sku)).collect();
     }
 
     fn decide(&mut self, asked: &[(Episode, Value)], state: &State) {

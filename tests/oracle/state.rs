@@ -72,6 +72,8 @@ pub struct State {
     pub refused: BTreeSet<Customer>,
     /// The ticks of each customer's interest in each SKU.
     pub interest: BTreeMap<(Customer, String), BTreeSet<i64>>,
+    /// The same by whom each record names, owner or not: only to see where that makes a difference.
+    pub interest_as_named: BTreeMap<(Customer, String), BTreeSet<i64>>,
     /// What each customer did, in order of effect.
     pub deeds: BTreeMap<Customer, Vec<Deed>>,
     identities: Identities,
@@ -96,6 +98,7 @@ impl State {
             consented: BTreeMap::new(),
             refused: BTreeSet::new(),
             interest: BTreeMap::new(),
+            interest_as_named: BTreeMap::new(),
             deeds: BTreeMap::new(),
             identities: Identities::of(&facts),
         };
@@ -126,7 +129,7 @@ impl State {
                 let owner = self.identities.owner(&cart.who, fact.tick);
                 self.active(&owner, fact.tick);
                 for line in &cart.lines {
-                    self.interested(&owner, &line.sku, fact.tick);
+                    self.interested(&cart.who, &line.sku, fact.tick);
                 }
             }
             Record::Order(order) => {
@@ -157,9 +160,9 @@ impl State {
         self.active(&owner, fact.tick);
         match &message.event {
             Event::Viewed(sku) | Event::Clicked(sku) | Event::Wished(sku) => {
-                self.interested(&owner, sku, fact.tick);
+                self.interested(&message.who, sku, fact.tick);
             }
-            Event::Added { line, .. } => self.interested(&owner, &line.sku, fact.tick),
+            Event::Added { line, .. } => self.interested(&message.who, &line.sku, fact.tick),
             _ => {}
         }
         let deed = Deed { tick: fact.tick, event: message.event.clone() };
@@ -182,9 +185,14 @@ impl State {
         *latest = tick.max(*latest);
     }
 
-    fn interested(&mut self, owner: &Customer, sku: &str, tick: i64) {
-        let key = (owner.clone(), sku.to_owned());
-        self.interest.entry(key).or_default().insert(tick);
+    fn interested(&mut self, who: &Who, sku: &str, tick: i64) {
+        let owner = self.identities.owner(who, tick);
+        self.interest.entry((owner, sku.to_owned())).or_default().insert(tick);
+        let named = match (&who.user, &who.anonymous) {
+            (Some(user), _) => Customer::User(user.clone()),
+            (None, anonymous) => Customer::Anonymous(anonymous.clone().unwrap_or_default()),
+        };
+        self.interest_as_named.entry((named, sku.to_owned())).or_default().insert(tick);
     }
 
     /// Whether mail may be sent: the profile says so, and nothing that came of it took that back.

@@ -320,8 +320,13 @@ fn no_lines() -> Value {
 
 /// The payload of an episode about one SKU.
 fn sku_payload(state: &State, sku: &str) -> Value {
+    json!({ "lines": [product_json(state, sku)] })
+}
+
+/// A SKU as it is, in nobody's cart.
+pub fn product_json(state: &State, sku: &str) -> Value {
     let price = state.products.get(sku).and_then(|product| product.price);
-    json!({ "lines": [line_json(state, sku, None, price)] })
+    line_json(state, sku, None, price)
 }
 
 /// A payload's line, without the members that are not known.

@@ -43,6 +43,10 @@ fn context(locale: &str) -> Context {
             line("s1", "Tea pot \"Blue\" <0.8 l>", Some(1), "1234.50", "1234.50", 2),
             line("s2", "Cup & saucer", Some(4), "9.90", "39.60", 40),
         ],
+        similar: vec![
+            line("s3", "Milk jug <0.3 l>", None, "24.00", "24.00", 7),
+            line("s4", "Sugar bowl", None, "18.50", "18.50", 3),
+        ],
         total: Some("1274.10".into()),
         discounted: None,
         discount: None,
@@ -174,7 +178,7 @@ fn replaced(text: impl Fn(usize) -> String) -> Context {
     let mut context = context(&text(0));
     context.customer.first_name = Some(text(1));
     context.currency = Some(text(2).into());
-    for line in &mut context.lines {
+    for line in context.lines.iter_mut().chain(&mut context.similar) {
         line.name = text(3);
         line.image = Some(text(4));
         line.url = Some(text(5));

@@ -10,7 +10,7 @@ use beckon::decide::{Answer, Gate};
 use beckon::decision::Decision;
 use beckon::decode::{Decoder, Dictionary};
 use beckon::pipeline::explain::{Explain, Explanation, Kept, Made, Trial};
-use beckon::reclock::Bindings;
+use beckon::reclock::Notes;
 use beckon::source;
 use beckon_dataflows::time::tick_at;
 
@@ -31,6 +31,8 @@ struct Tally {
     considered: usize,
     records: usize,
     trials: usize,
+    /// Decisions whose similar SKUs depend on others.
+    similar: usize,
     /// Sets whose every record came in time, so that the oracle could judge them too.
     judged: usize,
     answers: BTreeMap<String, usize>,
@@ -51,8 +53,10 @@ fn the_records_of_an_explanation_alone_make_the_decision_and_each_is_needed() {
         occurred.iter().any(|(what, times)| what.starts_with("released") && *times > 0)
     };
     (first..first + 200).filter(waits).take(WAITING_WORLDS).for_each(|seed| explain_world(seed, CONTENTS, &mut tally));
-    let Tally { decisions, considered, records, trials, judged, answers } = tally;
-    println!("{decisions} decisions: {records} records of {considered} considered, {trials} trials; {judged} judged");
+    let Tally { decisions, considered, records, trials, similar, judged, answers } = tally;
+    println!(
+        "{decisions} decisions: {records} records of {considered} considered, {trials} trials; {judged} judged, {similar} similar"
+    );
     answers.iter().for_each(|(answer, times)| println!("{times:7}  {answer}"));
     if worlds >= EXPLAINED_WORLDS {
         for gate in [Gate::Unreachable, Gate::NoConsent, Gate::Audience, Gate::Cooldown, Gate::FrequencyCap] {
@@ -74,7 +78,9 @@ fn explain_world(seed: u64, contents: Contents, tally: &mut Tally) {
         let place = format!("seed {seed}, identities {}, {line}", contents.identity);
         let explanation = explain(&config, directory.path(), &decision);
         assert_eq!(serde_json::to_string(&explanation.decision).unwrap(), line, "{place}");
-        assert_eq!(explanation.depends_on_others, Vec::<&str>::new(), "{place}");
+        let others = &explanation.depends_on_others[..];
+        assert!(matches!(others, [] | ["payload.similar"]), "{place}: {others:?}");
+        tally.similar += others.len();
         assert!(explanation.minimal, "{place}");
         assert_gates_agree(&explanation, &place);
         assert_records_are_there(&explanation, &world, &place);
@@ -93,7 +99,7 @@ fn explain_world(seed: u64, contents: Contents, tally: &mut Tally) {
 fn explain(config: &Config, directory: &Path, decision: &Decision) -> Explanation {
     let open = || Ok(source::files::open(directory)?);
     let id = decision.decision_id;
-    let explain = Explain { config, id, workers: 1, trials_max: 100_000, noted: Bindings::new(), open: &open };
+    let explain = Explain { config, id, workers: 1, trials_max: 100_000, noted: Notes::new(), open: &open };
     explain.run(&mut |_| {}).unwrap_or_else(|fault| panic!("{id}: {fault}"))
 }
 
@@ -134,8 +140,11 @@ fn assert_each_is_needed(explanation: &Explanation, config: &Config, place: &str
         let decoded = decoder.decode(kept.position, &kept.bytes).expect(place);
         assert_eq!(decoded.record, kept.record, "{place}");
     }
-    let trial = Trial::of(config, dictionary, &explanation.decision);
-    let story = Made { decision: explanation.decision.clone(), askings: explanation.askings.clone() };
+    let mut trial = Trial::of(config, dictionary, &explanation.decision);
+    let mut story = Made { decision: explanation.decision.clone(), askings: explanation.askings.clone() };
+    if !explanation.depends_on_others.is_empty() {
+        (trial, story) = (trial.without_similar(), story.without_similar());
+    }
     let is_told_by = |records: &[&Kept]| trial.run(records.iter().copied()).is_some_and(|made| made.is_same_as(&story));
     let all: Vec<&Kept> = explanation.records.iter().collect();
     assert!(is_told_by(&all), "{place}: the records alone give something else");
@@ -149,6 +158,9 @@ fn assert_each_is_needed(explanation: &Explanation, config: &Config, place: &str
 /// The oracle decides the same from a world of those records alone. That is a fair question where none of them was late: in a
 /// world that has less in it, less is late. Whether it was asked.
 fn the_oracle_agrees(explanation: &Explanation, world: &World, config: &Config, line: &str, place: &str) -> bool {
+    if !explanation.depends_on_others.is_empty() {
+        return false;
+    }
     let mut decoder = Decoder::new(Arc::new(Dictionary::new()));
     let mut streams: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let mut in_log_order: Vec<&Kept> = explanation.records.iter().collect();

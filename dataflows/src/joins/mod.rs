@@ -1,11 +1,13 @@
 //! The shared collections: each is maintained once, by key, and read by every trigger.
 
+pub mod bought;
 pub mod carts;
 pub mod contacts;
 pub mod customers;
 pub mod history;
 pub mod identities;
 pub mod implicit;
+pub mod interests;
 pub mod once;
 pub mod orders;
 pub mod owners;

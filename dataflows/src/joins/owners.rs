@@ -19,6 +19,7 @@ use super::contacts::ContactChange;
 use super::customers::Deed;
 use super::identities::Identities;
 use super::implicit::ImplicitChange;
+use super::interests::Interest;
 use super::orders::Order;
 use super::skus::SkuEvent;
 use crate::model::{Action, Click, Diff, Fold, Id, Position, Tick};
@@ -68,6 +69,8 @@ pub struct Owned<'scope> {
     pub implicit: Rows<'scope, (Id, ImplicitChange)>,
     /// Who wants and has ordered a SKU.
     pub skus: Rows<'scope, (Id, SkuEvent)>,
+    /// What a customer is interested in.
+    pub interests: Rows<'scope, (Id, Interest)>,
     /// Consent withheld.
     pub refusals: Rows<'scope, (Id, ContactChange)>,
     /// One user is from now on an alias of another.
@@ -81,6 +84,15 @@ pub struct Remember {
     pub trail_ms: u64,
     /// The interest in SKUs, so long, ms; none: nobody asks, and SKUs are told nothing.
     pub interest_ms: Option<u64>,
+    /// The interest of customers, so long, ms; none: nobody asks, and customers are told none.
+    pub similar_ms: Option<u64>,
+}
+
+impl Remember {
+    /// How long an interest is remembered, ms; none: not at all.
+    fn wanted_ms(&self) -> Option<u64> {
+        self.interest_ms.max(self.similar_ms)
+    }
 }
 
 /// Gives what is told to its owners.
@@ -146,6 +158,7 @@ struct Emit {
     deeds: Out<(Id, (Tick, Deed))>,
     implicit: Out<(Id, ImplicitChange)>,
     skus: Out<(Id, SkuEvent)>,
+    interests: Out<(Id, Interest)>,
     refusals: Out<(Id, ContactChange)>,
     aliases: Out<(Id, Id)>,
 }
@@ -161,6 +174,16 @@ impl Emit {
 
     fn sku(&mut self, sku: Id, event: SkuEvent, diff: Diff) {
         self.skus.push(((sku, event), self.now, diff));
+    }
+
+    /// Tells of an interest whoever asks: the SKU, the customer.
+    fn interest(&mut self, owner: Id, at: Tick, sku: Id, remember: &Remember) {
+        if remember.interest_ms.is_some() {
+            self.sku(sku, SkuEvent::Interest(owner, at), 1);
+        }
+        if remember.similar_ms.is_some() {
+            self.interests.push(((owner, Interest::In(sku, at)), self.now, 1));
+        }
     }
 
     fn refusal(&mut self, owner: Id, change: ContactChange, diff: Diff) {
@@ -187,18 +210,22 @@ fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners) -> Owned<
     let (deeds_out, deeds) = builder.new_output();
     let (implicit_out, implicit) = builder.new_output();
     let (skus_out, skus) = builder.new_output();
+    let (interests_out, interests) = builder.new_output();
     let (refusals_out, refusals) = builder.new_output();
     let (aliases_out, aliases) = builder.new_output();
     let (mut deeds_out, mut implicit_out) = (OutputBuilder::from(deeds_out), OutputBuilder::from(implicit_out));
     let (mut skus_out, mut refusals_out) = (OutputBuilder::from(skus_out), OutputBuilder::from(refusals_out));
-    let mut aliases_out = OutputBuilder::from(aliases_out);
+    let (mut aliases_out, mut interests_out) = (OutputBuilder::from(aliases_out), OutputBuilder::from(interests_out));
     builder.build(move |mut capabilities| {
         let mut pending: Out<(Id, Told)> = Vec::new();
         let mut emit = Emit::default();
         move |frontiers| {
             input.for_each(|_, updates| pending.append(updates));
             let upper = frontiers[0].frontier().first().copied();
-            let [for_deeds, for_implicit, for_skus, for_refusals, for_aliases] = &mut capabilities[..] else { return };
+            let [for_deeds, for_implicit, for_skus, for_interests, for_refusals, for_aliases] = &mut capabilities[..]
+            else {
+                return;
+            };
             if upper.is_some_and(|upper| upper <= *for_deeds.time()) {
                 return;
             }
@@ -206,6 +233,7 @@ fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners) -> Owned<
             send(&mut deeds_out, for_deeds, &mut emit.deeds);
             send(&mut implicit_out, for_implicit, &mut emit.implicit);
             send(&mut skus_out, for_skus, &mut emit.skus);
+            send(&mut interests_out, for_interests, &mut emit.interests);
             send(&mut refusals_out, for_refusals, &mut emit.refusals);
             send(&mut aliases_out, for_aliases, &mut emit.aliases);
             match upper {
@@ -218,6 +246,7 @@ fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners) -> Owned<
         deeds: deeds.as_collection(),
         implicit: implicit.as_collection(),
         skus: skus.as_collection(),
+        interests: interests.as_collection(),
         refusals: refusals.as_collection(),
         aliases: aliases.as_collection(),
     }
@@ -396,6 +425,9 @@ impl Owners {
             emit.deed(*owner, 0, Deed::Reset, -1);
             emit.implicit(*owner, ImplicitChange::Reset, -1);
             emit.refusal(*owner, ContactChange::Reset, -1);
+            if self.remember.similar_ms.is_some() {
+                emit.interests.push(((*owner, Interest::Reset), now, -1));
+            }
         }
         let all = self.identities.all_of(moved.iter().copied());
         let known: Vec<(Id, &Known)> =
@@ -444,15 +476,15 @@ impl Told {
         match self {
             Told::Clicked(Clicked { deed, interest, fold }) => {
                 emit.deed(owner, now, deed.clone(), 1);
-                if skus && !interest.is_none() {
-                    emit.sku(*interest, SkuEvent::Interest(owner, now), 1);
+                if !interest.is_none() {
+                    emit.interest(owner, now, *interest, remember);
                 }
                 fold.iter().for_each(|fold| tell_of_line(owner, now, fold, emit));
             }
             Told::Cart(cart) => {
                 emit.deed(owner, now, Deed::Cart(cart.clone()), diff);
-                if skus && diff > 0 {
-                    cart.skus().for_each(|sku| emit.sku(sku, SkuEvent::Interest(owner, now), 1));
+                if diff > 0 {
+                    cart.skus().for_each(|sku| emit.interest(owner, now, sku, remember));
                 }
             }
             Told::Order(order) => {
@@ -488,14 +520,14 @@ impl Known {
                 if remember.trail_ms > 0 && deed != Deed::Active {
                     self.trail.push((at, deed));
                 }
-                if remember.interest_ms.is_some() && !interest.is_none() {
+                if remember.wanted_ms().is_some() && !interest.is_none() {
                     self.wanted.push((at, interest));
                 }
                 self.folds.extend(fold.map(|fold| (at, *fold)));
             }
             Told::Cart(cart) if diff > 0 => {
                 self.activity((at, at), link);
-                self.wanted.extend(cart.skus().filter(|_| remember.interest_ms.is_some()).map(|sku| (at, sku)));
+                self.wanted.extend(cart.skus().filter(|_| remember.wanted_ms().is_some()).map(|sku| (at, sku)));
                 self.carts.push(cart);
             }
             Told::Cart(cart) => self.carts.retain(|other| *other != cart),
@@ -529,7 +561,7 @@ impl Known {
         const FEW: usize = 32;
         if self.trail.len() + self.wanted.len() > FEW.max(2 * self.swept) {
             self.trail.retain(|(at, _)| now < at.saturating_add(remember.trail_ms));
-            self.wanted.retain(|(at, _)| now < at.saturating_add(remember.interest_ms.unwrap_or(0)));
+            self.wanted.retain(|(at, _)| now < at.saturating_add(remember.wanted_ms().unwrap_or(0)));
             self.swept = self.trail.len() + self.wanted.len();
         }
     }
@@ -550,7 +582,7 @@ impl Known {
             owner(*at).into_iter().for_each(|owner| emit.deed(owner, *at, deed.clone(), 1));
         }
         for (at, sku) in &self.wanted {
-            owner(*at).into_iter().for_each(|owner| emit.sku(*sku, SkuEvent::Interest(owner, *at), 1));
+            owner(*at).into_iter().for_each(|owner| emit.interest(owner, *at, *sku, remember));
         }
         for (at, fold) in &self.folds {
             owner(*at).into_iter().for_each(|owner| tell_of_line(owner, *at, fold, emit));

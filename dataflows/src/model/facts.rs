@@ -83,6 +83,17 @@ pub struct History {
     pub last_order: Option<Tick>,
 }
 
+/// The SKUs that a customer was interested in lately, as many as count (SPEC §3, "Similar").
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interests {
+    /// Those that count, by id.
+    pub skus: Arc<[Id]>,
+    /// Those of one tick, by id, of which not all count: the lesser ones by their texts.
+    pub tied: Arc<[Id]>,
+    /// How many of the tied ones count.
+    pub places: usize,
+}
+
 /// A change of what the graph maintains, at one tick. Read in the order of their ticks they give the state that a decision
 /// at a tick is made from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +108,10 @@ pub enum Change {
     Contact(Id, Arc<Contact>),
     /// A customer's history is now this. Only told where the plan asks for it.
     History(Id, History),
+    /// What a customer was interested in lately is now this. Only told where the plan asks for similar SKUs.
+    Interests(Id, Interests),
+    /// A customer has now ordered a SKU, or not: customer, SKU, whether. Only told where the plan asks for similar SKUs.
+    Bought(Id, Id, bool),
     /// The episode left the trigger set.
     Left(Episode),
     /// The episode entered the trigger set.

@@ -53,7 +53,9 @@ impl Story<'_> {
             );
         }
         let shown = match (minimal, trials) {
-            (true, _) => format!("{shown} records had a say; {changes_nothing} more change nothing."),
+            (true, _) => {
+                format!("Made by {shown} records; {changes_nothing} more could have had a say, and change nothing.")
+            }
             (false, 0) => format!("{shown} records may have had a say; none was taken away."),
             (false, _) => format!(
                 "{shown} records are left after {trials} trials, and give this decision alone; fewer might, too: try more --trials.\n\
@@ -62,9 +64,7 @@ impl Story<'_> {
         };
         match others.is_empty() {
             true => format!("{shown}\n"),
-            false => format!(
-                "{shown}\nOther customers had a say as well: these records alone do not give the same {others}.\n"
-            ),
+            false => format!("{shown}\nOther customers had a say as well: these records alone do not give {others}.\n"),
         }
     }
 
@@ -97,6 +97,8 @@ fn facts(decision: &Decision) -> Vec<[String; 2]> {
     ];
     let lines = decision.payload.lines.iter().enumerate();
     facts.extend(lines.map(|(index, line)| [if index == 0 { "payload".into() } else { String::new() }, said(line)]));
+    let similar = decision.payload.similar.iter().flatten().enumerate();
+    facts.extend(similar.map(|(index, line)| [if index == 0 { "similar".into() } else { String::new() }, said(line)]));
     facts.extend(decision.payload.discount.map(|discount| ["discount".into(), format!("{} %", discount.percent)]));
     facts
 }

@@ -16,7 +16,7 @@ use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bytes, Decoders, Intake, Taken};
 use crate::pipeline::reading::{Extents, Reading};
-use crate::reclock::{Bindings, PartitionClock};
+use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
 
 /// How much is held of the records that concern a decision, bytes.
@@ -29,7 +29,7 @@ pub struct Log<'a> {
     /// The clock of a partition of which nothing has been read,
     pub clock: PartitionClock,
     /// and what the timeline says of them: together they bind its records to the ticks of the first pass.
-    pub noted: &'a Bindings,
+    pub noted: &'a Notes,
     /// The texts behind the names.
     pub dictionary: Arc<Dictionary>,
     /// How far it had been read.

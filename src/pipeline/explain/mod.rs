@@ -28,10 +28,14 @@ use crate::config::Config;
 use crate::decide::{Asking, Decider, Why};
 use crate::decision::{Decision, DecisionId, Moment};
 use crate::decode::Dictionary;
-use crate::reclock::{Bindings, PartitionClock};
+use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
 pub use minimal::{Minimal, minimal};
 pub use trial::{Made, Trial};
+
+/// The member that the interests of all customers make. Their records are not gathered: of thousands who want two SKUs, none
+/// is missed.
+const SIMILAR: &str = "payload.similar";
 
 /// What is explained, and from what.
 pub struct Explain<'a> {
@@ -44,7 +48,7 @@ pub struct Explain<'a> {
     /// At most so many runs are tried to find the fewest records.
     pub trials_max: usize,
     /// What a live run noted in its timeline of the log; nothing for files.
-    pub noted: Bindings,
+    pub noted: Notes,
     /// Opens the log's partitions, from their beginning. It is read several times.
     pub open: &'a dyn Fn() -> anyhow::Result<Vec<Box<dyn Partition>>>,
 }
@@ -135,7 +139,7 @@ impl Explain<'_> {
     pub fn run(&self, progress: &mut dyn FnMut(Step)) -> Result<Explanation, Unexplained> {
         let found = find::find(self, progress)?;
         let dictionary = Arc::new(Dictionary::default());
-        let trial = Trial::of(self.config, dictionary.clone(), &found.made.decision);
+        let mut trial = Trial::of(self.config, dictionary.clone(), &found.made.decision);
         let log = gather::Log {
             open: self.open,
             clock: self.clock(),
@@ -148,12 +152,17 @@ impl Explain<'_> {
         let mut considered = log.gather(&mut related, progress)?;
         let mut made = trial.run(&considered);
         let others = recipients(&found.made.askings);
-        if !others.is_empty() && !made.as_ref().is_some_and(|made| made.is_same_as(&found.made)) {
+        let differs = |made: &Option<Made>| differing(&found.made, made.as_ref()).into_iter().any(|it| it != SIMILAR);
+        if !others.is_empty() && differs(&made) {
             related.add(others);
             considered = log.gather(&mut related, progress)?;
             made = trial.run(&considered);
         }
-        Ok(self.reduce(found.made, considered, made, &trial, progress))
+        let depends_on_others = differing(&found.made, made.as_ref());
+        if depends_on_others.contains(&SIMILAR) {
+            (trial, made) = (trial.without_similar(), made.map(Made::without_similar));
+        }
+        Ok(self.reduce(found.made, considered, made, &trial, depends_on_others, progress))
     }
 
     fn clock(&self) -> PartitionClock {
@@ -167,6 +176,7 @@ impl Explain<'_> {
         considered: Vec<Kept>,
         made: Option<Made>,
         trial: &Trial,
+        depends_on_others: Vec<&'static str>,
         progress: &mut dyn FnMut(Step),
     ) -> Explanation {
         let count = considered.len();
@@ -182,7 +192,6 @@ impl Explain<'_> {
         let mut records: Vec<Kept> =
             considered.into_iter().zip(is_kept).filter_map(|(record, kept)| kept.then_some(record)).collect();
         records.sort_by_key(|record| (record.tick, record.position));
-        let depends_on_others = differing(&found, made.as_ref());
         let (decision, askings) = (found.decision, found.askings);
         let (minimal, trials) = (few.proven, few.trials);
         Explanation { decision, askings, records, considered: count, minimal, trials, depends_on_others }
@@ -212,12 +221,14 @@ impl Explain<'_> {
 /// In what the decision that was `found` is not what some records `made`; all that can differ, when they made none.
 fn differing(found: &Made, made: Option<&Made>) -> Vec<&'static str> {
     type Differ = fn(&Made, &Made) -> bool;
-    let members: [(&'static str, Differ); 6] = [
+    let members: [(&'static str, Differ); 8] = [
         ("as_of", |one, other| one.decision.as_of != other.decision.as_of),
         ("outcome", |one, other| one.decision.outcome != other.decision.outcome),
         ("reason", |one, other| one.decision.reason != other.decision.reason),
         ("variant", |one, other| one.decision.variant != other.decision.variant),
-        ("payload", |one, other| one.decision.payload != other.decision.payload),
+        ("payload.lines", |one, other| one.decision.payload.lines != other.decision.payload.lines),
+        (SIMILAR, |one, other| one.decision.payload.similar != other.decision.payload.similar),
+        ("payload.discount", |one, other| one.decision.payload.discount != other.decision.payload.discount),
         ("gates", |one, other| !one.is_made_like(other)),
     ];
     let differs = |differ: Differ| made.is_none_or(|made| differ(found, made));

@@ -23,6 +23,7 @@ pub struct Trial {
     dictionary: Arc<Dictionary>,
     id: DecisionId,
     as_of: Tick,
+    is_without_similar: bool,
 }
 
 /// A decision, as some records made it, with what its gates answered.
@@ -35,6 +36,12 @@ pub struct Made {
 }
 
 impl Made {
+    /// The same without the similar SKUs, which other customers' interests make.
+    pub fn without_similar(mut self) -> Made {
+        self.decision.payload.similar = None;
+        self
+    }
+
     /// Whether it is the same decision, to the byte, made for the same reason: asked at the same ticks, and if it was refused,
     /// then by the same figures. Another send in the same cooldown would be another story.
     pub fn is_same_as(&self, other: &Made) -> bool {
@@ -53,7 +60,19 @@ impl Trial {
     /// Trials of `decision`, whose records' names are in `dictionary`.
     pub fn of(config: &Config, dictionary: Arc<Dictionary>, decision: &Decision) -> Trial {
         let (plan, decider) = stages(config);
-        Trial { plan: Arc::new(plan), decider, dictionary, id: decision.decision_id, as_of: decision.as_of }
+        Trial {
+            plan: Arc::new(plan),
+            decider,
+            dictionary,
+            id: decision.decision_id,
+            as_of: decision.as_of,
+            is_without_similar: false,
+        }
+    }
+
+    /// The same that do not look at the similar SKUs.
+    pub fn without_similar(self) -> Trial {
+        Trial { is_without_similar: true, ..self }
     }
 
     /// The decision that `records` alone lead to by its tick; none when they do not.
@@ -71,6 +90,7 @@ impl Trial {
             }
             Ok(())
         });
-        decided.ok().and(made).map(|decision| Made { decision, askings })
+        let made = decided.ok().and(made).map(|decision| Made { decision, askings });
+        if self.is_without_similar { made.map(Made::without_similar) } else { made }
     }
 }

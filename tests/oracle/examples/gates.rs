@@ -14,15 +14,21 @@ fn profile(time: &str, user: &str, more: Value) -> Value {
 /// What both decide, in short.
 #[track_caller]
 fn both_decide(shop: &Shop, expected: &[&str]) {
+    let got: Vec<String> = both_run(shop).iter().map(brief).collect();
+    assert_eq!(got, expected);
+}
+
+/// The decisions of both, which must be the same.
+#[track_caller]
+pub(super) fn both_run(shop: &Shop) -> Vec<Value> {
     let outcome = shop.run();
-    let got: Vec<String> = outcome.decisions.iter().map(brief).collect();
-    assert_eq!(got, expected, "the oracle");
     for workers in [1, 2] {
         let found = engine::replay(&shop.0, Until::Drain, workers);
         let decisions: Vec<Value> =
             found.decisions.iter().map(|line| serde_json::from_str(line).expect("a decision")).collect();
         assert_eq!(decisions, outcome.decisions, "the engine, {workers} workers");
     }
+    outcome.decisions
 }
 
 fn config(limits: &str, campaign: &str) -> String {

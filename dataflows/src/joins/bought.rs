@@ -1,0 +1,58 @@
+//! What customers have bought, SKU by SKU. In: orders as their owners have them. Out: for a customer and a SKU whether an order of it
+//! stands, where that changes. An order costs what it has lines, however many there were before.
+
+use hashbrown::HashMap;
+
+use super::customers::Deed;
+use crate::model::{Diff, Id, Tick};
+use crate::per_key::{Next, PerKey};
+
+/// The rule of a customer's orders.
+pub struct BoughtSkus;
+
+/// In how many lines of standing orders each SKU is.
+#[derive(Default)]
+pub struct Lines(HashMap<Id, isize>);
+
+impl PerKey for BoughtSkus {
+    type In = (Tick, Deed);
+    type State = Lines;
+    /// Customer, SKU, and whether an order of it stands.
+    type Out = (Id, Id, bool);
+
+    fn visit(
+        &mut self,
+        _now: Tick,
+        key: Id,
+        Lines(lines): &mut Lines,
+        changes: &mut dyn Iterator<Item = ((Tick, Deed), Diff)>,
+        emit: &mut dyn FnMut((Id, Id, bool), Diff),
+    ) -> Next {
+        let mut before: HashMap<Id, bool> = HashMap::new();
+        for ((_, deed), diff) in changes {
+            match deed {
+                Deed::Reset => before.extend(lines.drain().map(|(sku, _)| (sku, true))),
+                Deed::Order(order) if order.stands() => {
+                    for line in order.lines.iter() {
+                        let count = lines.entry(line.sku).or_default();
+                        before.entry(line.sku).or_insert(*count > 0);
+                        *count += diff;
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (sku, was) in before {
+            let is = lines.get(&sku).is_some_and(|count| *count > 0);
+            if !is {
+                lines.remove(&sku);
+            }
+            // Nobody has bought anything to begin with, told or not.
+            if is != was {
+                emit((key, sku, was), -1);
+                emit((key, sku, is), 1);
+            }
+        }
+        if lines.is_empty() { Next::Forget } else { Next::Keep }
+    }
+}
