@@ -79,7 +79,7 @@ pub trait Act: Send + 'static {
     /// Decisions of one closed tick, in SPEC §5's order. The state is as of that tick.
     fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()>;
 
-    /// What the gates of the decision that the decider watches answered, before it is among the decided. Only who set the
+    /// What the gates that the decider listens to answered, before what they led to is among the decided. Only who set the
     /// watch hears of it.
     fn asked(&mut self, _asking: Asking) {}
 

@@ -224,6 +224,16 @@ impl Hear for Vec<Reply> {
     }
 }
 
+impl Why {
+    /// To whom the sends went that it counted.
+    pub fn recipients(&self) -> &[Id] {
+        match self {
+            Why::StockBudget { recipients, .. } => recipients,
+            _ => &[],
+        }
+    }
+}
+
 impl Answer {
     /// Refused, or passed.
     pub fn refused_if(refuses: bool) -> Answer {

@@ -20,7 +20,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use beckon_dataflows::model::{Contact, Episode, History, Id, Opening, Product, Tick};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rust_decimal::Decimal;
 
 use crate::decision::{self, Decision, DecisionId, Outcome, Payload, Percent, Reason};
@@ -123,6 +123,24 @@ pub struct Undecided {
     pub why: String,
 }
 
+/// Whose gates are listened to.
+#[derive(Clone, Debug)]
+pub enum Watch {
+    /// One decision's.
+    Decision(DecisionId),
+    /// Those of all that is asked about some customers.
+    Customers(HashSet<Id>),
+}
+
+impl Watch {
+    fn is_on(&self, asked: &Asked) -> bool {
+        match self {
+            Watch::Decision(id) => asked.id == *id,
+            Watch::Customers(customers) => customers.contains(&asked.opening.episode.customer),
+        }
+    }
+}
+
 /// Decides, tick by tick, and remembers what it must not decide or send again.
 pub struct Decider {
     campaigns: Vec<Campaign>,
@@ -132,8 +150,8 @@ pub struct Decider {
     budgets: Option<Budgets>,
     waiting: Waiting,
     undecided: Vec<Undecided>,
-    /// The decision whose gates are listened to, and what they said since that was last taken.
-    watched: Option<DecisionId>,
+    /// Whose gates are listened to, and what they said since that was last taken.
+    watch: Option<Watch>,
     askings: Vec<Asking>,
 }
 
@@ -157,7 +175,7 @@ impl Decider {
         let has_budget = campaigns.iter().any(|campaign| campaign.stock_budget.is_some());
         let budgets = has_budget.then(Budgets::default);
         let (waiting, undecided) = (Waiting::default(), Vec::new());
-        Decider { campaigns, limits, memory, budgets, waiting, undecided, watched: None, askings: Vec::new() }
+        Decider { campaigns, limits, memory, budgets, waiting, undecided, watch: None, askings: Vec::new() }
     }
 
     /// One of the same campaigns and limits that has decided nothing yet.
@@ -165,9 +183,9 @@ impl Decider {
         Decider::new(self.campaigns.clone(), self.limits.clone())
     }
 
-    /// Listens to the gates of the decision `id`: [`Decider::take_askings`] says what they answered.
-    pub fn watching(mut self, id: DecisionId) -> Decider {
-        self.watched = Some(id);
+    /// Listens to gates: [`Decider::take_askings`] says what they answered.
+    pub fn watching(mut self, watch: Watch) -> Decider {
+        self.watch = Some(watch);
         self.budgets = self.budgets.map(Budgets::remembering_recipients);
         self
     }
@@ -212,14 +230,14 @@ impl Decider {
         std::mem::take(&mut self.undecided)
     }
 
-    /// Takes what the gates of the watched decision answered since the last call.
+    /// Takes what the gates that are listened to answered since the last call.
     pub fn take_askings(&mut self) -> Vec<Asking> {
         std::mem::take(&mut self.askings)
     }
 
-    /// Asks the gates, and keeps what they answer about the watched decision.
+    /// Asks the gates, and keeps what they answer to who listens.
     fn ask(&mut self, tick: Tick, asked: &Asked, first: Option<&Episode>, facts: &impl Facts) -> Ruling {
-        if self.watched != Some(asked.id) {
+        if !self.watch.as_ref().is_some_and(|watch| watch.is_on(asked)) {
             return self.rule(tick, asked, first, facts, &mut Nobody);
         }
         let mut replies = Vec::new();

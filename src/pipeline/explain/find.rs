@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use beckon_dataflows::model::{Episode, Id, Tick};
+use hashbrown::HashSet;
 
 use super::{Explain, Made, Step, Unexplained, stages};
-use crate::decide::{Asking, Decided, Why};
+use crate::decide::{Asking, Decided, Watch, Why};
 use crate::decision::{Decision, DecisionId, Moment};
 use crate::meter::Meter;
 use crate::pipeline::reading::Extents;
-use crate::pipeline::replay::{Replay, Until};
+use crate::pipeline::replay::{Replay, Replayed, Until};
 use crate::pipeline::{Act, View};
 
 /// What the first pass found.
@@ -70,22 +71,10 @@ impl Act for Watcher {
 
 /// Replays up to the decision. Deadlines after the last record come due, as they do live.
 pub fn find(explain: &Explain<'_>, progress: &mut dyn FnMut(Step)) -> Result<Found, Unexplained> {
-    let (plan, decider) = stages(explain.config);
     let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
-    let replay = Replay {
-        workers: explain.workers,
-        decoders: std::thread::available_parallelism().map_or(1, usize::from),
-        plan,
-        decider: decider.watching(explain.id),
-        allowed_lateness_ms: explain.config.allowed_lateness_ms,
-        until: Until::Drain,
-        noted: explain.noted.clone(),
-        meter: Arc::new(Meter::default()),
-    };
     let watcher = Watcher { id: explain.id, seen: seen.clone(), stop: stop.clone() };
-    let partitions = (explain.open)()?;
-    let replayed =
-        replay.run_unless(&stop, partitions, watcher, Box::new(|_| Ok(())), |share| progress(Step::Finding(share)))?;
+    let watch = Watch::Decision(explain.id);
+    let replayed = replay(explain, watch, Until::Drain, &stop, watcher, progress)?;
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     match seen.decided {
         Some((decision, episode, customers)) => {
@@ -97,6 +86,59 @@ pub fn find(explain: &Explain<'_>, progress: &mut dyn FnMut(Step)) -> Result<Fou
             waited: seen.askings.last().and_then(waited),
         }),
     }
+}
+
+/// To whom the sends went that counted against the stock budgets of these customers' episodes up to a tick: those had a say in
+/// what was sent to them, and so in their cooldowns, caps and ranks.
+pub fn recipients(
+    explain: &Explain<'_>,
+    customers: &HashSet<Id>,
+    last: Tick,
+    progress: &mut dyn FnMut(Step),
+) -> anyhow::Result<HashSet<Id>> {
+    let recipients = Arc::new(Mutex::new(HashSet::new()));
+    let act = Recipients(recipients.clone());
+    let watch = Watch::Customers(customers.clone());
+    replay(explain, watch, Until::Time(last), &AtomicBool::new(false), act, progress)?;
+    Ok(std::mem::take(&mut *recipients.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Listens for recipients.
+struct Recipients(Arc<Mutex<HashSet<Id>>>);
+
+impl Act for Recipients {
+    fn decided(&mut self, _tick: Tick, _decided: Vec<Decided>, _view: &View<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn asked(&mut self, asking: Asking) {
+        let mut recipients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recipients.extend(asking.replies.iter().flat_map(|reply| reply.why.recipients()));
+    }
+}
+
+/// Replays the log to `until`, listening to gates.
+fn replay(
+    explain: &Explain<'_>,
+    watch: Watch,
+    until: Until,
+    stop: &AtomicBool,
+    act: impl Act,
+    progress: &mut dyn FnMut(Step),
+) -> anyhow::Result<Replayed> {
+    let (plan, decider) = stages(explain.config);
+    let replay = Replay {
+        workers: explain.workers,
+        decoders: std::thread::available_parallelism().map_or(1, usize::from),
+        plan,
+        decider: decider.watching(watch),
+        allowed_lateness_ms: explain.config.allowed_lateness_ms,
+        until,
+        noted: explain.noted.clone(),
+        meter: Arc::new(Meter::default()),
+    };
+    let partitions = (explain.open)()?;
+    replay.run_unless(stop, partitions, act, Box::new(|_| Ok(())), |share| progress(Step::Finding(share)))
 }
 
 /// When it waited, and until when.

@@ -22,10 +22,11 @@ use std::sync::Arc;
 
 use beckon_dataflows::model::{Id, Position, Record, Tick};
 use beckon_dataflows::plan::Plan;
+use hashbrown::HashSet;
 
 use super::wiring;
 use crate::config::Config;
-use crate::decide::{Asking, Decider, Why};
+use crate::decide::{Asking, Decider};
 use crate::decision::{Decision, DecisionId, Moment};
 use crate::decode::Dictionary;
 use crate::reclock::{Notes, PartitionClock};
@@ -151,10 +152,16 @@ impl Explain<'_> {
         let mut related = related::Related::to(&found);
         let mut considered = log.gather(&mut related, progress)?;
         let mut made = trial.run(&considered);
-        let others = recipients(&found.made.askings);
+        let mut people: HashSet<Id> = found.customers.iter().copied().collect();
+        let asks_budgets = self.config.campaigns.iter().any(|campaign| campaign.stock_budget.is_some());
         let differs = |made: &Option<Made>| differing(&found.made, made.as_ref()).into_iter().any(|it| it != SIMILAR);
-        if !others.is_empty() && differs(&made) {
-            related.add(others);
+        while asks_budgets && differs(&made) {
+            let known = people.len();
+            people.extend(find::recipients(self, &people, log.last, progress)?);
+            if people.len() == known {
+                break;
+            }
+            related.add(people.iter().copied());
             considered = log.gather(&mut related, progress)?;
             made = trial.run(&considered);
         }
@@ -233,17 +240,6 @@ fn differing(found: &Made, made: Option<&Made>) -> Vec<&'static str> {
     ];
     let differs = |differ: Differ| made.is_none_or(|made| differ(found, made));
     members.into_iter().filter(|(_, differ)| differs(*differ)).map(|(member, _)| member).collect()
-}
-
-/// To whom the sends went that counted against the stock budget: they had a say.
-fn recipients(askings: &[Asking]) -> Vec<Id> {
-    let replies = askings.iter().flat_map(|asking| &asking.replies);
-    replies
-        .flat_map(|reply| match &reply.why {
-            Why::StockBudget { recipients, .. } => recipients.clone(),
-            _ => Vec::new(),
-        })
-        .collect()
 }
 
 /// The replay's stages for one explanation, wired as for any replay.

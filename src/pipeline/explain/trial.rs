@@ -9,7 +9,7 @@ use beckon_dataflows::plan::Plan;
 
 use super::{Kept, stages};
 use crate::config::Config;
-use crate::decide::{Asking, Decider};
+use crate::decide::{Asking, Decider, Watch};
 use crate::decision::{Decision, DecisionId};
 use crate::decode::Dictionary;
 use crate::pipeline::decide_ticks;
@@ -81,7 +81,8 @@ impl Trial {
         records.into_iter().for_each(|kept| batch.push(kept.record.clone(), kept.tick));
         let changes = worker::run_alone(self.plan.clone(), batch, self.as_of);
         let upper = Some(self.as_of.saturating_add(1));
-        let (mut decider, state) = (self.decider.anew().watching(self.id), RwLock::new(State::default()));
+        let (mut decider, state) =
+            (self.decider.anew().watching(Watch::Decision(self.id)), RwLock::new(State::default()));
         let (mut made, mut askings) = (None, Vec::new());
         let decided = decide_ticks(changes, upper, &mut decider, &self.dictionary, &state, |_, decided, decider, _| {
             if made.is_none() {
