@@ -6,6 +6,7 @@ mod check;
 mod coupon;
 mod decisions;
 mod demo;
+mod explain;
 mod replay;
 mod run;
 mod summary;
@@ -15,10 +16,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
+use crate::reclock::{Notes, Timeline};
+use crate::source::kafka::Extent;
+use crate::source::{self, Partition};
 
 /// Decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped being
 /// true.
@@ -35,6 +40,7 @@ Examples:
   beckon check --config beckon.toml            every fault of a configuration, with its place
   datagen shop --out streams --for 2h          a simulated shop, as files
   beckon replay --input streams --config campaigns/beckon.toml --output decisions.jsonl
+  beckon explain DECISION_ID --input streams --config campaigns/beckon.toml
   beckon run --config beckon.toml              the live service, on Kafka
   beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
@@ -46,6 +52,8 @@ enum Command {
     Run(run::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
+    /// Say why a decision was made: the gates asked, and the records that made it
+    Explain(explain::Arguments),
     /// What the live service decided, from its ledger, as a replay writes it
     Decisions(decisions::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
@@ -66,6 +74,35 @@ impl ConfigFile {
     /// Reads and checks it, for campaigns on the program's own triggers too.
     fn load(&self, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
         Config::load_with(&self.config, purpose, kinds)
+    }
+}
+
+/// The log to be read from its beginning.
+#[derive(clap::Args)]
+struct Log {
+    /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
+    #[arg(long, value_name = "DIR", required_unless_present = "kafka")]
+    input: Option<PathBuf>,
+    /// Read what the configured topics retain, instead of files; records take effect when they did in the live run whose
+    /// timeline is in the configured state folder
+    #[arg(long, conflicts_with = "input")]
+    kafka: bool,
+}
+
+impl Log {
+    /// Its partitions, from their beginning.
+    fn open(&self, config: &Config) -> anyhow::Result<Vec<Box<dyn Partition>>> {
+        if let Some(directory) = &self.input {
+            return Ok(source::files::open(directory)?);
+        }
+        let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
+        // Whoever reads it waits for the one partition that is next, and needs no waking.
+        Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
+    }
+
+    /// What a live run noted of it; nothing of files.
+    fn noted(&self, config: &Config) -> anyhow::Result<Notes> {
+        Ok(if self.kafka { Timeline::read(&config.state)? } else { Notes::new() })
     }
 }
 
@@ -108,6 +145,7 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, &kinds),
         Command::Replay(arguments) => replay::run(arguments, &kinds),
+        Command::Explain(arguments) => explain::run(&arguments, &kinds),
         Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
         Command::Check(arguments) => check::run(&arguments, &kinds),
         Command::Coupon(arguments) => coupon::run(&arguments, &kinds),

@@ -4,9 +4,11 @@
 
 mod backlog;
 pub mod deliver;
+pub mod explain;
 pub mod gather;
 pub mod lanes;
 pub mod live;
+pub mod reading;
 pub mod record;
 pub mod replay;
 pub mod service;
@@ -20,7 +22,7 @@ use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Pr
 use beckon_dataflows::plan::Plan;
 use crossbeam_channel::Receiver;
 
-use crate::decide::{Decided, Decider, Facts};
+use crate::decide::{Asking, Decided, Decider, Facts};
 use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::state::{Edge, State};
@@ -77,6 +79,10 @@ pub trait Act: Send + 'static {
     /// Decisions of one closed tick, in SPEC §5's order. The state is as of that tick.
     fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()>;
 
+    /// What the gates that the decider listens to answered, before what they led to is among the decided. Only who set the
+    /// watch hears of it.
+    fn asked(&mut self, _asking: Asking) {}
+
     /// All ticks before `upper` are closed and decided; none: all there will ever be.
     fn closed(&mut self, _upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
         Ok(())
@@ -120,8 +126,7 @@ impl Engine {
     }
 }
 
-/// Takes up the closed ticks, one after the other, and decides what entered at each. Beside the ticks at which something
-/// changed it visits those at which the decider wants to be woken.
+/// Takes up what the workers close, and decides it.
 fn decide_closed(
     workers: usize,
     closed: &Receiver<Closed>,
@@ -133,21 +138,14 @@ fn decide_closed(
 ) -> anyhow::Result<()> {
     let mut gather = Gather::new(workers);
     for span in closed {
-        let mut changes = gather.add(span).into_iter().peekable();
+        let changes = gather.add(span);
         let upper = gather.upper();
-        loop {
-            let changed = changes.peek().map(|(tick, _)| *tick);
-            let wake = decider.next_wake().filter(|wake| upper.is_none_or(|upper| *wake < upper));
-            let Some(tick) = changed.into_iter().chain(wake).min() else { break };
-            let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
-            let (left, entered) = take_up(tick, now, &mut write(state), dictionary);
-            let state = read(state);
-            let view = View { state: &state, dictionary };
-            let decided = decider.decide(tick, &left, entered, &view);
+        decide_ticks(changes, upper, &mut decider, dictionary, state, |tick, decided, decider, view| {
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
             decider.take_undecided().into_iter().for_each(|it| meter.undecided(it.campaign, it.why));
-            act.decided(tick, decided, &view)?;
-        }
+            decider.take_askings().into_iter().for_each(|asking| act.asked(asking));
+            act.decided(tick, decided, view)
+        })?;
         if let Some(upper) = upper {
             write(state).close(upper.saturating_sub(1));
             let state = read(state);
@@ -158,6 +156,30 @@ fn decide_closed(
     }
     let state = read(state);
     act.closed(None, &View { state: &state, dictionary })
+}
+
+/// Takes up closed ticks, those before `upper`, one after the other, and decides what entered at each. Beside the ticks at
+/// which something changed it visits those at which the decider wants to be woken.
+fn decide_ticks(
+    changes: Vec<(Tick, Change)>,
+    upper: Option<Tick>,
+    decider: &mut Decider,
+    dictionary: &Dictionary,
+    state: &RwLock<State>,
+    mut act: impl FnMut(Tick, Vec<Decided>, &mut Decider, &View<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut changes = changes.into_iter().peekable();
+    loop {
+        let changed = changes.peek().map(|(tick, _)| *tick);
+        let wake = decider.next_wake().filter(|wake| upper.is_none_or(|upper| *wake < upper));
+        let Some(tick) = changed.into_iter().chain(wake).min() else { return Ok(()) };
+        let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
+        let (left, entered) = take_up(tick, now, &mut write(state), dictionary);
+        let state = read(state);
+        let view = View { state: &state, dictionary };
+        let decided = decider.decide(tick, &left, entered, &view);
+        act(tick, decided, decider, &view)?;
+    }
 }
 
 /// Takes up a tick's changes whole, and only then says who left and who entered.

@@ -84,6 +84,24 @@ pub fn start(count: usize, plan: Arc<Plan>, counts: Arc<Counts>) -> Result<(Work
     Ok((Workers { lines, next: 0, guards }, closed))
 }
 
+/// Runs the graph on `batch` and nothing else, on this thread, and returns the changes of the ticks up to `last`, in their order.
+pub fn run_alone(plan: Arc<Plan>, mut batch: Batch, last: Tick) -> Vec<(Tick, Change)> {
+    timely::execute::execute_directly(move |worker| {
+        let counts = Arc::new(Counts::default());
+        let (mut inputs, mut outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts));
+        inputs.feed(&mut batch);
+        inputs.advance_to(last.saturating_add(1));
+        while outputs.upper().is_some_and(|upper| upper <= last) {
+            worker.step();
+        }
+        let changes = outputs.take_closed();
+        for dataflow in worker.installed_dataflows() {
+            worker.drop_dataflow(dataflow);
+        }
+        changes
+    })
+}
+
 impl Workers {
     /// Gives a batch to the worker whose turn it is. Waits when it is busy.
     pub fn feed(&mut self, batch: Batch) {

@@ -140,6 +140,17 @@ fn the_service_decides_like_a_replay_and_sends_once() {
     assert!(sends > 10, "{sends} sends are too few to prove anything");
 
     let ids: Vec<_> = expected.iter().map(|line| decision_id(line)).collect();
+    for (line, id) in expected.iter().zip(&ids).step_by(expected.len().div_ceil(3)) {
+        let explanation = service::explained_from_kafka(directory.path(), *id);
+        assert_eq!(explanation["decision"], serde_json::from_str::<serde_json::Value>(line).unwrap());
+        assert_eq!(explanation["minimal"], true, "{explanation}");
+        for told in explanation["records"].as_array().unwrap() {
+            let produced = events.iter().filter(|event| told["stream"] == event.stream);
+            let mut produced =
+                produced.filter_map(|event| serde_json::from_slice::<serde_json::Value>(&event.json).ok());
+            assert!(produced.any(|record| record == told["record"]), "{told} was never produced");
+        }
+    }
     // What is still between two attempts when the service is stopped is taken up when it is started again.
     let settled = (0..6).find_map(|_| {
         let running = service::start(directory.path(), 2);

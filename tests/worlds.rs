@@ -1,6 +1,8 @@
 //! Worlds: the oracle's own tests, and the random worlds on which it and the engine must agree.
 
 mod engine;
+#[path = "worlds/explain.rs"]
+mod explain;
 #[path = "worlds/metamorphic.rs"]
 mod metamorphic;
 mod oracle;

@@ -27,7 +27,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Adds a record of event time `event_ms`.
+    /// Adds a record of event time `event_ms`, or one that takes effect at that tick.
     pub fn push(&mut self, record: Record, event_ms: u64) {
         match record {
             Record::Click(record) => self.clicks.push((record, event_ms, 1)),
@@ -49,6 +49,18 @@ impl Batch {
         self.orders.iter_mut().for_each(|row| row.1 = bind(row.0.written.position, row.1));
         self.profiles.iter_mut().for_each(|row| row.1 = bind(row.0.written.position, row.1));
         self.engagement.iter_mut().for_each(|row| row.1 = bind(row.0.position, row.1));
+    }
+
+    /// Its records with their ticks: stream by stream, in the order pushed.
+    pub fn into_records(self) -> impl Iterator<Item = (Record, Tick)> {
+        let clicks = self.clicks.into_iter().map(|(record, tick, _)| (Record::Click(record), tick));
+        let carts = self.carts.into_iter().map(|(record, tick, _)| (Record::Cart(record), tick));
+        let stock = self.stock.into_iter().map(|(record, tick, _)| (Record::Stock(record), tick));
+        let catalog = self.catalog.into_iter().map(|(record, tick, _)| (Record::Catalog(record), tick));
+        let orders = self.orders.into_iter().map(|(record, tick, _)| (Record::Order(record), tick));
+        let profiles = self.profiles.into_iter().map(|(record, tick, _)| (Record::Profile(record), tick));
+        let engagement = self.engagement.into_iter().map(|(record, tick, _)| (Record::Engagement(record), tick));
+        clicks.chain(carts).chain(stock).chain(catalog).chain(orders).chain(profiles).chain(engagement)
     }
 
     /// How many records it holds.

@@ -13,26 +13,18 @@ use beckon_dataflows::model::{Stream, Tick};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::against::Against;
-use crate::config::{Config, Purpose, TriggerKinds};
+use crate::config::{Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::replay::{Replay, Until};
 use crate::pipeline::{Act, View, wiring};
-use crate::reclock::{Notes, Timeline};
-use crate::source::kafka::Extent;
-use crate::source::{self, Partition};
 
 /// The arguments of `beckon replay`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Directory of NAME.jsonl, NAME.jsonl.gz or NAME.jsonl.zst, one file a stream
-    #[arg(long, value_name = "DIR", required_unless_present = "kafka")]
-    input: Option<PathBuf>,
-    /// Read what the configured topics retain, instead of files; records take effect when they did in the live run whose
-    /// timeline is in the configured state folder
-    #[arg(long, conflicts_with = "input")]
-    kafka: bool,
+    #[command(flatten)]
+    log: super::Log,
     #[command(flatten)]
     file: super::ConfigFile,
     /// Where the decisions go, one JSON object a line; - for standard output
@@ -73,7 +65,7 @@ impl FromStr for Until {
 /// Replays.
 pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let config = arguments.file.load(Purpose::Replay, kinds)?;
-    let partitions = partitions(&arguments, &config)?;
+    let partitions = arguments.log.open(&config)?;
     let against =
         arguments.against.as_deref().map(Against::read).transpose()?.map(|against| Arc::new(Mutex::new(against)));
     let meter = Arc::new(Meter::default());
@@ -84,7 +76,7 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         decider: wiring::decider(&config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: arguments.until.unwrap_or(Until::LastEvent),
-        noted: if arguments.kafka { Timeline::read(&config.state)? } else { Notes::new() },
+        noted: arguments.log.noted(&config)?,
         meter: meter.clone(),
     };
     let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };
@@ -104,16 +96,6 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         eprint!("{}", Summary { meter: &meter, counts: &counts, took: began.elapsed() });
     }
     Ok(())
-}
-
-/// The files, or what the topics retain.
-fn partitions(arguments: &Arguments, config: &Config) -> anyhow::Result<Vec<Box<dyn Partition>>> {
-    if let Some(directory) = &arguments.input {
-        return Ok(source::files::open(directory)?);
-    }
-    let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
-    // A replay waits for the one partition that it reads, and needs no waking.
-    Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
 }
 
 fn progress_bar(quiet: bool) -> ProgressBar {

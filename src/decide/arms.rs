@@ -40,23 +40,30 @@ impl PartialEq for Variant {
 }
 
 impl Arms {
-    /// The customer's arm: u = XXH3-64(experiment ␟ customer_id) / 2^64 is held out below `holdout`, and otherwise falls to
-    /// the variant in whose share of the rest it lies.
-    pub fn draw(&self, customer_id: &str) -> Arm<'_> {
+    /// The customer's draw: XXH3-64(experiment ␟ customer_id) / 2^64.
+    pub fn u(&self, customer_id: &str) -> f64 {
         let key = [self.experiment.as_bytes(), &[0x1F], customer_id.as_bytes()].concat();
-        let u = xxh3_64(&key) as f64 / 2f64.powi(64);
+        xxh3_64(&key) as f64 / 2f64.powi(64)
+    }
+
+    /// The arm of a draw: held out below `holdout`, otherwise the variant in whose share of the rest it lies.
+    pub fn arm(&self, u: f64) -> Arm<'_> {
         if u < self.holdout {
             return Arm::Holdout;
         }
-        let sum: f64 = self.variants.iter().map(|variant| variant.weight).sum();
-        let mut below = 0.0;
-        let found = self.variants.iter().find(|variant| {
-            below += variant.weight;
-            u < self.holdout + (1.0 - self.holdout) * below / sum
-        });
+        let found = upper_bounds(self).find(|(_, bound)| u < *bound).map(|(variant, _)| variant);
         // Rounding can leave the last bound a hair below 1.
         Arm::Send(found.or(self.variants.last()))
     }
+}
+
+/// The variants in the order written, each with the bound below which it is drawn.
+pub fn upper_bounds(arms: &Arms) -> impl Iterator<Item = (&Variant, f64)> {
+    let sum: f64 = arms.variants.iter().map(|variant| variant.weight).sum();
+    arms.variants.iter().scan(0.0, move |below, variant| {
+        *below += variant.weight;
+        Some((variant, arms.holdout + (1.0 - arms.holdout) * *below / sum))
+    })
 }
 
 #[cfg(test)]
@@ -73,7 +80,7 @@ mod tests {
         let arms = arms(0.1, &[1.0, 3.0]);
         let mut counts = [0usize; 3];
         for customer in 0..100_000 {
-            match arms.draw(&format!("u{customer}")) {
+            match arms.arm(arms.u(&format!("u{customer}"))) {
                 Arm::Holdout => counts[0] += 1,
                 Arm::Send(Some(variant)) if &*variant.name == "v0" => counts[1] += 1,
                 Arm::Send(_) => counts[2] += 1,
@@ -88,6 +95,6 @@ mod tests {
     #[test]
     fn nobody_is_held_out_and_nothing_is_named_unless_asked() {
         let arms = arms(0.0, &[]);
-        assert!((0..1000).all(|customer| arms.draw(&customer.to_string()) == Arm::Send(None)));
+        assert!((0..1000).all(|customer| arms.arm(arms.u(&customer.to_string())) == Arm::Send(None)));
     }
 }

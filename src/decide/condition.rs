@@ -16,6 +16,7 @@ use crate::decision::{Payload, PayloadLine};
 /// A condition, compiled once and asked of many.
 #[derive(Clone)]
 pub struct Condition {
+    text: Arc<str>,
     program: Arc<Program>,
     environment: Arc<Env>,
     asks_customer: bool,
@@ -55,12 +56,24 @@ pub enum Undecidable {
 }
 
 impl Condition {
-    /// A condition of a compiled expression.
-    pub fn new(program: Arc<Program>) -> Condition {
+    /// A condition of an expression, as written and compiled.
+    pub fn new(text: &str, program: Arc<Program>) -> Condition {
         let names = program.references();
         let [asks_customer, asks_cart, asks_trigger] =
             ["customer", "cart", "trigger"].map(|name| names.has_variable(name));
-        Condition { program, environment: Arc::new(Env::stdlib()), asks_customer, asks_cart, asks_trigger }
+        Condition {
+            text: text.into(),
+            program,
+            environment: Arc::new(Env::stdlib()),
+            asks_customer,
+            asks_cart,
+            asks_trigger,
+        }
+    }
+
+    /// The expression as it is written.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether it holds.
@@ -213,7 +226,7 @@ mod tests {
             anchor: 1_000,
             as_of: 31_000,
         };
-        Condition::new(Arc::new(Program::compile(text).unwrap())).holds(&about)
+        Condition::new(text, Arc::new(Program::compile(text).unwrap())).holds(&about)
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //!
 //! The episodes of a tick are asked one after the other, by rank: greater priority, lesser campaign name, lesser customer id,
 //! lesser subject. So the first of a customer's that is let through outranks the others, and a stock budget goes to
-//! those of greater priority.
+//! those of greater priority. What each is asked, and in which order, is in `gates`.
 
+mod account;
 mod arms;
 mod budget;
 mod condition;
+mod gates;
 mod memory;
 mod payload;
 mod quiet;
@@ -18,14 +20,17 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use beckon_dataflows::model::{Contact, Episode, History, Id, Opening, Product, Tick};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use rust_decimal::Decimal;
 
 use crate::decision::{self, Decision, DecisionId, Outcome, Payload, Percent, Reason};
+use account::Nobody;
+pub use account::{Answer, Asking, CapCount, Gate, Reply, Rival, Why};
 pub use arms::{Arm, Arms, Variant};
 use budget::Budgets;
 pub use condition::Condition;
 use condition::{About, Undecidable};
+use gates::Ruling;
 use memory::Memory;
 pub use payload::Stocked;
 pub use quiet::QuietHours;
@@ -118,6 +123,24 @@ pub struct Undecided {
     pub why: String,
 }
 
+/// Whose gates are listened to.
+#[derive(Clone, Debug)]
+pub enum Watch {
+    /// One decision's.
+    Decision(DecisionId),
+    /// Those of all that is asked about some customers.
+    Customers(HashSet<Id>),
+}
+
+impl Watch {
+    fn is_on(&self, asked: &Asked) -> bool {
+        match self {
+            Watch::Decision(id) => asked.id == *id,
+            Watch::Customers(customers) => customers.contains(&asked.opening.episode.customer),
+        }
+    }
+}
+
 /// Decides, tick by tick, and remembers what it must not decide or send again.
 pub struct Decider {
     campaigns: Vec<Campaign>,
@@ -127,6 +150,9 @@ pub struct Decider {
     budgets: Option<Budgets>,
     waiting: Waiting,
     undecided: Vec<Undecided>,
+    /// Whose gates are listened to, and what they said since that was last taken.
+    watch: Option<Watch>,
+    askings: Vec<Asking>,
 }
 
 /// An episode on its way through the gates.
@@ -140,14 +166,6 @@ struct Asked {
     opening: Opening,
 }
 
-/// What the gates that look at one episode by itself say.
-enum Verdict {
-    Refused(Reason),
-    /// Quiet hours: until this tick.
-    Waits(Tick),
-    LetThrough,
-}
-
 impl Decider {
     /// A decider that has decided nothing yet.
     pub fn new(campaigns: Vec<Campaign>, limits: Limits) -> Decider {
@@ -156,7 +174,20 @@ impl Decider {
         let memory = Memory::new(windows.max().unwrap_or(0));
         let has_budget = campaigns.iter().any(|campaign| campaign.stock_budget.is_some());
         let budgets = has_budget.then(Budgets::default);
-        Decider { campaigns, limits, memory, budgets, waiting: Waiting::default(), undecided: Vec::new() }
+        let (waiting, undecided) = (Waiting::default(), Vec::new());
+        Decider { campaigns, limits, memory, budgets, waiting, undecided, watch: None, askings: Vec::new() }
+    }
+
+    /// One of the same campaigns and limits that has decided nothing yet.
+    pub fn anew(&self) -> Decider {
+        Decider::new(self.campaigns.clone(), self.limits.clone())
+    }
+
+    /// Listens to gates: [`Decider::take_askings`] says what they answered.
+    pub fn watching(mut self, watch: Watch) -> Decider {
+        self.watch = Some(watch);
+        self.budgets = self.budgets.map(Budgets::remembering_recipients);
+        self
     }
 
     /// Decides the episodes that `entered` the trigger set at `tick`, and those whose quiet hours have ended, unless they
@@ -166,25 +197,24 @@ impl Decider {
         let due = self.waiting.take_up(tick, left, entered);
         let mut asked: Vec<Asked> = due.into_iter().filter_map(|opening| self.present(opening, facts)).collect();
         asked.sort_by(|one, other| self.rank(one).cmp(&self.rank(other)));
-        let mut served = HashSet::new();
+        let mut served: HashMap<Id, Episode> = HashMap::new();
         let mut decided = Vec::with_capacity(asked.len());
         for asked in asked {
             // A visitor and a user of one id can share a decision id: it is decided once.
             if self.memory.is_decided(asked.id) {
                 continue;
             }
-            let refusal = match self.verdict(tick, &asked, facts) {
-                Verdict::Waits(until) => {
-                    self.waiting.wait(asked.opening, until);
-                    continue;
+            let episode = asked.opening.episode;
+            match self.ask(tick, &asked, served.get(&episode.customer), facts) {
+                Ruling::Waits(until) => self.waiting.wait(asked.opening, until),
+                Ruling::Refused(reason) => {
+                    decided.push(self.conclude(tick, asked, (Outcome::Suppress, Some(reason), None), facts));
                 }
-                Verdict::Refused(reason) => Some(reason),
-                Verdict::LetThrough => {
-                    let is_first = served.insert(asked.opening.episode.customer);
-                    (!is_first).then_some(Reason::Outranked)
+                Ruling::Drawn(outcome, variant) => {
+                    served.insert(episode.customer, episode);
+                    decided.push(self.conclude(tick, asked, (outcome, None, variant), facts));
                 }
-            };
-            decided.push(self.conclude(tick, asked, refusal, facts));
+            }
         }
         decided.sort_by(|(one, _), (other, _)| one.sort_key().cmp(&other.sort_key()));
         decided
@@ -198,6 +228,22 @@ impl Decider {
     /// Takes the conditions that could not be decided since the last call.
     pub fn take_undecided(&mut self) -> Vec<Undecided> {
         std::mem::take(&mut self.undecided)
+    }
+
+    /// Takes what the gates that are listened to answered since the last call.
+    pub fn take_askings(&mut self) -> Vec<Asking> {
+        std::mem::take(&mut self.askings)
+    }
+
+    /// Asks the gates, and keeps what they answer to who listens.
+    fn ask(&mut self, tick: Tick, asked: &Asked, first: Option<&Episode>, facts: &impl Facts) -> Ruling {
+        if !self.watch.as_ref().is_some_and(|watch| watch.is_on(asked)) {
+            return self.rule(tick, asked, first, facts, &mut Nobody);
+        }
+        let mut replies = Vec::new();
+        let ruling = self.rule(tick, asked, first, facts, &mut replies);
+        self.askings.push(Asking { tick, replies });
+        ruling
     }
 
     /// What the gates are asked about. None for an episode that was decided before.
@@ -222,58 +268,6 @@ impl Decider {
         (Reverse(campaign.priority), &*campaign.name, place)
     }
 
-    /// The gates that look at one episode by itself, in SPEC's order.
-    fn verdict(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Verdict {
-        let episode = asked.opening.episode;
-        let contact = facts.contact(episode.customer);
-        let refusal = unreachable(contact)
-            .or_else(|| no_consent(contact))
-            .or_else(|| self.audience(tick, asked, facts))
-            .or_else(|| self.cooldown(tick, episode, facts))
-            .or_else(|| self.frequency_cap(tick, episode.customer, facts))
-            .or_else(|| self.stock_budget(asked, facts));
-        let timezone = contact.and_then(|contact| contact.timezone.as_deref());
-        let quiet_until = || self.limits.quiet_hours.as_ref().and_then(|hours| hours.until(tick, timezone));
-        match refusal {
-            Some(reason) => Verdict::Refused(reason),
-            None => quiet_until().map_or(Verdict::LetThrough, Verdict::Waits),
-        }
-    }
-
-    /// A condition that cannot be decided is not met: nobody is written to by mistake.
-    fn audience(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Option<Reason> {
-        let campaign = &self.campaigns[asked.opening.episode.campaign as usize];
-        let audience = campaign.audience.as_ref()?;
-        let holds = audience.holds(&about(tick, asked, campaign, facts));
-        (!held(holds, campaign, &mut self.undecided)).then_some(Reason::Audience)
-    }
-
-    fn cooldown(&self, tick: Tick, Episode { campaign, customer, .. }: Episode, facts: &impl Facts) -> Option<Reason> {
-        let cooldown_ms = self.campaigns[campaign as usize].cooldown_ms?;
-        let ids = facts.all_of(customer);
-        let mut recent = self.memory.sends_before(&ids, tick);
-        recent.any(|send| send.campaign == campaign && tick - send.at < cooldown_ms).then_some(Reason::Cooldown)
-    }
-
-    fn frequency_cap(&self, tick: Tick, customer: Id, facts: &impl Facts) -> Option<Reason> {
-        if self.limits.caps.is_empty() {
-            return None;
-        }
-        let ids = facts.all_of(customer);
-        let reached = |cap: &Cap| {
-            let sends = self.memory.sends_before(&ids, tick).filter(|send| tick - send.at < cap.per_ms);
-            sends.count() >= cap.sends as usize
-        };
-        self.limits.caps.iter().any(reached).then_some(Reason::FrequencyCap)
-    }
-
-    fn stock_budget(&self, asked: &Asked, facts: &impl Facts) -> Option<Reason> {
-        let budget = self.campaigns[asked.opening.episode.campaign as usize].stock_budget?;
-        let (hero, budgets) = (asked.hero?, self.budgets.as_ref()?);
-        let reached = budgets.is_reached(hero, facts.in_stock_since(hero), facts.on_hand(hero), budget);
-        reached.then_some(Reason::StockBudget)
-    }
-
     /// The first of the campaign's discounts whose condition holds, whatever the decision comes to.
     fn discount(&mut self, tick: Tick, asked: &Asked, facts: &impl Facts) -> Option<decision::Discount> {
         let campaign = &self.campaigns[asked.opening.episode.campaign as usize];
@@ -284,23 +278,22 @@ impl Decider {
         first.map(|discount| decision::Discount { percent: discount.percent })
     }
 
-    /// Holdout and variant, discount, and the decision as it is written down.
-    fn conclude(&mut self, tick: Tick, mut asked: Asked, refusal: Option<Reason>, facts: &impl Facts) -> Decided {
+    /// Chooses a discount, remembers what was decided, and writes it down.
+    fn conclude(
+        &mut self,
+        tick: Tick,
+        mut asked: Asked,
+        (outcome, reason, variant): (Outcome, Option<Reason>, Option<Arc<str>>),
+        facts: &impl Facts,
+    ) -> Decided {
         asked.payload.discount = self.discount(tick, &asked, facts);
         let episode = asked.opening.episode;
         let campaign = &self.campaigns[episode.campaign as usize];
-        let (outcome, variant) = match refusal {
-            Some(_) => (Outcome::Suppress, None),
-            None => match campaign.arms.draw(&asked.customer) {
-                Arm::Holdout => (Outcome::Holdout, None),
-                Arm::Send(variant) => (Outcome::Send, variant.map(|variant| variant.name.clone())),
-            },
-        };
         self.memory.decided(asked.id, campaign.expires_ms.map(|expires_ms| tick.saturating_add(expires_ms)));
         if outcome == Outcome::Send {
             self.memory.sent(episode.customer, episode.campaign, tick);
             if let (Some(budgets), Some(hero)) = (&mut self.budgets, asked.hero) {
-                budgets.sent(hero, facts.in_stock_since(hero));
+                budgets.sent(hero, facts.in_stock_since(hero), episode.customer);
             }
         }
         let decision = Decision {
@@ -312,7 +305,7 @@ impl Decider {
             anchor: episode.anchor,
             as_of: tick,
             outcome,
-            reason: refusal,
+            reason,
             variant,
             payload: asked.payload,
         };
@@ -341,16 +334,4 @@ fn held(holds: Result<bool, Undecidable>, campaign: &Campaign, undecided: &mut V
         undecided.push(Undecided { campaign: campaign.name.clone(), why: fault.to_string() });
         false
     })
-}
-
-/// No profile, no e-mail address, or erased.
-fn unreachable(contact: Option<&Contact>) -> Option<Reason> {
-    let reachable = contact.is_some_and(|contact| contact.known && !contact.erased && contact.email.is_some());
-    (!reachable).then_some(Reason::Unreachable)
-}
-
-/// Consent not given, or withdrawn by an unsubscribe, a complaint or a bounce.
-fn no_consent(contact: Option<&Contact>) -> Option<Reason> {
-    let consents = contact.is_some_and(|contact| contact.consent && !contact.withheld);
-    (!consents).then_some(Reason::NoConsent)
 }

@@ -31,8 +31,8 @@ pub struct QuietHours {
 impl QuietHours {
     /// The first tick after `tick` that is not quiet in `timezone`; none when `tick` itself is not.
     pub fn until(&self, tick: Tick, timezone: Option<&str>) -> Option<Tick> {
-        let zone = timezone.and_then(|name| TimeZone::get(name).ok());
-        let zone = zone.as_ref().unwrap_or(&self.default_timezone);
+        let own = own_zone(timezone);
+        let zone = own.as_ref().unwrap_or(&self.default_timezone);
         let mut release = tick;
         for _ in 0..ENDS_MAX {
             let end = tick_at(self.end(release, zone)?, self.tick_ms);
@@ -42,6 +42,13 @@ impl QuietHours {
             release = end;
         }
         (release > tick).then_some(release)
+    }
+
+    /// The name of the zone that counts for a profile that says `timezone`, and whether it is the profile's own.
+    pub fn zone_name(&self, timezone: Option<&str>) -> (String, bool) {
+        let own = own_zone(timezone);
+        let zone = own.as_ref().unwrap_or(&self.default_timezone);
+        (zone.iana_name().unwrap_or("UTC").to_owned(), own.is_some())
     }
 
     /// The first moment at or after `at_ms` that is not quiet, epoch ms. None past the end of the calendar.
@@ -63,6 +70,11 @@ impl QuietHours {
     fn is_quiet(&self, clock: Time) -> bool {
         if self.from < self.to { self.from <= clock && clock < self.to } else { self.from <= clock || clock < self.to }
     }
+}
+
+/// The zone that a profile names, if it is one.
+fn own_zone(timezone: Option<&str>) -> Option<TimeZone> {
+    timezone.and_then(|name| TimeZone::get(name).ok())
 }
 
 #[cfg(test)]

@@ -18,6 +18,31 @@ impl<'de> Deserialize<'de> for DecisionId {
     }
 }
 
+/// A point in time, epoch ms, that is shown and serialised as `2026-01-01T10:00:00.000Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl From<u64> for Moment {
+    fn from(time_ms: u64) -> Moment {
+        Moment(time_ms)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+            Some(time) => write!(out, "{time:.3}"),
+            None => write!(out, "{} ms after 1970", self.0),
+        }
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Epoch milliseconds ↔ `2026-01-01T10:00:00.000Z`.
 pub(super) mod time {
     use jiff::Timestamp;

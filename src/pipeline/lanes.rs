@@ -54,8 +54,21 @@ struct Decoded {
     dead: Vec<DeadLetter>,
     /// How many there were of both.
     records: u64,
+    /// Where the last of them stands.
+    last: Option<Position>,
     /// How far its partition has been read, where there is an end to it.
     share_read: Option<f64>,
+    /// Its bytes, where they are kept.
+    block: Option<Block>,
+}
+
+/// What becomes of a block's bytes once they are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// Nobody asks for them again.
+    Dropped,
+    /// They are handed out with the records.
+    Kept,
 }
 
 /// Threads that decode blocks.
@@ -66,13 +79,18 @@ pub struct Decoders {
 impl Decoders {
     /// Starts `threads` of them. They end when this is dropped.
     pub fn start(threads: usize, dictionary: &Arc<Dictionary>) -> Decoders {
+        Decoders::start_with(threads, dictionary, Bytes::Dropped)
+    }
+
+    /// The same, that hand out each block's bytes along with its records, or drop them.
+    pub fn start_with(threads: usize, dictionary: &Arc<Dictionary>, bytes: Bytes) -> Decoders {
         let (jobs, waiting) = crossbeam_channel::unbounded::<(Block, Sender<Decoded>)>();
         for _ in 0..threads.max(1) {
             let (waiting, mut decoder) = (waiting.clone(), Decoder::new(dictionary.clone()));
             std::thread::spawn(move || {
                 for (block, reply) in waiting {
                     // Nobody waits for it any more when the lane is gone.
-                    let _ = reply.send(decode(&mut decoder, &block));
+                    let _ = reply.send(decode(&mut decoder, block, bytes));
                 }
             });
         }
@@ -88,17 +106,20 @@ impl Decoders {
 }
 
 /// Decodes a block, record by record: a bad one is set aside and harms no neighbour.
-fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
+fn decode(decoder: &mut Decoder, block: Block, bytes: Bytes) -> Decoded {
     let mut decoded = Decoded {
         stream: block.stream,
         batch: Batch::default(),
         dead: Vec::new(),
         records: 0,
+        last: None,
         share_read: block.share_read,
+        block: None,
     };
     for (offset, record) in block.records() {
         decoded.records += 1;
         let position = Position::new(block.stream, block.partition, offset);
+        decoded.last = Some(position);
         match decoder.decode(position, record) {
             Ok(good) => decoded.batch.push(good.record, good.event_ms),
             Err(reason) => {
@@ -107,6 +128,7 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
             }
         }
     }
+    decoded.block = (bytes == Bytes::Kept).then_some(block);
     decoded
 }
 
@@ -130,6 +152,7 @@ pub struct Lane {
     ended: bool,
     caught_up: bool,
     share_read: f64,
+    read_to: Option<Position>,
     /// Its way from event time to ticks.
     pub reclock: Reclock,
 }
@@ -140,6 +163,8 @@ pub struct Taken {
     pub batch: Batch,
     /// What the timeline must say of them, if anything.
     pub note: Option<Binding>,
+    /// Their bytes, where the decoders keep them.
+    pub block: Option<Block>,
 }
 
 impl Lane {
@@ -148,7 +173,7 @@ impl Lane {
         let lane = |partition: Box<dyn Partition>| {
             let noted = noted.remove(&(partition.stream(), partition.number())).unwrap_or_default();
             let (ahead, reclock) = (VecDeque::new(), Reclock::new(clock.clone(), partition.first(), noted));
-            Lane { partition, ahead, ended: false, caught_up: false, share_read: 0.0, reclock }
+            Lane { partition, ahead, ended: false, caught_up: false, share_read: 0.0, read_to: None, reclock }
         };
         partitions.into_iter().map(lane).collect()
     }
@@ -165,6 +190,7 @@ impl Lane {
         self.read_ahead(&intake.decoders, wait)?;
         let Some(mut decoded) = self.ahead.pop_front().and_then(|decoded| decoded.recv().ok()) else { return Ok(None) };
         self.share_read = decoded.share_read.unwrap_or(self.share_read);
+        self.read_to = decoded.last.or(self.read_to);
         let before = (self.reclock.clock().late(), self.reclock.clock().skewed());
         let note = self.reclock.bind(&mut decoded.batch, now_ms);
         let clock = self.reclock.clock();
@@ -175,7 +201,7 @@ impl Lane {
             intake.meter.bad(decoded.stream, dead.reason.kind());
             (intake.bury)(dead)?;
         }
-        Ok(Some(Taken { batch: decoded.batch, note }))
+        Ok(Some(Taken { batch: decoded.batch, note, block: decoded.block }))
     }
 
     /// Which partition it is.
@@ -206,6 +232,11 @@ impl Lane {
     /// Whether it has been read to its present end, and no earlier run has read further.
     pub fn caught_up(&self) -> bool {
         self.caught_up && !self.reclock.is_behind()
+    }
+
+    /// The last record that was handed out, good or bad.
+    pub fn read_to(&self) -> Option<Position> {
+        self.read_to
     }
 
     /// How far it has been read, 0 to 1.

@@ -100,7 +100,7 @@ impl Live<'_> {
         for _ in 0..BLOCKS_A_TURN {
             let now_ms = (self.clock)();
             let Some(taken) = watched.lane.take(intake, Duration::ZERO, Some(now_ms))? else { break };
-            let Taken { batch, note } = taken;
+            let Taken { batch, note, .. } = taken;
             (read, watched.seen_ms) = (true, now_ms);
             // Before the records can lead to any decision, which waits for the timeline's sync.
             note.map_or(Ok(()), |note| self.timeline.bound(watched.lane.partition(), note))?;

@@ -1,14 +1,14 @@
-//! Replay: decisions from retained records, as fast as they can be read (SPEC §7). The partition whose watermark is least is
-//! read next, so memory stays bounded and what is late does not depend on how the partitions are interleaved.
+//! Replay: decisions from retained records, as fast as they can be read (SPEC §7).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
 
-use super::lanes::{Bury, Decoders, Intake, Lane, Taken};
+use super::lanes::{Bury, Decoders, Intake};
+use super::reading::{Extents, Reading};
 use super::{Act, Engine, SharedState};
 use crate::decide::Decider;
 use crate::decode::Dictionary;
@@ -18,9 +18,6 @@ use crate::source::Partition;
 
 /// After how many records the closed ticks are told to the workers: each time costs what a few thousand records do.
 const RECORDS_AN_ADVANCE: usize = 32 << 10;
-
-/// How long to wait for a source that has nothing ready.
-const SOURCE_WAIT: Duration = Duration::from_millis(100);
 
 /// How far a replay goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +50,14 @@ pub struct Replay {
     pub meter: Arc<Meter>,
 }
 
+/// What a replay leaves behind.
+pub struct Replayed {
+    /// What the graph set aside.
+    pub counts: Arc<Counts>,
+    /// How far the partitions were read.
+    pub extents: Extents,
+}
+
 impl Replay {
     /// Reads all of `partitions`. Each dead letter goes to `bury`, each closed tick's decisions to `act`; `progress` hears how
     /// far the records have been read, 0 to 1. Fails when a source does, or `act`.
@@ -61,42 +66,52 @@ impl Replay {
         partitions: Vec<Box<dyn Partition>>,
         act: impl Act,
         bury: Bury<'_>,
-        mut progress: impl FnMut(f64),
+        progress: impl FnMut(f64),
     ) -> anyhow::Result<Arc<Counts>> {
+        Ok(self.run_unless(&AtomicBool::new(false), partitions, act, bury, progress)?.counts)
+    }
+
+    /// [`Replay::run`], which reads no further once `stop` is set.
+    pub fn run_unless(
+        self,
+        stop: &AtomicBool,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        mut progress: impl FnMut(f64),
+    ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
+        let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
         let dictionary = Arc::new(Dictionary::default());
         let decoders = Decoders::start(self.decoders, &dictionary);
-        let mut intake = Intake { decoders, meter: self.meter.clone(), bury };
+        let intake = Intake { decoders, meter: self.meter.clone(), bury };
         let mut engine =
             Engine::start(self.workers, self.plan, self.decider, dictionary, SharedState::default(), self.meter, act)?;
-        let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
-        let mut lanes = Lane::open(partitions, &clock, self.noted);
-        let stop = match self.until {
+        let end = match self.until {
             Until::Time(time_ms) => time_ms / tick_ms * tick_ms + 1,
             Until::LastEvent | Until::Drain => Tick::MAX,
         };
+        let mut reading = Reading::new(partitions, &clock, self.noted, intake, end);
         let mut unadvanced = 0;
-        while let Some(lane) = lanes.iter_mut().filter(|lane| !lane.finished()).min_by_key(|lane| lane.reclock.open()) {
-            if lane.reclock.open() >= stop {
+        while let Some(taken) = reading.take()? {
+            unadvanced += taken.batch.len();
+            engine.workers.feed(taken.batch);
+            if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let Some(Taken { batch, .. }) = lane.take(&mut intake, SOURCE_WAIT, None)? else { continue };
-            unadvanced += batch.len();
-            engine.workers.feed(batch);
             if unadvanced >= RECORDS_AN_ADVANCE {
                 unadvanced = 0;
-                let open = lanes.iter().filter(|lane| !lane.finished()).map(|lane| lane.reclock.open()).min();
-                open.into_iter().for_each(|open| engine.workers.advance(open.min(stop)));
-                progress(lanes.iter().map(Lane::share_read).sum::<f64>() / lanes.len() as f64);
+                reading.open().into_iter().for_each(|open| engine.workers.advance(open));
+                progress(reading.share_read());
             }
         }
-        let last = lanes.iter().map(|lane| lane.reclock.clock().latest()).max().unwrap_or(0);
         engine.workers.close(match self.until {
-            Until::LastEvent => last + 1,
+            _ if stop.load(Ordering::Relaxed) => reading.open().unwrap_or(end).max(1),
+            Until::LastEvent => reading.latest() + 1,
             Until::Drain => Tick::MAX,
-            Until::Time(_) => stop,
+            Until::Time(_) => end,
         });
         progress(1.0);
-        engine.finish()
+        Ok(Replayed { counts: engine.finish()?, extents: reading.extents() })
     }
 }

@@ -106,7 +106,7 @@ fn campaign(campaign: &config::Campaign, tick_ms: u64) -> Campaign {
 }
 
 fn condition(expression: &config::Expression) -> Condition {
-    Condition::new(expression.program().clone())
+    Condition::new(expression.as_str(), expression.program().clone())
 }
 
 fn discount(discount: &config::Discount) -> Discount {

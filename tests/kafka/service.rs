@@ -131,6 +131,17 @@ pub fn replayed_from_kafka(directory: &Path) -> BTreeSet<String> {
     replay(directory, &["--kafka"])
 }
 
+/// What `beckon explain` says of a decision from what the topics retain.
+pub fn explained_from_kafka(directory: &Path, id: DecisionId) -> serde_json::Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_beckon"))
+        .args(["explain", &id.to_string(), "--kafka", "--json", "--quiet"])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 fn replay(directory: &Path, source: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_beckon"))
         .args(["replay", "--quiet", "--until", "drain"])

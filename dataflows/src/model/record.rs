@@ -250,3 +250,18 @@ pub enum Record {
     /// `engagement`.
     Engagement(EngagementRecord),
 }
+
+impl Record {
+    /// Where it stands.
+    pub fn position(&self) -> Position {
+        match self {
+            Record::Click(click) => click.position,
+            Record::Cart(cart) => cart.written.position,
+            Record::Stock(stock) => stock.written.position,
+            Record::Catalog(product) => product.written.position,
+            Record::Order(order) => order.written.position,
+            Record::Profile(profile) => profile.written.position,
+            Record::Engagement(engagement) => engagement.position,
+        }
+    }
+}
