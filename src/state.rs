@@ -49,6 +49,9 @@ impl State {
             Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
             Change::Contact(customer, contact) => drop(self.contacts.insert(customer, contact)),
+            Change::History(customer, history) if history == History::default() => {
+                self.histories.remove(&customer);
+            }
             Change::History(customer, history) => drop(self.histories.insert(customer, history)),
             Change::Left(episode) => {
                 self.trigger_set.remove(&episode);

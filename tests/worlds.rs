@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use beckon_dataflows::model::Stream;
-use oracle::world::{CONTENTS, Contents, EVERY_TRIGGER, EVERYTHING, random_world_of};
+use oracle::world::{CONTENTS, Contents, EVERY_TRIGGER, EVERYTHING, FORGETFUL, random_world_of};
 use oracle::{Look, Member, Until, first_difference, random_world, run, run_looking, write_world};
 
 /// Enough worlds that everything below comes to pass in some.
@@ -96,8 +96,8 @@ fn a_seed_is_a_world_and_a_world_is_an_outcome() {
 /// The ticks that are skipped are those at which nothing changes.
 #[test]
 fn every_tick_gives_the_same() {
-    for seed in 0..40 {
-        let world = random_world_of(seed, EVERYTHING);
+    for (seed, contents) in (0..40).flat_map(|seed| [(seed, EVERYTHING), (seed, FORGETFUL)]) {
+        let world = random_world_of(seed, contents);
         // Long enough for most; a world that jumps by a day would take too long.
         let until = Until::Time(world.begin_ms + 100 * 60 * 1000);
         let needed = run_looking(&world, until, Look::WhereNeeded);
@@ -177,6 +177,34 @@ fn every_trigger_occurs_in_worlds_of_every_trigger() {
     }
 }
 
+/// Everything that can be forgotten is, in the worlds that forget soon.
+#[test]
+fn everything_is_forgotten_in_forgetful_worlds() {
+    let mut occurred: BTreeMap<String, usize> = BTreeMap::new();
+    for seed in 0..WORLDS {
+        for (what, times) in run(&random_world_of(seed, FORGETFUL), Until::Drain).occurred {
+            *occurred.entry(what).or_default() += usize::from(times > 0);
+        }
+    }
+    let wanted = [
+        "forgotten: cart",
+        "forgotten: folded line",
+        "forgotten: order",
+        "forgotten: link",
+        "what is left of forgotten orders",
+        "write of a key that is forgotten",
+        "win_back: send",
+        "cart_abandonment: send",
+        "price_drop: send",
+    ];
+    for what in wanted {
+        println!("{:7}  {what}", occurred.get(what).unwrap_or(&0));
+    }
+    let never = |what: &&str| occurred.get(*what).is_none_or(|worlds| *worlds < 3);
+    let missing: Vec<&str> = wanted.into_iter().filter(never).collect();
+    assert!(missing.is_empty(), "hardly ever occurred: {missing:?}");
+}
+
 #[test]
 fn a_difference_is_explained() {
     let world = random_world(1);
@@ -228,6 +256,12 @@ fn the_engine_agrees_with_the_oracle_on_every_trigger() {
 #[test]
 fn the_engine_agrees_with_the_oracle_on_identities() {
     agree("identities", EVERYTHING);
+}
+
+/// And so it is where what does not change is forgotten soon.
+#[test]
+fn the_engine_agrees_with_the_oracle_on_what_is_forgotten() {
+    agree("forgetful", FORGETFUL);
 }
 
 /// Holds the engine to the oracle on worlds of these contents: as many as `BECKON_WORLDS` says, from seed `BECKON_SEED` on, or

@@ -2,6 +2,7 @@
 //! no disk. [`build`] is the whole of it on one screen.
 
 pub mod counts;
+pub mod horizon;
 pub mod inputs;
 pub mod joins;
 pub mod model;
@@ -17,12 +18,13 @@ use differential_dataflow::VecCollection;
 use timely::dataflow::Scope;
 
 use counts::Counts;
+use horizon::Horizon;
 use inputs::{Collections, Inputs};
 use joins::carts::{CartChange, Carts};
 use joins::contacts::{ContactChange, Contacts};
 use joins::customers::{Customers, Deed};
 use joins::history::Histories;
-use joins::implicit::ImplicitCarts;
+use joins::implicit::{ImplicitCarts, ImplicitLines};
 use joins::once::once;
 use joins::orders::Orders;
 use joins::owners::{Owned, Remember, owners};
@@ -42,13 +44,16 @@ type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
 pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inputs, Outputs) {
     let (inputs, Collections { clicks, carts, stock, catalog, orders, profiles, engagement }) = inputs::open(scope);
 
+    let horizon = Horizon::of(plan);
     let clicks = once(clicks, "Clicks, once", counts.clone());
     let engagement = once(engagement, "Engagement, once", counts.clone());
     let folds = clicks.clone().flat_map(named_fold).map(|fold| (fold.cart, CartChange::Fold(fold)));
     let carts = carts.map(|record| (record.cart, CartChange::Record(record))).concat(folds);
-    let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone() });
+    let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone(), horizon });
+    let lines = clicks.clone().flat_map(implicit_fold).map(|fold| (fold.owner, fold));
+    let lines = per_key(lines, "Implicit lines by id", ImplicitLines { horizon });
     let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
-    let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone() });
+    let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone(), horizon });
     let refusals = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
     let refusals = refusals.map(|record| record.user);
     let skus = Skus::with(triggers::over_skus(plan));
@@ -56,11 +61,14 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let remember = Remember {
         trail_ms: customers.as_ref().map_or(0, Customers::trail_ms),
         interest_ms: skus.as_ref().map(Skus::interest_ms),
+        past: plan.counts_orders(),
+        horizon,
     };
-    let Owned { deeds, implicit, skus: wishes, refusals, aliases } = owners(clicks, carts, orders, refusals, remember);
+    let Owned { deeds, implicit, skus: wishes, refusals, aliases } =
+        owners(clicks, carts, lines, orders, refusals, remember);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts);
     // What only some plans ask for is copied for those.
-    let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Reset));
+    let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Past(_) | Deed::Reset));
     let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
     let buyers =
         Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));
@@ -111,6 +119,14 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
 fn named_fold(click: Click) -> Option<model::Fold> {
     match click.action {
         Action::Folded(fold) if !fold.is_implicit() => Some(*fold),
+        _ => None,
+    }
+}
+
+/// The change of a line of its owner's own cart that a message tells of.
+fn implicit_fold(click: Click) -> Option<model::Fold> {
+    match click.action {
+        Action::Folded(fold) if fold.is_implicit() => Some(*fold),
         _ => None,
     }
 }

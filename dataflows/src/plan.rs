@@ -15,6 +15,8 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
     /// Whether anyone asks for the customers' histories.
     pub history: bool,
+    /// How long what does not change is kept at least (ARCHITECTURE, "What leaves"), ms and whole ticks.
+    pub forget_after_ms: u64,
 }
 
 /// What opens an episode: SPEC §4's triggers, each with its parameters.
@@ -133,6 +135,11 @@ pub struct PriceDrop {
 }
 
 impl Plan {
+    /// Whether anyone asks how much a customer has bought, so that it is to be known of forgotten orders too.
+    pub fn counts_orders(&self) -> bool {
+        self.history || self.triggers.iter().any(|trigger| matches!(trigger, Trigger::WinBack(_)))
+    }
+
     /// What `pick` makes of the campaigns' triggers, each with its campaign's index, in the order of the configuration.
     pub fn on<T>(&self, mut pick: impl FnMut(u16, &Trigger) -> Option<T>) -> Vec<T> {
         (0u16..).zip(&self.triggers).filter_map(|(campaign, trigger)| pick(campaign, trigger)).collect()

@@ -58,6 +58,8 @@ pub struct Config {
     pub allowed_lateness_ms: u64,
     /// How long a live partition may be silent before it follows the wall clock, in milliseconds; 10 s unless set (SPEC §2).
     pub idle_after_ms: u64,
+    /// How long what does not change is kept at least, in milliseconds; 90 days unless set (ARCHITECTURE, "What leaves").
+    pub forget_after_ms: u64,
     /// How long after a decision an order counts for it, in milliseconds; 5 days unless set (SPEC §9).
     pub attribution_ms: u64,
     /// The folder of ledger, timeline and snapshots; `state` beside the file unless set (SPEC §10).
@@ -161,6 +163,7 @@ fn read<'d>(file: &Path, report: &'d Report<'d>, document: &'d DeTable<'d>, purp
         tick_ms: section.get("tick").and_then(read_tick).unwrap_or(1_000),
         allowed_lateness_ms: section.get("allowed_lateness").and_then(Value::duration_ms).unwrap_or(5_000),
         idle_after_ms: section.get("idle_after").and_then(Value::positive_ms).unwrap_or(10_000),
+        forget_after_ms: section.get("forget_after").and_then(Value::positive_ms).unwrap_or(90 * DAY_MS),
         attribution_ms: section.get("attribution").and_then(Value::positive_ms).unwrap_or(5 * DAY_MS),
         state: path("state", "state"),
         templates,

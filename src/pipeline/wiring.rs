@@ -11,7 +11,7 @@ pub fn plan(config: &Config) -> Plan {
     let tick_ms = config.tick_ms;
     let triggers = config.campaigns.iter().map(|campaign| trigger(campaign, tick_ms)).collect();
     let history = config.campaigns.iter().any(|campaign| campaign.audience.is_some());
-    Plan { tick_ms, triggers, history }
+    Plan { tick_ms, triggers, history, forget_after_ms: ticks(config.forget_after_ms, tick_ms) }
 }
 
 /// Gates and arbitration.

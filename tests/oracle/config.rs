@@ -12,6 +12,8 @@ use super::time::round_up;
 pub struct Config {
     pub tick_ms: i64,
     pub lateness_ms: i64,
+    /// How long what does not change is kept at least.
+    pub forget_after_ms: i64,
     /// (sends, per ms).
     pub caps: Vec<(usize, i64)>,
     pub quiet: Option<Quiet>,
@@ -62,6 +64,7 @@ pub fn parse(text: &str) -> Config {
     Config {
         tick_ms,
         lateness_ms: table.get("allowed_lateness").map_or(5000, duration_ms),
+        forget_after_ms: round_up(table.get("forget_after").map_or(90 * 86_400_000, duration_ms), tick_ms),
         caps,
         quiet: table.get("limits").and_then(|limits| limits.get("quiet_hours")).map(parse_quiet),
         campaigns: table

@@ -20,14 +20,19 @@ pub struct Contents<'a> {
     pub identity: bool,
     /// The triggers of its campaigns.
     pub triggers: &'a [&'a str],
+    /// Whether what does not change is forgotten soon.
+    pub forget: bool,
 }
 
 /// What `random_world` draws.
 pub const CONTENTS: Contents =
-    Contents { identity: false, triggers: &["cart_abandonment", "cart_abandonment", "back_in_stock"] };
+    Contents { identity: false, triggers: &["cart_abandonment", "cart_abandonment", "back_in_stock"], forget: false };
 
 /// Every trigger, and identities.
 pub const EVERYTHING: Contents = Contents { identity: true, ..EVERY_TRIGGER };
+
+/// All of that, and what does not change is forgotten soon.
+pub const FORGETFUL: Contents = Contents { forget: true, ..EVERYTHING };
 
 /// Every trigger, where every id stays whose it is.
 pub const EVERY_TRIGGER: Contents = Contents {
@@ -45,6 +50,7 @@ pub const EVERY_TRIGGER: Contents = Contents {
         "win_back",
         "welcome",
     ],
+    forget: false,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -57,7 +63,7 @@ pub fn random_world(seed: u64) -> World {
 /// Draws the world of `seed` with other contents.
 pub fn random_world_of(seed: u64, contents: Contents) -> World {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let drawn = campaigns::draw(&mut rng, contents.triggers);
+    let drawn = campaigns::draw(&mut rng, contents.triggers, contents.forget);
     let (config_toml, begin_ms) = (drawn.config_toml.clone(), drawn.begin_ms);
     let mut story = Story::new(rng, drawn, contents.identity);
     story.begin();
