@@ -118,7 +118,7 @@ mod tests {
     use crate::plan::{LowStock, Wait};
 
     fn plan(triggers: Vec<Trigger>) -> Plan {
-        Plan { tick_ms: 1000, triggers, history: false, forget_after_ms: 300_000 }
+        Plan { tick_ms: 1000, triggers, history: false, forget_after_ms: 300_000, forget_erased: false }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Plan {
     pub history: bool,
     /// How long what does not change is kept at least (ARCHITECTURE, "What leaves"), ms and whole ticks.
     pub forget_after_ms: u64,
+    /// Whether all that is an erased customer's is forgotten at once.
+    pub forget_erased: bool,
 }
 
 /// What opens an episode: SPEC §4's triggers, each with its parameters.

@@ -17,7 +17,7 @@ use crate::config::{Config, Purpose};
 use crate::decide::Decided;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
-use crate::pipeline::replay::{Replay, Until};
+use crate::pipeline::replay::{RECORDS_AN_ADVANCE, Replay, Until};
 use crate::pipeline::{Act, View, wiring};
 use crate::source::kafka::Extent;
 use crate::source::{self, Partition};
@@ -82,6 +82,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         decider: wiring::decider(&config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: arguments.until.unwrap_or(Until::LastEvent),
+        advance_after: RECORDS_AN_ADVANCE,
         meter: meter.clone(),
     };
     let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };

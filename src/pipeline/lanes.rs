@@ -9,7 +9,7 @@ use beckon_dataflows::inputs::Batch;
 use beckon_dataflows::model::{Position, Stream, Tick};
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::decode::{Bad, Decoder, Dictionary};
+use crate::decode::{Bad, Decoder, Dictionary, Pin};
 use crate::meter::Meter;
 use crate::reclock::PartitionClock;
 use crate::source::{Block, Partition, Read, SourceError};
@@ -56,6 +56,8 @@ struct Decoded {
     records: u64,
     /// How far its partition has been read, where there is an end to it.
     share_read: Option<f64>,
+    /// Keeps their names until it is known when they take effect.
+    names: Pin,
 }
 
 /// Threads that decode blocks.
@@ -95,6 +97,7 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
         dead: Vec::new(),
         records: 0,
         share_read: block.share_read,
+        names: decoder.pin(),
     };
     for (offset, record) in block.records() {
         decoded.records += 1;
@@ -155,6 +158,7 @@ impl Lane {
         self.share_read = decoded.share_read.unwrap_or(self.share_read);
         let before = (self.clock.late(), self.clock.skewed());
         decoded.batch.retime(|event_ms| self.clock.bind(event_ms, open, now_ms));
+        decoded.names.taken(decoded.batch.last());
         intake.meter.rebound(self.clock.late() - before.0, self.clock.skewed() - before.1);
         intake.meter.read(decoded.stream, decoded.records);
         intake.meter.newest(self.clock.greatest_ms().unwrap_or(0));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beckon_dataflows::counts::Counts;
+use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
 use beckon_dataflows::time::tick_at;
@@ -17,8 +18,8 @@ use crate::meter::Meter;
 use crate::reclock::PartitionClock;
 use crate::source::Partition;
 
-/// After how many records the closed ticks are told to the workers: each time costs what a few thousand records do.
-const RECORDS_AN_ADVANCE: usize = 32 << 10;
+/// After how many records the closed ticks are best told to the workers: each time costs what a few thousand records do.
+pub const RECORDS_AN_ADVANCE: usize = 32 << 10;
 
 /// How long to wait for a source that has nothing ready.
 const SOURCE_WAIT: Duration = Duration::from_millis(100);
@@ -48,6 +49,8 @@ pub struct Replay {
     pub allowed_lateness_ms: u64,
     /// How far it goes.
     pub until: Until,
+    /// After how many records the closed ticks are told to the workers; [`RECORDS_AN_ADVANCE`] is best.
+    pub advance_after: usize,
     /// What was done, while it is done.
     pub meter: Arc<Meter>,
 }
@@ -63,7 +66,7 @@ impl Replay {
         mut progress: impl FnMut(f64),
     ) -> anyhow::Result<Arc<Counts>> {
         let tick_ms = self.plan.tick_ms;
-        let dictionary = Arc::new(Dictionary::default());
+        let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&self.plan)));
         let decoders = Decoders::start(self.decoders, &dictionary);
         let mut intake = Intake { decoders, meter: self.meter.clone(), bury };
         let mut engine =
@@ -83,7 +86,7 @@ impl Replay {
             let Some(batch) = lane.take(&mut intake, SOURCE_WAIT, 0, None)? else { continue };
             unadvanced += batch.len();
             engine.workers.feed(batch);
-            if unadvanced >= RECORDS_AN_ADVANCE {
+            if unadvanced >= self.advance_after {
                 unadvanced = 0;
                 let open = lanes.iter().filter(|lane| !lane.finished()).map(|lane| lane.clock.open()).min();
                 open.into_iter().for_each(|open| engine.workers.advance(open.min(stop)));

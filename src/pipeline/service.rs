@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use beckon_dataflows::counts::Counts;
+use beckon_dataflows::horizon::Horizon;
 
 use super::deliver::{Recorder, Sender};
 use super::lanes::{Bury, Decoders, Intake};
@@ -59,11 +60,11 @@ impl Service {
         let partitions =
             kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, Arc::new(move || feeder.unpark()))?;
         let ledger = Arc::new(Ledger::open(&config.state)?);
-        let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::default()));
+        let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
+        let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::forgetting(Horizon::of(&plan))));
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, outgoing) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
         let recorder = Recorder::new(config, ledger.clone(), clock(), outgoing)?;
-        let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
         let decoders = Decoders::start(DECODERS, &dictionary);
         let engine = Engine::start(workers, plan, decider, dictionary, state, meter.clone(), recorder)?;
         let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };

@@ -3,7 +3,7 @@
 
 use beckon_dataflows::plan::{self, Plan};
 
-use crate::config::{self, Config, Trigger};
+use crate::config::{self, Config, Erasure, Trigger};
 use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, QuietHours, Stocked, Variant};
 
 /// What the graph is built for.
@@ -11,7 +11,11 @@ pub fn plan(config: &Config) -> Plan {
     let tick_ms = config.tick_ms;
     let triggers = config.campaigns.iter().map(|campaign| trigger(campaign, tick_ms)).collect();
     let history = config.campaigns.iter().any(|campaign| campaign.audience.is_some());
-    Plan { tick_ms, triggers, history, forget_after_ms: ticks(config.forget_after_ms, tick_ms) }
+    // Interest may be older than all else where similar products are asked for.
+    let asks_similar = config.campaigns.iter().any(|campaign| campaign.similar.is_some());
+    let similar_ms = if asks_similar { config.similar.window_ms } else { 0 };
+    let forget_after_ms = ticks(config.forget_after_ms.max(similar_ms), tick_ms);
+    Plan { tick_ms, triggers, history, forget_after_ms, forget_erased: config.erasure == Erasure::Forget }
 }
 
 /// Gates and arbitration.

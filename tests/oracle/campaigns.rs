@@ -52,8 +52,8 @@ pub struct Drawn {
     pub shared_subjects: bool,
 }
 
-/// Draws one; with `forget`, one under which things are forgotten soon.
-pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str], forget: bool) -> Drawn {
+/// Draws one; with `forget`, one under which things are forgotten soon, and with `erasure`, one that forgets the erased.
+pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str], forget: bool, erasure: bool) -> Drawn {
     let tick_ms = pick(rng, &[1000, 1000, 1000, 250, 500, 10_000]);
     let lateness_ms = pick(rng, &[5000, 5000, 0, 1000, 2000, 30_000]);
     let mut draw = Draw { rng, tick_ms, forget, begin_ms: BEGIN_MS, text: String::new(), waits_ms: Vec::new() };
@@ -68,6 +68,10 @@ pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str], forget: bool) -> Drawn {
     if forget {
         let after = draw.wait(&[3, 10, 40, 120, 400]);
         draw.line(&format!("forget_after = {after}"));
+    }
+    if erasure {
+        let erasure = pick(draw.rng, &["forget", "forget", "forget", "suppress"]);
+        draw.line(&format!("erasure = \"{erasure}\""));
     }
     draw.limits();
     let mut names = vec!["welcome-back", "cart", "cart-2", "Basket", "restock", "back", "zz"];

@@ -17,6 +17,8 @@ pub struct Horizon {
     carts_stay: bool,
     orders_stay: bool,
     links_stay: bool,
+    /// Whether all that is an erased customer's is forgotten at once.
+    pub forget_erased: bool,
 }
 
 impl Horizon {
@@ -31,6 +33,7 @@ impl Horizon {
         let reach = config.campaigns.iter().filter_map(reach_ms).max().unwrap_or(0);
         let after_ms = config.forget_after_ms.max(reach);
         Horizon {
+            forget_erased: config.forget_erased,
             after_ms,
             grain_ms: round_down(after_ms / 256 + config.tick_ms - 1, config.tick_ms).max(config.tick_ms),
             carts_stay: endless(&carts),

@@ -44,6 +44,8 @@ pub struct OrderState {
     ahead: bool,
     pub order: Order,
     gone: i64,
+    /// Whether what is left of it when it is forgotten was erased.
+    past: bool,
 }
 
 /// What is left of an order that was history when it was forgotten.
@@ -93,6 +95,7 @@ pub struct State {
     pub forgotten: BTreeMap<&'static str, usize>,
     identities: Identities,
     horizon: Horizon,
+    erased: Erased,
 }
 
 impl State {
@@ -120,7 +123,12 @@ impl State {
             forgotten: BTreeMap::new(),
             identities: Identities::of(&facts, tick, horizon),
             horizon: *horizon,
+            erased: Erased::default(),
         };
+        if horizon.forget_erased {
+            state.erased = Erased::of(&facts, tick_ms, horizon);
+            state.forget(state.erased.facts.len(), "what was an erased customer's");
+        }
         state.forgets.extend(state.identities.ends.iter().copied());
         state.forget(state.identities.lapsed, "link");
         for together in facts.chunk_by(|one, next| one.tick == next.tick) {
@@ -146,6 +154,7 @@ impl State {
     /// Takes in what needs nothing but the fact itself.
     fn take(&mut self, fact: &Fact, facts: &[&Fact]) {
         match &fact.record {
+            Record::Message(_) | Record::Cart(_) if self.erased.has(fact) => {}
             Record::Message(message) => self.take_message(fact, message),
             Record::Cart(cart) => {
                 let owner = self.identities.owner(&cart.who, fact.tick, false);
@@ -158,11 +167,17 @@ impl State {
                 let placed = round_up(order.placed_at_ms, self.tick_ms);
                 let ahead = placed > fact.tick;
                 let owner = self.identities.owner(&order.who, placed, ahead);
-                self.active(&owner, fact.tick);
+                if !self.erased.has(fact) {
+                    self.active(&owner, fact.tick);
+                }
                 let order = order.clone();
                 let id = order.order_id.clone();
-                let state = OrderState { owner, placed, ahead, order, gone: fact.gone };
-                let before = self.orders.insert(id, state);
+                let state =
+                    OrderState { owner, placed, ahead, order, gone: fact.gone, past: self.erased.has_past(fact) };
+                let before = match self.erased.has_order(fact) {
+                    true => self.orders.remove(&id),
+                    false => self.orders.insert(id, state),
+                };
                 // A later write of a forgotten order is another order.
                 if let Some(before) = before.filter(|before| before.gone <= fact.tick) {
                     self.leave(before, facts);
@@ -201,16 +216,10 @@ impl State {
     /// What is left of a forgotten order is of whoever its visitor was linked to when it was forgotten.
     fn leave(&mut self, order: OrderState, facts: &[&Fact]) {
         self.forget(1, "order");
-        if order.order.status == Status::Placed {
+        if order.order.status == Status::Placed && !order.past {
             let then: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.tick <= order.gone).collect();
             let then = Identities::of(&then, order.gone, &self.horizon);
-            let owner = match then.linked(&order.order.who, order.placed, order.ahead) {
-                Customer::User(user) => self.identities.follow(&user),
-                Customer::Anonymous(visitor) => {
-                    let who = Who { user: None, anonymous: Some(visitor) };
-                    self.identities.owner(&who, order.placed, false)
-                }
-            };
+            let owner = self.identities.past_owner(&then, &order.order.who, order.placed, order.ahead);
             self.past.push(PastOrder { owner, placed: order.placed, total: order.order.total });
         }
     }
@@ -328,6 +337,7 @@ impl State {
                         self.carts.remove(&key);
                         self.forget(1, "cart");
                     }
+                    false if self.erased.has(fact) => drop(self.carts.remove(&key)),
                     false => {
                         self.forgets.insert(fact.gone);
                         self.carts.insert(key, state);
@@ -385,7 +395,7 @@ impl State {
         let ends: Vec<i64> = standing.iter().map(gone).collect();
         self.forgets.extend(ends);
         self.forget(forgotten.len(), "folded line");
-        let mut folds: Vec<&Fact> = standing.into_iter().flatten().collect();
+        let mut folds: Vec<&Fact> = standing.into_iter().flatten().filter(|fact| !self.erased.has(fact)).collect();
         folds.sort_by_key(|fact| (fact.tick, fact.time_ms, fact.position));
         folds
     }
@@ -462,6 +472,70 @@ fn fold(lines: &mut Vec<CartLine>, event: &Event, tick: i64) {
     lines.retain(|line| line.quantity > 0);
 }
 
+/// What is forgotten because it was a customer's whose profile came to be deleted: facts, by their places in memory.
+#[derive(Default)]
+struct Erased {
+    /// Each with the tick at which it was.
+    facts: BTreeMap<*const Fact, i64>,
+    /// Orders that were forgotten before, and of which no more is left either.
+    past: BTreeSet<*const Fact>,
+}
+
+impl Erased {
+    /// `facts`: all that are known.
+    fn of(facts: &[&Fact], tick_ms: i64, horizon: &Horizon) -> Erased {
+        let mut erased = Erased::default();
+        for erasure in facts {
+            let Record::Profile(profile) = &erasure.record else {
+                continue;
+            };
+            let known: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.tick <= erasure.tick).collect();
+            let identities = Identities::of(&known, erasure.tick, horizon);
+            let user = Customer::User(profile.user_id.clone());
+            // Who is an alias of another owns nothing.
+            if !profile.deleted || identities.follow(&profile.user_id) != user {
+                continue;
+            }
+            for fact in &known {
+                let (owner, past_owner) = match &fact.record {
+                    Record::Message(message) => (identities.owner(&message.who, fact.tick, false), None),
+                    Record::Cart(cart) => (identities.owner(&cart.who, fact.tick, false), None),
+                    Record::Order(order) => {
+                        let placed = round_up(order.placed_at_ms, tick_ms);
+                        let ahead = placed > fact.tick;
+                        let then: Vec<&Fact> = known.iter().copied().filter(|it| it.tick <= fact.gone).collect();
+                        let then = Identities::of(&then, fact.gone, horizon);
+                        let past = (fact.gone <= erasure.tick)
+                            .then(|| identities.past_owner(&then, &order.who, placed, ahead));
+                        (identities.owner(&order.who, placed, ahead), past)
+                    }
+                    _ => continue,
+                };
+                if owner == user {
+                    erased.facts.entry(*fact).or_insert(erasure.tick);
+                }
+                if past_owner == Some(user.clone()) {
+                    erased.past.insert(*fact);
+                }
+            }
+        }
+        erased
+    }
+
+    fn has(&self, fact: &Fact) -> bool {
+        self.facts.contains_key(&std::ptr::from_ref(fact))
+    }
+
+    /// Whether the order was still known when what was its owner's was forgotten.
+    fn has_order(&self, fact: &Fact) -> bool {
+        self.facts.get(&std::ptr::from_ref(fact)).is_some_and(|erased| *erased < fact.gone)
+    }
+
+    fn has_past(&self, fact: &Fact) -> bool {
+        self.past.contains(&std::ptr::from_ref(fact))
+    }
+}
+
 /// Who is who, as known at a tick.
 struct Identities {
     /// For each anonymous id, the links that are known: in runs that each hold until none was said for long.
@@ -524,6 +598,14 @@ impl Identities {
         match self.linked(who, time, ahead) {
             Customer::User(user) => self.follow(&user),
             visitor => visitor,
+        }
+    }
+
+    /// Whose is what is left of an order that was forgotten when `then` was known.
+    fn past_owner(&self, then: &Identities, who: &Who, placed: i64, ahead: bool) -> Customer {
+        match then.linked(who, placed, ahead) {
+            Customer::User(user) => self.follow(&user),
+            Customer::Anonymous(visitor) => self.owner(&Who { user: None, anonymous: Some(visitor) }, placed, false),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod carts;
 pub mod contacts;
 pub mod customers;
+pub mod erasures;
 pub mod history;
 pub mod identities;
 pub mod implicit;

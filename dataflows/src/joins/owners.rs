@@ -54,6 +54,8 @@ enum Told {
     Past(Tick, History),
     /// Consent withheld.
     Refused,
+    /// All that is theirs is forgotten. On every worker, like links.
+    Erased,
 }
 
 /// Links of one tick count in the order of their times, then places.
@@ -99,15 +101,25 @@ pub struct Remember {
     pub horizon: Horizon,
 }
 
+/// What is told, by whom each record names.
+pub struct Raw<'scope> {
+    /// Messages.
+    pub clicks: Rows<'scope, Click>,
+    /// Carts with an id of their own, at their place.
+    pub carts: Rows<'scope, (Id, RawCart)>,
+    /// Lines of implicit carts, at the place of whom they name.
+    pub implicit: Rows<'scope, (Id, RawLine)>,
+    /// Orders, at their place.
+    pub orders: Rows<'scope, (Id, RawOrder)>,
+    /// Who withholds consent.
+    pub refusals: Rows<'scope, Id>,
+    /// Who is erased, where the erased are forgotten.
+    pub erased: Option<Rows<'scope, Id>>,
+}
+
 /// Gives what is told to its owners.
-pub fn owners<'scope>(
-    clicks: Rows<'scope, Click>,
-    carts: Rows<'scope, (Id, RawCart)>,
-    implicit: Rows<'scope, (Id, RawLine)>,
-    orders: Rows<'scope, (Id, RawOrder)>,
-    refusals: Rows<'scope, Id>,
-    remember: Remember,
-) -> Owned<'scope> {
+pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember) -> Owned<'scope> {
+    let Raw { clicks, carts, implicit, orders, refusals, erased } = raw;
     let speaks = clicks.inner.scope().index() == 0;
     let links = clicks.clone().flat_map(links).inner.broadcast().as_collection();
     let links = links.map(|(from, (at_ms, position), (user, is_alias))| {
@@ -129,6 +141,10 @@ pub fn owners<'scope>(
     });
     let told = told.concat(carts).concat(implicit).concat(orders);
     let told = told.concat(refusals.map(|user| (user, Told::Refused))).concat(links);
+    let told = match erased {
+        Some(erased) => told.concat(erased.inner.broadcast().as_collection().map(|user| (user, Told::Erased))),
+        None => told,
+    };
     by_tick(told, Owners::new(remember, speaks))
 }
 
@@ -309,6 +325,8 @@ struct Owners {
     /// What was told since `known` was last asked for.
     recent: Vec<((Id, Told), Tick, Diff)>,
     folded: HashMap<Id, FoldedCart>,
+    /// Carts and orders of the erased, whose row is not retracted yet where it came from.
+    erased: HashSet<Id>,
     /// Who is to be looked through at which tick.
     wakes: BTreeMap<Tick, Vec<Id>>,
 }
@@ -325,6 +343,7 @@ impl Owners {
             known: HashMap::new(),
             recent: Vec::new(),
             folded: HashMap::new(),
+            erased: HashSet::new(),
             wakes: BTreeMap::new(),
         }
     }
@@ -349,19 +368,26 @@ impl Owners {
 
     /// Takes up what is told at `now`.
     fn tick(&mut self, now: Tick, rows: &mut dyn Iterator<Item = ((Id, Told), Tick, Diff)>, emit: &mut Emit) {
-        let mut links = Vec::new();
+        let (mut links, mut erased) = (Vec::new(), HashSet::new());
         let mut told = Vec::new();
         for row in rows {
             match &row.0 {
                 (from, Told::Link(link)) => links.push((*link, *from)),
+                (user, Told::Erased) => drop(erased.insert(*user)),
                 _ => told.push(row),
             }
         }
         let lapses = self.identities.next_lapse().is_some_and(|lapse| lapse <= now);
-        let moved = if links.is_empty() && !lapses { HashSet::new() } else { self.link(now, links, emit) };
+        let mut moved = if links.is_empty() && !lapses { HashSet::new() } else { self.link(now, links, emit) };
+        // Who is an alias of another owns nothing.
+        erased.retain(|user| self.identities.follow(*user) == *user);
+        moved.extend(&erased);
         let mut carts: HashMap<Id, Option<(Id, Cart)>> = HashMap::new();
         for ((raw, told), _, diff) in told {
             self.take(now, raw, told, diff, &moved, &mut carts, emit);
+        }
+        if !erased.is_empty() {
+            self.erase(now, &erased, &mut carts, emit);
         }
         for (cart, before) in carts {
             let after = self.folded.get(&cart).and_then(|folded| folded.cart.row());
@@ -428,6 +454,9 @@ impl Owners {
             }
             Told::LineGone(cart, sku) => self.forget_lines(now, cart, sku, carts),
             Told::ImplicitGone(sku) => self.forget_implicit_lines(now, raw, sku, moved, emit),
+            // What was erased is gone already.
+            Told::OrderGone(Order { id, .. }) if self.erased.remove(&id) => {}
+            Told::Order(Order { id, .. }) | Told::Cart(Cart { id, .. }) if diff < 0 && self.erased.remove(&id) => {}
             Told::OrderGone(order) => {
                 // What is left is of whoever the visitor was linked to by now.
                 let holder = self.identities.linked(raw, time, ahead);
@@ -509,6 +538,40 @@ impl Owners {
         }
         if known.is_empty() {
             self.known.remove(&raw);
+        }
+    }
+
+    /// Forgets all that is of the `erased`, but for what withholds consent.
+    fn erase(
+        &mut self,
+        now: Tick,
+        erased: &HashSet<Id>,
+        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
+        emit: &mut Emit,
+    ) {
+        self.sort_out(now);
+        for raw in self.identities.all_of(erased.iter().copied()) {
+            let Some(known) = self.known.get_mut(&raw) else { continue };
+            if self.remember.interest_ms.is_some() {
+                for sku in known.skus() {
+                    erased.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
+                }
+            }
+            let is_theirs = |time, ahead| erased.contains(&self.identities.owner(raw, time, ahead));
+            self.erased.extend(known.erase(is_theirs));
+            for cart in std::mem::take(&mut known.folded) {
+                let Some(folded) = self.folded.get_mut(&cart) else { continue };
+                carts.entry(cart).or_insert_with(|| folded.cart.row());
+                folded.drop(&self.identities, |(at, fold)| fold.owner == raw && is_theirs(*at, false));
+                if folded.folds.iter().any(|(_, fold)| fold.owner == raw) {
+                    known.folded.insert(cart);
+                } else if folded.folds.is_empty() {
+                    self.folded.remove(&cart);
+                }
+            }
+            if known.is_empty() {
+                self.known.remove(&raw);
+            }
         }
     }
 
@@ -614,7 +677,7 @@ impl Told {
             }
             Told::Past(_, past) => emit.deed(owner, 0, Deed::Past(*past), 1),
             Told::Refused => emit.refusal(owner, ContactChange::ConsentWithheld(now), 1),
-            Told::Link(_) | Told::Fold(_) | Told::LineGone(..) | Told::ImplicitGone(_) | Told::OrderGone(_) => {}
+            _ => {}
         }
     }
 }
@@ -665,7 +728,7 @@ impl Known {
                 None => self.past.push((time, past)),
             },
             Told::Refused => drop(self.refused.get_or_insert(at)),
-            Told::Link(_) | Told::Fold(_) | Told::LineGone(..) | Told::ImplicitGone(_) | Told::OrderGone(_) => {}
+            _ => {}
         }
     }
 
@@ -706,6 +769,19 @@ impl Known {
             && self.orders.is_empty()
             && self.past.is_empty()
             && self.refused.is_none()
+    }
+
+    /// Forgets what `is_theirs`, and returns the carts and orders that were.
+    fn erase(&mut self, is_theirs: impl Fn(Tick, bool) -> bool) -> Vec<Id> {
+        self.active.retain(|(time, at)| !is_theirs(*time, time > at));
+        self.trail.retain(|(at, _)| !is_theirs(*at, false));
+        self.wanted.retain(|(at, _)| !is_theirs(*at, false));
+        self.folds.retain(|(at, _)| !is_theirs(*at, false));
+        self.past.retain(|(time, _)| !is_theirs(*time, false));
+        let carts = self.carts.extract_if(.., |cart| is_theirs(cart.changed, false)).map(|cart| cart.id);
+        let mut gone: Vec<Id> = carts.collect();
+        gone.extend(self.orders.extract_if(.., |order| is_theirs(order.placed, order.ahead)).map(|order| order.id));
+        gone
     }
 
     /// The SKUs that were wanted or ordered.
