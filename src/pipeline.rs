@@ -71,6 +71,11 @@ pub trait Act: Send + 'static {
     /// Decisions of one closed tick, in SPEC §5's order. The state is as of that tick.
     fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()>;
 
+    /// The profiles of these customers came to be deleted at a closed tick. Comes after its decisions.
+    fn erased(&mut self, _tick: Tick, _customers: &[Id], _view: &View<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// All ticks before `upper` are closed and decided; none: all there will ever be.
     fn closed(&mut self, _upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
         Ok(())
@@ -134,18 +139,22 @@ fn decide_closed(
             let wake = decider.next_wake().filter(|wake| upper.is_none_or(|upper| *wake < upper));
             let Some(tick) = changed.into_iter().chain(wake).min() else { break };
             let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
-            let (left, entered) = take_up(tick, now, &mut write(state));
+            let (left, entered, erased) = take_up(tick, now, &mut write(state));
             let state = read(state);
             let view = View { state: &state, dictionary };
             let decided = decider.decide(tick, &left, entered, &view);
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
             decider.take_undecided().into_iter().for_each(|it| meter.undecided(it.campaign, it.why));
             act.decided(tick, decided, &view)?;
+            if !erased.is_empty() {
+                act.erased(tick, &erased, &view)?;
+            }
         }
         if let Some(upper) = upper {
             write(state).close(upper.saturating_sub(1));
             let state = read(state);
             act.closed(Some(upper), &View { state: &state, dictionary })?;
+            dictionary.close(upper);
         }
         let state = read(state);
         meter.closed(state.as_of(), state.trigger_set().len());
@@ -154,17 +163,22 @@ fn decide_closed(
     act.closed(None, &View { state: &state, dictionary })
 }
 
-/// Takes up a tick's changes whole, and only then says who left and who entered.
-fn take_up(tick: Tick, changes: impl Iterator<Item = Change>, state: &mut State) -> (Vec<Episode>, Vec<Opening>) {
+/// Takes up a tick's changes whole, and only then says who left, who entered and who was erased.
+fn take_up(
+    tick: Tick,
+    changes: impl Iterator<Item = Change>,
+    state: &mut State,
+) -> (Vec<Episode>, Vec<Opening>, Vec<Id>) {
     state.close(tick);
-    let (mut left, mut entered) = (Vec::new(), Vec::new());
+    let (mut left, mut entered, mut erased) = (Vec::new(), Vec::new(), Vec::new());
     for edge in changes.filter_map(|change| state.apply(tick, change)) {
         match edge {
             Edge::Left(episode) => left.push(episode),
             Edge::Entered(opening) => entered.push(opening),
+            Edge::Erased(customer) => erased.push(customer),
         }
     }
-    (left, entered)
+    (left, entered, erased)
 }
 
 fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {

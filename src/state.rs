@@ -18,6 +18,8 @@ pub enum Edge {
     Entered(Opening),
     /// The episode left.
     Left(Episode),
+    /// The customer's profile is deleted: no edge of the set, but of what may be known of them.
+    Erased(Id),
 }
 
 /// The stock of a SKU.
@@ -35,6 +37,8 @@ pub struct State {
     stock: ById<Stock>,
     products: ById<Arc<Product>>,
     contacts: ById<Arc<Contact>>,
+    /// When whose profile was last deleted.
+    erased: ById<Tick>,
     histories: ById<History>,
     identities: Identities,
     trigger_set: HashSet<Episode>,
@@ -48,7 +52,14 @@ impl State {
             Change::Aliased(from, to) => drop(self.identities.alias(from, to, &mut HashSet::new())),
             Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
-            Change::Contact(customer, contact) => drop(self.contacts.insert(customer, contact)),
+            Change::Contact(customer, contact) => {
+                let erased = contact.erased;
+                self.contacts.insert(customer, contact);
+                if erased {
+                    self.erased.insert(customer, tick);
+                    return Some(Edge::Erased(customer));
+                }
+            }
             Change::History(customer, history) if history == History::default() => {
                 self.histories.remove(&customer);
             }
@@ -93,6 +104,11 @@ impl State {
     /// The customer, if there is a profile or an engagement of theirs.
     pub fn contact(&self, customer: Id) -> Option<&Arc<Contact>> {
         self.contacts.get(&customer)
+    }
+
+    /// Whether the customer was erased at the tick `since` or later.
+    pub fn is_erased_since(&self, customer: Id, since: Tick) -> bool {
+        self.erased.get(&customer).is_some_and(|erased| *erased >= since)
     }
 
     /// What the customer has bought, where the plan asks for histories.

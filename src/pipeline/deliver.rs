@@ -5,7 +5,7 @@
 //! While the log is still being read up to where it ended when the process started, nothing is sent: the trigger set of
 //! an old tick does not say what is true now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,7 +96,12 @@ impl Act for Recorder {
         if decided.is_empty() {
             return Ok(());
         }
-        let decisions: Vec<Decision> = decided.iter().map(|(decision, _)| decision.clone()).collect();
+        // Of the erased no more is kept than that something was decided.
+        let at_rest = |(decision, opening): &Decided| {
+            let contact = view.state.contact(opening.episode.customer);
+            if contact.is_some_and(|contact| contact.erased) { decision.erased() } else { decision.clone() }
+        };
+        let decisions: Vec<Decision> = decided.iter().map(at_rest).collect();
         let new = self.ledger.record(&decisions)?;
         for decided in decided.into_iter().filter(|(decision, _)| decision.outcome == Outcome::Send) {
             let id = decided.0.decision_id;
@@ -109,6 +114,14 @@ impl Act for Recorder {
                 self.pass_on(owed);
             }
         }
+        Ok(())
+    }
+
+    /// Also those who are aliases of the erased. Open deliveries are withdrawn by the sender, which finds them unreachable.
+    fn erased(&mut self, tick: Tick, customers: &[Id], view: &View<'_>) -> anyhow::Result<()> {
+        let all: HashSet<Id> = customers.iter().flat_map(|id| view.state.all_of(*id)).chain(customers.iter().copied()).collect();
+        let names = all.into_iter().filter_map(|id| view.dictionary.text(id)).collect();
+        self.ledger.erase(names, tick)?;
         Ok(())
     }
 
@@ -231,7 +244,10 @@ fn compose(
     templates: &Templates,
     from: &Mailbox,
 ) -> Result<decision::Message, Unsendable> {
-    let contact = state.contact(send.episode.customer).filter(|contact| may_be_written_to(contact));
+    let (customer, decided) = (send.episode.customer, send.decision.as_of);
+    let contact = state.contact(customer).filter(|contact| may_be_written_to(contact));
+    // Who was erased and has come again is another.
+    let contact = contact.filter(|_| !state.is_erased_since(customer, decided));
     let Some(contact) = contact else {
         return Err(Unsendable::Unreachable("no address, no consent, or erased since the decision".into()));
     };
