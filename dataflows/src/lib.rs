@@ -72,7 +72,8 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let Owned { deeds, implicit, skus: wishes, refusals, aliases } = owners(told, remember);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts);
     // What only some plans ask for is copied for those.
-    let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Past(_) | Deed::Reset));
+    let ordered =
+        || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Past(_) | Deed::Reset));
     let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
     let buyers =
         Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));

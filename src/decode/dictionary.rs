@@ -109,7 +109,13 @@ impl Dictionary {
     }
 
     /// [`Dictionary::intern_hashed`] of a name that is never dropped.
-    pub(super) fn intern_for_good(&self, namespace: Namespace, text: &str, id: Id, check: u32) -> Result<Id, Collision> {
+    pub(super) fn intern_for_good(
+        &self,
+        namespace: Namespace,
+        text: &str,
+        id: Id,
+        check: u32,
+    ) -> Result<Id, Collision> {
         self.intern_in(FOR_GOOD, namespace, text, id, check)
     }
 
@@ -382,7 +388,8 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_while_records_that_name_it_can_matter() {
-        let plan = Plan { tick_ms: 10, triggers: Vec::new(), history: false, forget_after_ms: 100, forget_erased: false };
+        let plan =
+            Plan { tick_ms: 10, triggers: Vec::new(), history: false, forget_after_ms: 100, forget_erased: false };
         let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&plan)));
         let intern = |text| dictionary.intern(Namespace::Sku, text).unwrap();
         let pin = dictionary.pin();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use beckon_dataflows::model::{Id, MessageId, Namespace};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::dictionary::Pin;
 use super::json::Value;
 use super::value::required;
-use super::dictionary::Pin;
 use super::{Bad, Dictionary};
 
 /// Names cached: 64 KiB, so that they stay in a core's own cache.

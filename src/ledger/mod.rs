@@ -300,7 +300,10 @@ mod tests {
             }
             assert!(holds(dir.path(), "Plain Shoes") && holds(dir.path(), "New Boots"));
             ledger.advance(early[1].decision_id, at(DeliveryState::Withdrawn)).await.unwrap();
-            assert!(matches!(Ledger::open(dir.path()), Err(OpenError::Locked { .. })), "the new file is locked as well");
+            assert!(
+                matches!(Ledger::open(dir.path()), Err(OpenError::Locked { .. })),
+                "the new file is locked as well"
+            );
         }
         let ledger = Ledger::open(dir.path()).unwrap();
         assert_eq!(ledger.counts().unwrap().decisions, 101);

@@ -168,7 +168,12 @@ impl Tables {
         let json =
             serde_json::to_vec(decision).map_err(|error| LedgerError::Unwritable { id, fault: error.to_string() })?;
         let customer = decision.customer_id.to_string();
-        Ok(Entry { id, customer, json, pending_since_ms: (decision.outcome == Outcome::Send).then_some(decision.as_of) })
+        Ok(Entry {
+            id,
+            customer,
+            json,
+            pending_since_ms: (decision.outcome == Outcome::Send).then_some(decision.as_of),
+        })
     }
 
     /// Runs `changes` as one transaction. When this returns, the disk has it.

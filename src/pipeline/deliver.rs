@@ -119,7 +119,8 @@ impl Act for Recorder {
 
     /// Also those who are aliases of the erased. Open deliveries are withdrawn by the sender, which finds them unreachable.
     fn erased(&mut self, tick: Tick, customers: &[Id], view: &View<'_>) -> anyhow::Result<()> {
-        let all: HashSet<Id> = customers.iter().flat_map(|id| view.state.all_of(*id)).chain(customers.iter().copied()).collect();
+        let all: HashSet<Id> =
+            customers.iter().flat_map(|id| view.state.all_of(*id)).chain(customers.iter().copied()).collect();
         let names = all.into_iter().filter_map(|id| view.dictionary.text(id)).collect();
         self.ledger.erase(names, tick)?;
         Ok(())
@@ -268,5 +269,59 @@ struct Log(Arc<Ledger>);
 impl DeliveryLog for Log {
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
         Box::pin(async move { self.0.advance(id, record).await.map_err(|error| LogFault(error.into())) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use beckon_dataflows::model::{Change, Episode};
+
+    use super::*;
+    use crate::decision::Payload;
+
+    #[test]
+    fn who_was_erased_since_the_decision_gets_nothing_though_they_have_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["subject", "html", "txt"] {
+            std::fs::write(folder.path().join(format!("a.{part}.hbs")), "Hello").unwrap();
+        }
+        let templates = Templates::load(folder.path(), &["a"]).unwrap();
+        let from = Mailbox { name: None, address: "shop@example.com".into() };
+        let customer = Id(1);
+        let contact = |erased: bool| Contact {
+            known: true,
+            erased,
+            consent: !erased,
+            email: (!erased).then(|| "ada@example.com".into()),
+            ..Contact::default()
+        };
+        let mut state = State::default();
+        for (tick, erased) in [(1_000, false), (2_000, true), (3_000, false)] {
+            state.apply(tick, Change::Contact(customer, Arc::new(contact(erased))));
+        }
+        let send = |as_of| decision::Send {
+            decision: Arc::new(Decision {
+                decision_id: DecisionId(1),
+                campaign: "c".into(),
+                customer_id: "u1".into(),
+                trigger: "welcome".into(),
+                subject: "u1".into(),
+                anchor: 1_000,
+                as_of,
+                outcome: Outcome::Send,
+                reason: None,
+                variant: None,
+                payload: Payload::default(),
+            }),
+            episode: Episode { campaign: 0, customer, subject: customer, anchor: 1_000 },
+            currency: None,
+            send_within_ms: None,
+            priority: 0,
+            template: "a".into(),
+        };
+        let composed = |as_of| compose(&send(as_of), &state, &templates, &from);
+        assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
+        assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));
+        assert!(composed(3_500).is_ok());
     }
 }

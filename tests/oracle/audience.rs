@@ -90,11 +90,8 @@ fn attribute<'a>(asked: &'a Asked, name: &str) -> Option<&'a Value> {
 /// Orders neither cancelled nor refunded, and what is left of those forgotten.
 fn history(asked: &Asked) -> Vec<PastOrder> {
     let placed = asked.state.orders.values().filter(|order| order.order.status == Status::Placed);
-    let placed = placed.map(|order| PastOrder {
-        owner: order.owner.clone(),
-        placed: order.placed,
-        total: order.order.total,
-    });
+    let placed =
+        placed.map(|order| PastOrder { owner: order.owner.clone(), placed: order.placed, total: order.order.total });
     let all = placed.chain(asked.state.past.iter().cloned());
     all.filter(|order| order.owner == asked.episode.customer).collect()
 }

@@ -28,8 +28,7 @@ impl Horizon {
             campaigns.any(|campaign| campaign.expires_ms.is_none() && triggers.contains(&campaign.trigger.as_str()))
         };
         let carts = ["cart_abandonment", "checkout_abandonment", "browse_abandonment", "low_stock"];
-        let orders =
-            ["search_abandonment", "back_in_stock", "price_drop", "replenishment", "post_purchase"];
+        let orders = ["search_abandonment", "back_in_stock", "price_drop", "replenishment", "post_purchase"];
         let reach = config.campaigns.iter().filter_map(reach_ms).max().unwrap_or(0);
         let after_ms = config.forget_after_ms.max(reach);
         Horizon {

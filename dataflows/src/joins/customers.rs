@@ -362,7 +362,15 @@ mod tests {
 
     fn order(placed: Tick) -> Deed {
         let lines = [Line { sku: Id(7), quantity: 1, price: None }].into();
-        Deed::Order(Order { id: Id(3), placed, ahead: false, cart: Id::NONE, status: OrderStatus::Placed, total: None, lines })
+        Deed::Order(Order {
+            id: Id(3),
+            placed,
+            ahead: false,
+            cart: Id::NONE,
+            status: OrderStatus::Placed,
+            total: None,
+            lines,
+        })
     }
 
     #[test]

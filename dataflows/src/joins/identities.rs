@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn a_link_not_said_again_lapses_and_the_next_gets_nothing_of_before() {
-        let plan = Plan { tick_ms: 10, triggers: Vec::new(), history: false, forget_after_ms: 100, forget_erased: false };
+        let plan =
+            Plan { tick_ms: 10, triggers: Vec::new(), history: false, forget_after_ms: 100, forget_erased: false };
         let mut identities = Identities::new(Horizon::of(&plan));
         let (visitor, one, other) = (Id(1), Id(2), Id(3));
         identities.link(visitor, one, 10, &mut HashSet::new());
@@ -247,9 +248,10 @@ mod tests {
         let mut concerned = HashSet::new();
         identities.link(visitor, other, 200, &mut concerned);
         assert_eq!(concerned, HashSet::from([visitor, one, other]));
-        assert_eq!([0, 149, 150, 299, 300].map(|time| identities.owner(visitor, time, false)), [
-            one, one, other, other, visitor
-        ]);
+        assert_eq!(
+            [0, 149, 150, 299, 300].map(|time| identities.owner(visitor, time, false)),
+            [one, one, other, other, visitor]
+        );
         // Looked at when the first link would have lapsed, had it not been said again; then when the second has.
         assert_eq!(identities.next_lapse(), Some(210));
         identities.lapse(210, &mut HashSet::new());

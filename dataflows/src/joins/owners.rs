@@ -480,16 +480,7 @@ impl Owners {
 
     /// Tells the owner, unless they are told everything anyway, and remembers.
     #[allow(clippy::too_many_arguments)]
-    fn tell(
-        &mut self,
-        now: Tick,
-        raw: Id,
-        told: Told,
-        diff: Diff,
-        owner: Id,
-        moved: &HashSet<Id>,
-        emit: &mut Emit,
-    ) {
+    fn tell(&mut self, now: Tick, raw: Id, told: Told, diff: Diff, owner: Id, moved: &HashSet<Id>, emit: &mut Emit) {
         if !moved.contains(&owner) {
             told.tell(owner, now, diff, &self.remember, emit);
         }
@@ -542,13 +533,7 @@ impl Owners {
     }
 
     /// Forgets all that is of the `erased`, but for what withholds consent.
-    fn erase(
-        &mut self,
-        now: Tick,
-        erased: &HashSet<Id>,
-        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
-        emit: &mut Emit,
-    ) {
+    fn erase(&mut self, now: Tick, erased: &HashSet<Id>, carts: &mut HashMap<Id, Option<(Id, Cart)>>, emit: &mut Emit) {
         self.sort_out(now);
         for raw in self.identities.all_of(erased.iter().copied()) {
             let Some(known) = self.known.get_mut(&raw) else { continue };
