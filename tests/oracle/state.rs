@@ -331,7 +331,11 @@ impl State {
                     lines: cart.lines.iter().map(line).collect(),
                 };
                 let key = CartKey::Named(cart.cart_id.clone());
-                records.entry(&cart.cart_id).or_default().push(fact.gone);
+                let ends = records.entry(&cart.cart_id).or_default();
+                if let Some(before) = ends.last_mut() {
+                    *before = fact.tick.min(*before);
+                }
+                ends.push(fact.gone);
                 match fact.gone <= self.tick {
                     true => {
                         self.carts.remove(&key);

@@ -387,7 +387,7 @@ impl Owners {
             self.take(now, raw, told, diff, &moved, &mut carts, emit);
         }
         if !erased.is_empty() {
-            self.erase(now, &erased, &mut carts, emit);
+            self.erase(now, &erased, &moved, &mut carts, emit);
         }
         for (cart, before) in carts {
             let after = self.folded.get(&cart).and_then(|folded| folded.cart.row());
@@ -532,14 +532,22 @@ impl Owners {
         }
     }
 
-    /// Forgets all that is of the `erased`, but for what withholds consent.
-    fn erase(&mut self, now: Tick, erased: &HashSet<Id>, carts: &mut HashMap<Id, Option<(Id, Cart)>>, emit: &mut Emit) {
+    /// Forgets all that is of the `erased`, but for what withholds consent. They are among the `moved`, who are told everything
+    /// again: what is forgotten may have been another's until this tick.
+    fn erase(
+        &mut self,
+        now: Tick,
+        erased: &HashSet<Id>,
+        moved: &HashSet<Id>,
+        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
+        emit: &mut Emit,
+    ) {
         self.sort_out(now);
         for raw in self.identities.all_of(erased.iter().copied()) {
             let Some(known) = self.known.get_mut(&raw) else { continue };
             if self.remember.interest_ms.is_some() {
                 for sku in known.skus() {
-                    erased.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
+                    moved.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
                 }
             }
             let is_theirs = |time, ahead| erased.contains(&self.identities.owner(raw, time, ahead));
