@@ -104,6 +104,12 @@ impl CustomerTrigger for Carts {
             }
         }
     }
+
+    /// How long after a customer's last activity this can matter. What no trigger can reach any more is forgotten after the
+    /// configured `forget_after`; a rule that does not say its reach keeps everything for good.
+    fn reach_ms(&self) -> u64 {
+        self.wait.reach_ms()
+    }
 }
 
 /// What the lines come to; nothing for none, and where a price is not known.

@@ -153,6 +153,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What is kept of it at rest when its customer is erased: not what it is about.
+    pub fn erased(&self) -> Decision {
+        Decision { subject: "".into(), payload: Payload::default(), ..self.clone() }
+    }
+
     /// Decisions are written in the order of this key (SPEC §5): tick, customer, campaign, subject. A user and a visitor of one
     /// id can tie in these; then the earlier anchor goes first.
     pub fn sort_key(&self) -> (Tick, &str, &str, &str, Tick) {

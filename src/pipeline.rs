@@ -82,6 +82,10 @@ pub trait Act: Send + 'static {
     /// What the gates that the decider listens to answered, before what they led to is among the decided. Only who set the
     /// watch hears of it.
     fn asked(&mut self, _asking: Asking) {}
+    /// The profiles of these customers came to be deleted at a closed tick. Comes after its decisions.
+    fn erased(&mut self, _tick: Tick, _customers: &[Id], _view: &View<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// All ticks before `upper` are closed and decided; none: all there will ever be.
     fn closed(&mut self, _upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
@@ -140,22 +144,33 @@ fn decide_closed(
     for span in closed {
         let changes = gather.add(span);
         let upper = gather.upper();
-        decide_ticks(changes, upper, &mut decider, dictionary, state, |tick, decided, decider, view| {
+        decide_ticks(changes, upper, &mut decider, dictionary, state, |closed, decider, view| {
+            let Decisions { tick, decided, erased } = closed;
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
             decider.take_undecided().into_iter().for_each(|it| meter.undecided(it.campaign, it.why));
             decider.take_askings().into_iter().for_each(|asking| act.asked(asking));
-            act.decided(tick, decided, view)
+            act.decided(tick, decided, view)?;
+            if erased.is_empty() { Ok(()) } else { act.erased(tick, &erased, view) }
         })?;
         if let Some(upper) = upper {
             write(state).close(upper.saturating_sub(1));
             let state = read(state);
             act.closed(Some(upper), &View { state: &state, dictionary })?;
+            dictionary.close(upper);
         }
         let state = read(state);
         meter.closed(state.as_of(), state.trigger_set().len());
     }
     let state = read(state);
     act.closed(None, &View { state: &state, dictionary })
+}
+
+/// What a closed tick came to.
+struct Decisions {
+    tick: Tick,
+    decided: Vec<Decided>,
+    /// Whose profiles came to be deleted.
+    erased: Vec<Id>,
 }
 
 /// Takes up closed ticks, those before `upper`, one after the other, and decides what entered at each. Beside the ticks at
@@ -166,7 +181,7 @@ fn decide_ticks(
     decider: &mut Decider,
     dictionary: &Dictionary,
     state: &RwLock<State>,
-    mut act: impl FnMut(Tick, Vec<Decided>, &mut Decider, &View<'_>) -> anyhow::Result<()>,
+    mut act: impl FnMut(Decisions, &mut Decider, &View<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut changes = changes.into_iter().peekable();
     loop {
@@ -174,31 +189,32 @@ fn decide_ticks(
         let wake = decider.next_wake().filter(|wake| upper.is_none_or(|upper| *wake < upper));
         let Some(tick) = changed.into_iter().chain(wake).min() else { return Ok(()) };
         let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
-        let (left, entered) = take_up(tick, now, &mut write(state), dictionary);
+        let (left, entered, erased) = take_up(tick, now, &mut write(state), dictionary);
         let state = read(state);
         let view = View { state: &state, dictionary };
         let decided = decider.decide(tick, &left, entered, &view);
-        act(tick, decided, decider, &view)?;
+        act(Decisions { tick, decided, erased }, decider, &view)?;
     }
 }
 
-/// Takes up a tick's changes whole, and only then says who left and who entered.
+/// Takes up a tick's changes whole, and only then says who left, who entered and who was erased.
 fn take_up(
     tick: Tick,
     changes: impl Iterator<Item = Change>,
     state: &mut State,
     dictionary: &Dictionary,
-) -> (Vec<Episode>, Vec<Opening>) {
+) -> (Vec<Episode>, Vec<Opening>, Vec<Id>) {
     state.close(tick);
     let text = |id| dictionary.text(id).unwrap_or_default();
-    let (mut left, mut entered) = (Vec::new(), Vec::new());
+    let (mut left, mut entered, mut erased) = (Vec::new(), Vec::new(), Vec::new());
     for edge in changes.filter_map(|change| state.apply(tick, change, text)) {
         match edge {
             Edge::Left(episode) => left.push(episode),
             Edge::Entered(opening) => entered.push(opening),
+            Edge::Erased(customer) => erased.push(customer),
         }
     }
-    (left, entered)
+    (left, entered, erased)
 }
 
 fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {

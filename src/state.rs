@@ -21,6 +21,8 @@ pub enum Edge {
     Entered(Opening),
     /// The episode left.
     Left(Episode),
+    /// The customer's profile is deleted: no edge of the set, but of what may be known of them.
+    Erased(Id),
 }
 
 /// The stock of a SKU.
@@ -38,6 +40,8 @@ pub struct State {
     stock: ById<Stock>,
     products: ById<Arc<Product>>,
     contacts: ById<Arc<Contact>>,
+    /// When whose profile was last deleted.
+    erased: ById<Tick>,
     histories: ById<History>,
     similar: Similar,
     identities: Identities,
@@ -52,7 +56,17 @@ impl State {
             Change::Aliased(from, to) => drop(self.identities.alias(from, to, &mut HashSet::new())),
             Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
-            Change::Contact(customer, contact) => drop(self.contacts.insert(customer, contact)),
+            Change::Contact(customer, contact) => {
+                let erased = contact.erased;
+                self.contacts.insert(customer, contact);
+                if erased {
+                    self.erased.insert(customer, tick);
+                    return Some(Edge::Erased(customer));
+                }
+            }
+            Change::History(customer, history) if history == History::default() => {
+                self.histories.remove(&customer);
+            }
             Change::History(customer, history) => drop(self.histories.insert(customer, history)),
             Change::Interests(customer, interests) => self.similar.interests(customer, &interests, text),
             Change::Bought(customer, sku, is) => self.similar.bought(customer, sku, is),
@@ -96,6 +110,11 @@ impl State {
     /// The customer, if there is a profile or an engagement of theirs.
     pub fn contact(&self, customer: Id) -> Option<&Arc<Contact>> {
         self.contacts.get(&customer)
+    }
+
+    /// Whether the customer was erased at the tick `since` or later.
+    pub fn is_erased_since(&self, customer: Id, since: Tick) -> bool {
+        self.erased.get(&customer).is_some_and(|erased| *erased >= since)
     }
 
     /// What the customer has bought, where the plan asks for histories.

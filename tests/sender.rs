@@ -2,6 +2,8 @@
 
 #[path = "sender/delivery.rs"]
 mod delivery;
+#[path = "sender/erasure.rs"]
+mod erasure;
 #[path = "sender/esp.rs"]
 mod esp;
 #[path = "sender/render.rs"]

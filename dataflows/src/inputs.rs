@@ -63,6 +63,16 @@ impl Batch {
         clicks.chain(carts).chain(stock).chain(catalog).chain(orders).chain(profiles).chain(engagement)
     }
 
+    /// The greatest of their ticks; 0 without any.
+    pub fn last(&self) -> Tick {
+        fn last<D>(rows: &[Row<D>]) -> Tick {
+            rows.iter().map(|row| row.1).max().unwrap_or(0)
+        }
+        let (clicks, orders, profiles) = (last(&self.clicks), last(&self.orders), last(&self.profiles));
+        let (stock, catalog, engagement) = (last(&self.stock), last(&self.catalog), last(&self.engagement));
+        last(&self.carts).max(clicks).max(orders).max(profiles).max(stock).max(catalog).max(engagement)
+    }
+
     /// How many records it holds.
     pub fn len(&self) -> usize {
         self.clicks.len()

@@ -3,6 +3,7 @@
 
 pub mod counts;
 pub mod custom;
+pub mod horizon;
 pub mod inputs;
 pub mod joins;
 pub mod model;
@@ -18,17 +19,19 @@ use differential_dataflow::VecCollection;
 use timely::dataflow::Scope;
 
 use counts::Counts;
+use horizon::Horizon;
 use inputs::{Collections, Inputs};
 use joins::bought::BoughtSkus;
 use joins::carts::{CartChange, Carts};
 use joins::contacts::{ContactChange, Contacts};
 use joins::customers::{Customers, Deed};
+use joins::erasures::Erasures;
 use joins::history::Histories;
-use joins::implicit::ImplicitCarts;
+use joins::implicit::{ImplicitCarts, ImplicitLines};
 use joins::interests::RecentInterests;
 use joins::once::once;
 use joins::orders::Orders;
-use joins::owners::{Owned, Remember, owners};
+use joins::owners::{Owned, Raw, Remember, owners};
 use joins::products::Products;
 use joins::skus::{SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
@@ -45,13 +48,17 @@ type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
 pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inputs, Outputs) {
     let (inputs, Collections { clicks, carts, stock, catalog, orders, profiles, engagement }) = inputs::open(scope);
 
+    let horizon = Horizon::of(plan);
     let clicks = once(clicks, "Clicks, once", counts.clone());
     let engagement = once(engagement, "Engagement, once", counts.clone());
-    let folds = clicks.clone().flat_map(named_fold).map(|fold| (fold.cart, CartChange::Fold(fold)));
-    let carts = carts.map(|record| (record.cart, CartChange::Record(record))).concat(folds);
-    let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone() });
+    let folds = clicks.clone().flat_map(fold);
+    let named = folds.clone().filter(|fold| !fold.is_implicit()).map(|fold| (fold.cart, CartChange::Fold(fold)));
+    let carts = carts.map(|record| (record.cart, CartChange::Record(record))).concat(named);
+    let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone(), horizon });
+    let lines = folds.filter(model::Fold::is_implicit).map(|fold| (fold.owner, fold));
+    let lines = per_key(lines, "Implicit lines by id", ImplicitLines { horizon });
     let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
-    let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone() });
+    let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone(), horizon });
     let refusals = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
     let refusals = refusals.map(|record| record.user);
     let skus = Skus::with(triggers::over_skus(plan));
@@ -60,12 +67,17 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         trail_ms: customers.as_ref().map_or(0, Customers::trail_ms),
         interest_ms: skus.as_ref().map(Skus::interest_ms),
         similar_ms: plan.similar.map(|similar| similar.interest_ms(plan.tick_ms)),
+        past: plan.counts_orders(),
+        horizon,
     };
-    let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } =
-        owners(clicks, carts, orders, refusals, remember);
+    let profiles = profiles.map(|record| (record.user, record));
+    let erased = plan.forget_erased.then(|| per_key(profiles.clone(), "Erasures by user", Erasures));
+    let told = Raw { clicks, carts, implicit: lines, orders, refusals, erased };
+    let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } = owners(told, remember);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts);
     // What only some plans ask for is copied for those.
-    let ordered = || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Reset));
+    let ordered =
+        || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Past(_) | Deed::Reset));
     let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
     let bought = plan.similar.map(|_| per_key(ordered(), "SKUs by buyer", BoughtSkus));
     let interests = plan
@@ -78,7 +90,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     let catalog = catalog.map(|record| (record.sku, record));
     let products = per_key(catalog, "Products by SKU", Products { counts: counts.clone() });
     let prices = products.clone().flat_map(|(sku, product)| product.price.map(|price| (sku, price)));
-    let profiles = profiles.map(|record| (record.user, ContactChange::Profile(record)));
+    let profiles = profiles.map(|(user, record)| (user, ContactChange::Profile(record)));
     let contacts = profiles.concat(refusals);
     let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() });
 
@@ -118,10 +130,10 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
     (inputs, outputs)
 }
 
-/// The change of a line that a message tells of, of a cart that it names.
-fn named_fold(click: Click) -> Option<model::Fold> {
+/// The change of a cart's line that a message tells of.
+fn fold(click: Click) -> Option<model::Fold> {
     match click.action {
-        Action::Folded(fold) if !fold.is_implicit() => Some(*fold),
+        Action::Folded(fold) => Some(*fold),
         _ => None,
     }
 }

@@ -34,6 +34,13 @@ pub enum Next {
     Keep,
 }
 
+impl Next {
+    /// Keep it, and wake the key at `tick`; at [`Tick::MAX`] never.
+    pub fn wake_at(tick: Tick) -> Next {
+        if tick == Tick::MAX { Next::Keep } else { Next::WakeAt(tick) }
+    }
+}
+
 /// The rule that a key follows.
 pub trait PerKey: 'static {
     /// A change of the key.

@@ -18,6 +18,10 @@ pub struct Plan {
     pub history: bool,
     /// What makes SKUs similar, if anyone asks for that.
     pub similar: Option<Similar>,
+    /// How long what does not change is kept at least (ARCHITECTURE, "What leaves"), ms and whole ticks.
+    pub forget_after_ms: u64,
+    /// Whether all that is an erased customer's is forgotten at once.
+    pub forget_erased: bool,
 }
 
 /// What makes SKUs similar (SPEC §3): that the same customers are interested in them.
@@ -154,6 +158,11 @@ pub struct PriceDrop {
 }
 
 impl Plan {
+    /// Whether anyone asks how much a customer has bought, so that it is to be known of forgotten orders too.
+    pub fn counts_orders(&self) -> bool {
+        self.history || self.triggers.iter().any(|trigger| matches!(trigger, Trigger::WinBack(_)))
+    }
+
     /// What `pick` makes of the campaigns' triggers, each with its campaign's index, in the order of the configuration.
     pub fn on<T>(&self, mut pick: impl FnMut(u16, &Trigger) -> Option<T>) -> Vec<T> {
         (0u16..).zip(&self.triggers).filter_map(|(campaign, trigger)| pick(campaign, trigger)).collect()

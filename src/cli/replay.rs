@@ -17,7 +17,7 @@ use crate::config::{Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
-use crate::pipeline::replay::{Replay, Until};
+use crate::pipeline::replay::{RECORDS_AN_ADVANCE, Replay, Until};
 use crate::pipeline::{Act, View, wiring};
 
 /// The arguments of `beckon replay`.
@@ -77,6 +77,7 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: arguments.until.unwrap_or(Until::LastEvent),
         noted: arguments.log.noted(&config)?,
+        advance_after: RECORDS_AN_ADVANCE,
         meter: meter.clone(),
     };
     let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };

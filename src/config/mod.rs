@@ -66,6 +66,10 @@ pub struct Config {
     pub allowed_lateness_ms: u64,
     /// How long a live partition may be silent before it follows the wall clock, in milliseconds; 10 s unless set (SPEC §2).
     pub idle_after_ms: u64,
+    /// How long what does not change is kept at least, in milliseconds; 90 days unless set (ARCHITECTURE, "What leaves").
+    pub forget_after_ms: u64,
+    /// What becomes of a customer's carts, orders and the rest when their profile is deleted (ARCHITECTURE, "Erasure").
+    pub erasure: Erasure,
     /// How long after a decision an order counts for it, in milliseconds; 5 days unless set (SPEC §9).
     pub attribution_ms: u64,
     /// The folder of ledger, timeline and snapshots; `state` beside the file unless set (SPEC §10).
@@ -87,6 +91,19 @@ pub struct Config {
     /// The secret of the discounts' codes; always there where a campaign that is run has a discount (SPEC §6).
     pub coupons: Option<Coupons>,
 }
+
+/// What becomes of the rest when a profile is deleted; the profile itself is gone at once, and nothing is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Erasure {
+    /// It stays: their episodes are found, and suppressed as `unreachable` (SPEC §5).
+    #[default]
+    Suppress,
+    /// It is forgotten at that tick, as if it had never been.
+    Forget,
+}
+
+/// As they are written.
+const ERASURES: [(&str, Erasure); 2] = [("suppress", Erasure::Suppress), ("forget", Erasure::Forget)];
 
 /// What makes SKUs similar (SPEC §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +232,8 @@ fn read<'d>(
         tick_ms: section.get("tick").and_then(read_tick).unwrap_or(1_000),
         allowed_lateness_ms: section.get("allowed_lateness").and_then(Value::duration_ms).unwrap_or(5_000),
         idle_after_ms: section.get("idle_after").and_then(Value::positive_ms).unwrap_or(10_000),
+        forget_after_ms: section.get("forget_after").and_then(Value::positive_ms).unwrap_or(90 * DAY_MS),
+        erasure: section.get("erasure").and_then(|value| value.one_of(&ERASURES)).unwrap_or_default(),
         attribution_ms: section.get("attribution").and_then(Value::positive_ms).unwrap_or(5 * DAY_MS),
         state: path("state", "state"),
         templates,

@@ -32,7 +32,8 @@ fn trigger(lines: &str) -> Trigger {
 fn nothing_set_is_every_default() {
     let config = read("");
     assert_eq!((config.tick_ms, config.allowed_lateness_ms, config.idle_after_ms), (1_000, 5_000, 10_000));
-    assert_eq!(config.attribution_ms, 5 * DAY_MS);
+    assert_eq!(config.erasure, Erasure::Suppress);
+    assert_eq!((config.forget_after_ms, config.attribution_ms), (90 * DAY_MS, 5 * DAY_MS));
     assert_eq!(config.state, Path::new("shop/state"));
     assert_eq!(config.templates, Path::new("shop/templates"));
     assert_eq!((config.kafka, config.esp), (None, None));

@@ -57,6 +57,8 @@ impl Decoder {
         let row = row.read_whole(text)?;
         let kind = required(row.kind.name("type")?, "type")?;
         let event_ms = required(row.timestamp.time_ms("timestamp")?, "timestamp")?;
+        // Aliases hold for good, and who is only named by one.
+        self.names.keep_for_good(kind == "alias");
         let owner =
             self.names.owner((&row.user_id, "userId"), (&row.anonymous_id, "anonymousId"), "userId or anonymousId")?;
         let message = message_id(&row.message_id, "messageId")?;

@@ -2,11 +2,19 @@
 //! text again. Fails when two texts have one id, and then gives the second none.
 //!
 //! Shared by all threads and read far more than written: a known name takes one shard's read lock and one probe, which
-//! compares 32 further bits of the hash and never touches the text. Texts are appended to chunks and never moved or freed.
+//! compares 32 further bits of the hash and never touches the text. Texts are appended to chunks.
+//!
+//! A chunk is of one *generation*. Time goes on in generations of a fraction of the horizon; a name that is read again in a new
+//! one has its text copied there; and a generation is dropped whole when nothing can stand any more that a record read in it
+//! could have told of. For that a block of records pins the generation in which its decoding began, until it is known at which
+//! ticks they take effect.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use beckon_dataflows::model::{Id, Namespace};
+use beckon_dataflows::horizon::Horizon;
+use beckon_dataflows::model::{Id, Namespace, Tick};
 use hashbrown::HashTable;
 
 use super::bad::{Collision, quoted};
@@ -18,9 +26,38 @@ const CHUNK_BYTES: usize = UNIT_BYTES << 16;
 /// Texts start at multiples of this.
 const UNIT_BYTES: usize = 4;
 
-/// Every name that was read, by its id.
+/// A horizon is so many generations long.
+const GENERATIONS: u64 = 4;
+/// The generation of what is kept for good.
+const FOR_GOOD: u32 = u32::MAX;
+/// The generation of a chunk that was dropped.
+const DROPPED: u32 = 0;
+
+/// The names that were read, by their ids, for as long as anything can stand for them.
 pub struct Dictionary {
     shards: Box<[RwLock<Shard>]>,
+    /// When names are dropped; none: never.
+    horizon: Option<Horizon>,
+    current: AtomicU32,
+    /// The tick at which the next generation begins.
+    next: AtomicU64,
+    generations: Mutex<VecDeque<Generation>>,
+}
+
+/// A generation of names.
+#[derive(Clone, Copy)]
+struct Generation {
+    number: u32,
+    /// Blocks whose decoding began in it, and of which it is not yet known when their records take effect.
+    pinned: usize,
+    /// The last tick at which a record takes effect that was read in it or before.
+    last: Tick,
+}
+
+/// Holds back the dropping of the names in a block of records, from before it is decoded.
+pub struct Pin {
+    dictionary: Arc<Dictionary>,
+    generation: u32,
 }
 
 /// The names of one shard. Aligned so that no two locks share a cache line.
@@ -42,9 +79,22 @@ struct Name {
 }
 
 impl Dictionary {
-    /// An empty dictionary.
+    /// An empty dictionary that keeps every name.
     pub fn new() -> Self {
-        Dictionary { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+        let first = Generation { number: DROPPED + 1, pinned: 0, last: 0 };
+        Dictionary {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            horizon: None,
+            current: AtomicU32::new(first.number),
+            next: AtomicU64::new(0),
+            generations: Mutex::new([first].into()),
+        }
+    }
+
+    /// An empty dictionary that drops the names that nothing can stand for any more.
+    pub fn forgetting(horizon: Horizon) -> Self {
+        let ever = horizon.name(0) < Tick::MAX;
+        Dictionary { horizon: ever.then_some(horizon), ..Dictionary::new() }
     }
 
     /// The id of `text`, which from here on is known. Fails when its id stands for another text already.
@@ -55,10 +105,83 @@ impl Dictionary {
 
     /// [`Dictionary::intern`] for a caller that has `Id::of(namespace, text)` already.
     pub(super) fn intern_hashed(&self, namespace: Namespace, text: &str, id: Id, check: u32) -> Result<Id, Collision> {
-        let known = self.read(id).find(id).map(|name| name.check);
-        let known = known.unwrap_or_else(|| self.insert(id, check, text));
+        self.intern_in(self.current(), namespace, text, id, check)
+    }
+
+    /// [`Dictionary::intern_hashed`] of a name that is never dropped.
+    pub(super) fn intern_for_good(
+        &self,
+        namespace: Namespace,
+        text: &str,
+        id: Id,
+        check: u32,
+    ) -> Result<Id, Collision> {
+        self.intern_in(FOR_GOOD, namespace, text, id, check)
+    }
+
+    fn intern_in(
+        &self,
+        generation: u32,
+        namespace: Namespace,
+        text: &str,
+        id: Id,
+        check: u32,
+    ) -> Result<Id, Collision> {
+        let known = self.read(id).find_in(id, generation).map(|name| name.check);
+        let known = known.unwrap_or_else(|| self.insert(generation, id, check, text));
         // The id of "no name" can be no text's.
         if known == check && !id.is_none() { Ok(id) } else { Err(Collision { namespace, text: quoted(text) }) }
+    }
+
+    /// The generation that names are read in now.
+    pub(super) fn current(&self) -> u32 {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// Whether names in a record that comes so long before its matter, ms, have to be kept for good.
+    pub(super) fn is_far_ahead(&self, ahead_ms: u64) -> bool {
+        self.horizon.is_some_and(|horizon| ahead_ms > horizon.after_ms())
+    }
+
+    /// Holds back the dropping of what is read from here on.
+    pub fn pin(self: &Arc<Self>) -> Pin {
+        let mut generations = self.generations();
+        let generation = generations.back_mut().map_or(DROPPED, |current| {
+            current.pinned += 1;
+            current.number
+        });
+        Pin { dictionary: self.clone(), generation }
+    }
+
+    /// All ticks before `upper` are closed and decided: begins a new generation if it is time, and drops those that nothing can
+    /// stand for. Takes long then (every name is looked at once), and no time otherwise.
+    pub fn close(&self, upper: Tick) {
+        let Some(horizon) = &self.horizon else { return };
+        if upper < self.next.load(Ordering::Relaxed) {
+            return;
+        }
+        self.next.store(upper.saturating_add((horizon.after_ms() / GENERATIONS).max(1)), Ordering::Relaxed);
+        let mut generations = self.generations();
+        let mut dropped = None;
+        while let Some(oldest) = generations.front().filter(|it| it.pinned == 0 && horizon.name(it.last) <= upper) {
+            dropped = Some(oldest.number);
+            generations.pop_front();
+        }
+        let number = self.current() + 1;
+        // What takes effect in time to come may have been read in any generation before: names move from one to the next.
+        let last = generations.back().map_or(0, |it| it.last);
+        generations.push_back(Generation { number, pinned: 0, last });
+        self.current.store(number, Ordering::Relaxed);
+        drop(generations);
+        if let Some(dropped) = dropped {
+            for shard in &self.shards {
+                shard.write().unwrap_or_else(PoisonError::into_inner).drop_to(dropped);
+            }
+        }
+    }
+
+    fn generations(&self) -> MutexGuard<'_, VecDeque<Generation>> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The text of an id; `None` for an id that was never interned here.
@@ -83,16 +206,21 @@ impl Dictionary {
         self.shards.iter().map(|shard| of(&read(shard))).sum()
     }
 
-    /// Makes a name known, unless another thread just did. The check bits that the id now has.
+    /// Makes a name known in `generation`, unless another thread just did. The check bits that the id now has.
     #[cold]
-    fn insert(&self, id: Id, check: u32, text: &str) -> u32 {
+    fn insert(&self, generation: u32, id: Id, check: u32, text: &str) -> u32 {
         let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(name) = shard.find(id) {
-            return name.check;
+        match shard.find(id) {
+            Some(name) if name.check != check || shard.texts.generation(name.at) >= generation => name.check,
+            known => {
+                let at = shard.texts.push(generation, text);
+                match known.and_then(|_| shard.names.find_mut(id.0, |name| name.id == id)) {
+                    Some(name) => name.at = at,
+                    None => drop(shard.names.insert_unique(id.0, Name { id, check, at }, |name| name.id.0)),
+                }
+                check
+            }
         }
-        let at = shard.texts.push(text);
-        shard.names.insert_unique(id.0, Name { id, check, at }, |name| name.id.0);
-        check
     }
 
     fn read(&self, id: Id) -> RwLockReadGuard<'_, Shard> {
@@ -117,16 +245,57 @@ fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
     shard.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Pin {
+    /// The records that were read since take effect at `last` or before.
+    pub fn taken(self, last: Tick) {
+        let mut generations = self.dictionary.generations();
+        for generation in generations.iter_mut().filter(|it| it.number >= self.generation) {
+            generation.last = generation.last.max(last);
+        }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut generations = self.dictionary.generations();
+        let own = generations.iter_mut().find(|it| it.number == self.generation);
+        own.into_iter().for_each(|it| it.pinned -= 1);
+    }
+}
+
 impl Shard {
     fn find(&self, id: Id) -> Option<Name> {
         self.names.find(id.0, |name| name.id == id).copied()
+    }
+
+    /// A name that need not be read into `generation`.
+    fn find_in(&self, id: Id, generation: u32) -> Option<Name> {
+        self.find(id).filter(|name| self.texts.generation(name.at) >= generation)
+    }
+
+    /// Drops what was not read after the generation `last`.
+    fn drop_to(&mut self, last: u32) {
+        self.texts.drop_to(last);
+        let Shard { names, texts } = self;
+        names.retain(|name| texts.generation(name.at) != DROPPED);
+        if names.len() < names.capacity() / 4 {
+            names.shrink_to(2 * names.len(), |name| name.id.0);
+        }
     }
 }
 
 /// Texts, appended. Each is its length in four bytes, then itself, then padding to a whole unit.
 #[derive(Default)]
 struct Texts {
-    chunks: Vec<Vec<u8>>,
+    chunks: Vec<Chunk>,
+    /// The chunk that texts are appended to, and the one for those kept for good.
+    open: [Option<usize>; 2],
+}
+
+/// Texts of one generation.
+struct Chunk {
+    generation: u32,
+    texts: Vec<u8>,
 }
 
 /// A text's place: 16 bits of chunk, 16 of unit in it.
@@ -134,36 +303,63 @@ struct Texts {
 struct TextAt(u32);
 
 impl Texts {
-    fn push(&mut self, text: &str) -> TextAt {
+    fn push(&mut self, generation: u32, text: &str) -> TextAt {
         let bytes = (UNIT_BYTES + text.len()).next_multiple_of(UNIT_BYTES);
-        if self.chunks.last().is_none_or(|chunk| chunk.len() + bytes > CHUNK_BYTES) {
-            // A shard's first chunk grows from nothing, so that a small dictionary stays small.
-            let capacity = if self.chunks.is_empty() { 0 } else { bytes.max(CHUNK_BYTES) };
-            self.chunks.push(Vec::with_capacity(capacity));
-        }
-        let chunk = self.chunks.len() - 1;
-        assert!(chunk < 1 << 16, "a shard of the dictionary has 16 GiB of names; run more processes");
-        let start = self.chunks[chunk].len();
-        self.chunks[chunk].extend_from_slice(&(text.len() as u32).to_le_bytes());
-        self.chunks[chunk].extend_from_slice(text.as_bytes());
-        self.chunks[chunk].resize(start + bytes, 0);
+        let chunk = self.with_room(generation, bytes);
+        let texts = &mut self.chunks[chunk].texts;
+        let start = texts.len();
+        texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        texts.extend_from_slice(text.as_bytes());
+        texts.resize(start + bytes, 0);
         TextAt((chunk as u32) << 16 | (start / UNIT_BYTES) as u32)
     }
 
+    /// A chunk of `generation` with room for so many bytes.
+    fn with_room(&mut self, generation: u32, bytes: usize) -> usize {
+        let open = usize::from(generation == FOR_GOOD);
+        let own = self.open[open].filter(|chunk| self.chunks[*chunk].generation == generation);
+        if let Some(chunk) = own.filter(|chunk| self.chunks[*chunk].texts.len() + bytes <= CHUNK_BYTES) {
+            return chunk;
+        }
+        // A generation's first chunk grows from nothing, so that a small one stays small.
+        let capacity = if own.is_some() { bytes.max(CHUNK_BYTES) } else { 0 };
+        let fresh = Chunk { generation, texts: Vec::with_capacity(capacity) };
+        let chunk = self.chunks.iter().position(|chunk| chunk.generation == DROPPED).unwrap_or(self.chunks.len());
+        assert!(chunk < 1 << 16, "a shard of the dictionary has 16 GiB of names; run more processes");
+        match self.chunks.get_mut(chunk) {
+            Some(dropped) => *dropped = fresh,
+            None => self.chunks.push(fresh),
+        }
+        self.open[open] = Some(chunk);
+        chunk
+    }
+
+    fn generation(&self, at: TextAt) -> u32 {
+        self.chunks[at.0 as usize >> 16].generation
+    }
+
+    fn drop_to(&mut self, last: u32) {
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.generation <= last) {
+            *chunk = Chunk { generation: DROPPED, texts: Vec::new() };
+        }
+    }
+
     fn get(&self, at: TextAt) -> &str {
-        let bytes = &self.chunks[at.0 as usize >> 16][(at.0 as usize & 0xFFFF) * UNIT_BYTES..];
+        let bytes = &self.chunks[at.0 as usize >> 16].texts[(at.0 as usize & 0xFFFF) * UNIT_BYTES..];
         let length = bytes.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
         // What was pushed was text, so nothing is ever lost here.
         str::from_utf8(&bytes[UNIT_BYTES..UNIT_BYTES + length]).unwrap_or_default()
     }
 
     fn bytes(&self) -> usize {
-        self.chunks.capacity() * size_of::<Vec<u8>>() + self.chunks.iter().map(Vec::capacity).sum::<usize>()
+        self.chunks.capacity() * size_of::<Chunk>() + self.chunks.iter().map(|it| it.texts.capacity()).sum::<usize>()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use beckon_dataflows::plan::Plan;
+
     use super::*;
 
     #[test]
@@ -182,11 +378,46 @@ mod tests {
         let mut texts = Texts::default();
         let written: Vec<String> =
             (0..2_000).map(|n| "ä".repeat(n % 700)).chain(["x".repeat(CHUNK_BYTES + 1)]).collect();
-        let places: Vec<TextAt> = written.iter().map(|text| texts.push(text)).collect();
+        let places: Vec<TextAt> = written.iter().map(|text| texts.push(1, text)).collect();
         assert!(texts.chunks.len() > 3);
         for (text, at) in written.iter().zip(places) {
             assert_eq!(texts.get(at), text);
         }
         assert!(texts.bytes() > written.iter().map(String::len).sum());
+    }
+
+    #[test]
+    fn a_name_is_kept_while_records_that_name_it_can_matter() {
+        let plan = Plan {
+            tick_ms: 10,
+            triggers: Vec::new(),
+            history: false,
+            similar: None,
+            forget_after_ms: 100,
+            forget_erased: false,
+        };
+        let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&plan)));
+        let intern = |text| dictionary.intern(Namespace::Sku, text).unwrap();
+        let pin = dictionary.pin();
+        let [once, often, in_flight] = ["once", "often", "in flight"].map(intern);
+        let (hashed, check) = Id::of(Namespace::User, "for good");
+        let for_good = dictionary.intern_for_good(Namespace::User, "for good", hashed, check).unwrap();
+        pin.taken(50);
+        let pinned = dictionary.pin();
+        let known = || [once, often, in_flight, for_good].map(|id| dictionary.text(id).is_some());
+        for upper in (0..=500).step_by(10) {
+            dictionary.close(upper);
+            intern("often");
+        }
+        assert_eq!(known(), [true; 4], "a block that began to be decoded in the first generation is still under way");
+        pinned.taken(400);
+        dictionary.close(590);
+        assert_eq!(known(), [true; 4], "and takes effect at 400: what it told of can stand until 600");
+        for upper in (600..=1_000).step_by(10) {
+            dictionary.close(upper);
+            intern("often");
+        }
+        assert_eq!(known(), [false, true, false, true]);
+        assert_eq!(dictionary.len(), 2);
     }
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use beckon_dataflows::model::{Line, Position, Record, Stream, Written};
 
 pub use bad::{Bad, Collision};
-pub use dictionary::Dictionary;
+pub use dictionary::{Dictionary, Pin};
 
 use json::Value;
 use names::Names;
@@ -59,6 +59,11 @@ impl Decoder {
         Decoder { names: Names::new(dictionary), lines: Vec::new() }
     }
 
+    /// Holds back the dropping of the names that are read from here on.
+    pub fn pin(&self) -> Pin {
+        self.names.pin()
+    }
+
     /// Reads one record of the stream that `position` is in.
     pub fn decode(&mut self, position: Position, bytes: &[u8]) -> Result<Decoded, Bad> {
         if bytes.is_empty() {
@@ -68,6 +73,7 @@ impl Decoder {
             return Err(Bad::TooLarge { bytes: bytes.len() });
         }
         let text = str::from_utf8(bytes).map_err(|error| Bad::NotUtf8 { at: error.valid_up_to() })?;
+        self.names.keep_for_good(false);
         match position.stream() {
             Stream::Clickstream => self.click(position, text),
             Stream::Carts => self.cart(position, text),

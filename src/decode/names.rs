@@ -6,6 +6,7 @@ use std::sync::Arc;
 use beckon_dataflows::model::{Id, MessageId, Namespace};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::dictionary::Pin;
 use super::json::Value;
 use super::value::required;
 use super::{Bad, Dictionary};
@@ -18,11 +19,31 @@ pub(super) struct Names {
     dictionary: Arc<Dictionary>,
     /// Ids that the dictionary is known to hold with these check bits, each at the place its low bits say.
     cached: Box<[(Id, u32)]>,
+    /// The generation in which it does.
+    generation: u32,
+    /// Whether the names of the record being read are kept for good.
+    for_good: bool,
 }
 
 impl Names {
     pub(super) fn new(dictionary: Arc<Dictionary>) -> Self {
-        Names { dictionary, cached: vec![(Id::NONE, 0); CACHED].into_boxed_slice() }
+        let cached = vec![(Id::NONE, 0); CACHED].into_boxed_slice();
+        Names { generation: dictionary.current(), dictionary, cached, for_good: false }
+    }
+
+    /// Holds back the dropping of the names that are read from here on.
+    pub(super) fn pin(&self) -> Pin {
+        self.dictionary.pin()
+    }
+
+    /// Keeps the names that are read from here on for good, if that `is` so.
+    pub(super) fn keep_for_good(&mut self, is: bool) {
+        self.for_good = is;
+    }
+
+    /// The same for a record that comes so long before its matter, ms, that its names would be dropped before that.
+    pub(super) fn keep_if_far_ahead(&mut self, ahead_ms: u64) {
+        self.for_good = self.dictionary.is_far_ahead(ahead_ms);
     }
 
     /// The id of the name in `value`; `None` when it has none or the empty one.
@@ -63,6 +84,14 @@ impl Names {
     #[inline]
     pub(super) fn intern(&mut self, namespace: Namespace, text: &str) -> Result<Id, Bad> {
         let (id, check) = Id::of(namespace, text);
+        if self.for_good {
+            return Ok(self.dictionary.intern_for_good(namespace, text, id, check)?);
+        }
+        let generation = self.dictionary.current();
+        if self.generation != generation {
+            self.cached.fill((Id::NONE, 0));
+            self.generation = generation;
+        }
         let place = id.0 as usize % CACHED;
         if self.cached[place] != (id, check) || id.is_none() {
             self.dictionary.intern_hashed(namespace, text, id, check)?;

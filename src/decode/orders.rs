@@ -29,8 +29,10 @@ impl Decoder {
     pub(super) fn order(&mut self, position: Position, text: &str) -> Result<Decoded, Bad> {
         let mut row = Object::<Order<'_>>::default();
         let row = row.read_whole(text)?;
-        let order = self.names.key(Namespace::Order, &row.order_id, "order_id")?;
         let (placed, updated) = (row.placed_at.time_ms("placed_at")?, row.updated_at.time_ms("updated_at")?);
+        let ahead_ms = placed.zip(updated).map_or(0, |(placed, updated)| placed.saturating_sub(updated));
+        self.names.keep_if_far_ahead(ahead_ms);
+        let order = self.names.key(Namespace::Order, &row.order_id, "order_id")?;
         let event_ms = required(updated.or(placed), "updated_at or placed_at")?;
         let version = row.version.whole("version")?.unwrap_or(0);
         let owner = self.names.owner(

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use beckon_dataflows::model::Tick;
 use tokio::sync::oneshot;
 
 pub use error::{LedgerError, OpenError};
@@ -89,6 +90,16 @@ impl Ledger {
         let entries = decisions.iter().map(|decided| self.tables.encode(decided)).collect::<Result<_, _>>()?;
         let (answer, answered) = mpsc::sync_channel(1);
         self.submit(Command::Record(entries, answer))?;
+        answered.recv().map_err(|_| self.stopped())?
+    }
+
+    /// Takes out of the decisions of these customers up to the tick `upto` what they are about, and out of their deliveries what the
+    /// ESP said; ids, campaigns, outcomes and times stay, and so does every delivery's state. Returns of how many; those
+    /// erased before are none. Blocks until the disk has it. In the file's free pages it may linger for a minute, in a
+    /// file of more than 64 MiB until the ledger is opened the next time.
+    pub fn erase(&self, customers: Vec<String>, upto: Tick) -> Result<usize, LedgerError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.submit(Command::Erase(customers, upto, answer))?;
         answered.recv().map_err(|_| self.stopped())?
     }
 
@@ -361,5 +372,92 @@ mod tests {
         std::fs::write(dir.path().join(FILE), "no ledger at all, but long enough to have a header".repeat(200))
             .unwrap();
         assert!(matches!(Ledger::open(dir.path()), Err(OpenError::Storage { .. })));
+    }
+
+    /// Whether the file in `dir` holds these bytes anywhere.
+    fn holds(dir: &Path, text: &str) -> bool {
+        let bytes = std::fs::read(dir.join(FILE)).unwrap();
+        memchr::memmem::find(&bytes, text.as_bytes()).is_some()
+    }
+
+    /// A send to `customer` at the tick `as_of` about a product of this name.
+    fn send(customer: &str, subject: &str, as_of: Tick, name: &str) -> Decision {
+        let line = crate::decision::PayloadLine {
+            sku: "s1".into(),
+            quantity: None,
+            price: None,
+            name: Some(name.to_owned()),
+            image: None,
+            url: None,
+            on_hand: None,
+        };
+        Decision {
+            decision_id: DecisionId::of("c", customer, subject, 1_000),
+            customer_id: customer.into(),
+            as_of,
+            payload: Payload { lines: vec![line], ..Payload::default() },
+            ..decision(subject, Outcome::Send)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_erased_were_told_of_is_gone_from_the_file_and_the_rest_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let early: Vec<Decision> =
+            (0..50).map(|n| send("u1", &format!("secret-{n}"), 2_000, "Secret Slippers")).collect();
+        let others: Vec<Decision> = (0..50).map(|n| send("u2", &n.to_string(), 2_000, "Plain Shoes")).collect();
+        let later = send("u1", "later", 9_000, "New Boots");
+        {
+            let ledger = Ledger::open(dir.path()).unwrap();
+            let all = |decisions: &[Decision]| decisions.iter().map(entry).collect::<Vec<_>>();
+            ledger.record(&all(&early)).unwrap();
+            ledger.record(&all(&others)).unwrap();
+            ledger.record(&[entry(&later)]).unwrap();
+            let id = early[0].decision_id;
+            ledger.advance(id, at(DeliveryState::InFlight)).await.unwrap();
+            let note = Some("550 no mailbox secret@example.com".to_owned());
+            ledger.advance(id, DeliveryRecord { note, ..at(DeliveryState::Refused) }).await.unwrap();
+            assert!(holds(dir.path(), "Secret Slippers") && holds(dir.path(), "secret@example.com"));
+
+            assert_eq!(ledger.erase(vec!["u1".into(), "u9".into()], 5_000).unwrap(), 50);
+            assert_eq!(ledger.erase(vec!["u1".into()], 5_000).unwrap(), 0, "once is enough");
+            assert_eq!(ledger.decision(early[7].decision_id).unwrap(), Some(early[7].erased()));
+            assert_eq!(ledger.decision(others[7].decision_id).unwrap(), Some(others[7].clone()));
+            assert_eq!(ledger.decision(later.decision_id).unwrap(), Some(later.clone()));
+            assert_eq!(ledger.delivery(id).unwrap(), Some(at(DeliveryState::Refused)));
+            assert!(ledger.record(&all(&early)).unwrap().is_empty(), "what was decided stays decided");
+            assert_eq!(owed(&ledger).len(), 100);
+            // The file is written anew as soon as nothing else waits.
+            let began = std::time::Instant::now();
+            while ["Secret Slippers", "secret-7", "secret@"].iter().any(|text| holds(dir.path(), text)) {
+                assert!(began.elapsed().as_secs() < 20, "what was erased lingers");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            assert!(holds(dir.path(), "Plain Shoes") && holds(dir.path(), "New Boots"));
+            ledger.advance(early[1].decision_id, at(DeliveryState::Withdrawn)).await.unwrap();
+            assert!(
+                matches!(Ledger::open(dir.path()), Err(OpenError::Locked { .. })),
+                "the new file is locked as well"
+            );
+        }
+        let ledger = Ledger::open(dir.path()).unwrap();
+        assert_eq!(ledger.counts().unwrap().decisions, 101);
+        assert_eq!(ledger.delivery(early[1].decision_id).unwrap(), Some(at(DeliveryState::Withdrawn)));
+    }
+
+    #[test]
+    fn what_lingers_when_the_process_dies_is_gone_when_the_ledger_is_opened_again() {
+        let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        {
+            let tables = Tables::open(dir.path().join(FILE)).unwrap();
+            let entry = tables.encode(&entry(&send("u1", "cart", 2_000, "Secret Slippers"))).unwrap();
+            tables.commit(|_, writing| writing.record(vec![entry])).unwrap();
+            let erased = tables.commit(|tables, writing| writing.erase(tables, "u1", 5_000)).unwrap();
+            assert_eq!(erased.unwrap(), 1);
+            std::fs::copy(dir.path().join(FILE), crashed.path().join(FILE)).unwrap();
+        }
+        assert!(holds(crashed.path(), "Secret Slippers"), "or there is nothing to be shown");
+        drop(Ledger::open(crashed.path()).unwrap());
+        assert!(!holds(crashed.path(), "Secret Slippers"));
     }
 }

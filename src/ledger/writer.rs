@@ -1,8 +1,12 @@
 //! Group commit. In: commands, each with someone waiting for its answer. All that wait are done in one transaction; the
 //! answers go out when the disk has it. After a storage fault the thread ends, and everyone who comes later is told.
+//!
+//! Some time after something was erased the file is written anew, so that it does not linger there.
 
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
 
+use beckon_dataflows::model::Tick;
 use tokio::sync::oneshot;
 
 use super::LedgerError;
@@ -13,6 +17,12 @@ use crate::decision::{DecisionId, DeliveryRecord};
 /// The most commands that one transaction takes, so that the first does not wait for ever.
 const BATCH_MAX: usize = 1024;
 
+/// The file is written anew at most so often,
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// and up to this size, which takes about a second; a larger one when the ledger is opened the next time.
+const SWEEP_BYTES_MAX: u64 = 64 << 20;
+
 /// Something to be made durable.
 pub(super) enum Command {
     /// The decisions of a closed tick.
@@ -21,17 +31,32 @@ pub(super) enum Command {
     Bury(DecisionId, oneshot::Sender<Result<(), LedgerError>>),
     /// A delivery's next state.
     Advance(DecisionId, DeliveryRecord, oneshot::Sender<Result<(), LedgerError>>),
+    /// What the decisions of customers up to a tick are about is to be forgotten.
+    Erase(Vec<String>, Tick, SyncSender<Result<usize, LedgerError>>),
 }
 
 /// What is said to whoever waits, once the transaction is durable.
 enum Answer {
     Recorded(SyncSender<Result<Vec<DecisionId>, LedgerError>>, Vec<DecisionId>),
     Advanced(oneshot::Sender<Result<(), LedgerError>>, Result<(), LedgerError>),
+    Erased(SyncSender<Result<usize, LedgerError>>, Result<usize, LedgerError>),
 }
 
 /// Runs until the ledger is dropped or the storage fails, or the mirror, where there is one.
 pub(super) fn run(tables: &Tables, mut mirror: Option<Mirror>, commands: &Receiver<Command>) {
-    while let Ok(first) = commands.recv() {
+    let mut sweeps = Sweeps::default();
+    loop {
+        let first = match sweeps.wait(commands) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(fault) = sweeps.sweep(tables) {
+                    tracing::error!(%fault, "the ledger stops");
+                    return;
+                }
+                continue;
+            }
+        };
         let mut batch = vec![first];
         batch.extend(commands.try_iter().take(BATCH_MAX - 1));
         metrics::histogram!("beckon_ledger_batch_commands").record(batch.len() as f64);
@@ -49,11 +74,47 @@ pub(super) fn run(tables: &Tables, mut mirror: Option<Mirror>, commands: &Receiv
             tracing::error!(%fault, "the ledger stops");
         }
         for answer in waiting {
+            sweeps.heed(&answer);
             answer.give(&committed);
         }
         if committed.is_err() {
             return;
         }
+    }
+}
+
+/// When the file is to be written anew.
+#[derive(Default)]
+struct Sweeps {
+    due: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Sweeps {
+    /// The next command, unless it is time to write the file anew before there is one.
+    fn wait(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
+        match self.due {
+            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => commands.recv_timeout(due.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn heed(&mut self, answer: &Answer) {
+        if matches!(answer, Answer::Erased(_, Ok(1..))) && self.due.is_none() {
+            let now = Instant::now();
+            self.due = Some(self.last.map_or(now, |last| now.max(last + SWEEP_EVERY)));
+        }
+    }
+
+    fn sweep(&mut self, tables: &Tables) -> Result<(), LedgerError> {
+        self.due = None;
+        if tables.bytes() > SWEEP_BYTES_MAX {
+            tracing::info!("what was erased lingers in free pages of the ledger until it is opened the next time");
+            return Ok(());
+        }
+        tables.sweep()?;
+        self.last = Some(Instant::now());
+        Ok(())
     }
 }
 
@@ -71,6 +132,14 @@ fn apply(
             Command::Advance(id, record, answer) => {
                 waiting.push(Answer::Advanced(answer, writing.advance(tables, id, &record)?));
             }
+            Command::Erase(customers, upto, answer) => {
+                let mut erased = Ok(0);
+                for customer in customers {
+                    let own = writing.erase(tables, &customer, upto)?;
+                    erased = erased.and_then(|erased| Ok(erased + own?));
+                }
+                waiting.push(Answer::Erased(answer, erased));
+            }
         }
     }
     Ok(())
@@ -83,6 +152,7 @@ impl Answer {
         match self {
             Answer::Recorded(waiter, new) => drop(waiter.send(committed.map(|()| new))),
             Answer::Advanced(waiter, done) => drop(waiter.send(committed.and(done))),
+            Answer::Erased(waiter, done) => drop(waiter.send(committed.and(done))),
         }
     }
 }

@@ -121,7 +121,10 @@ fn compose(
     coupons: Option<&Secret>,
     from: &Mailbox,
 ) -> Result<decision::Message, Unsendable> {
-    let contact = state.contact(send.episode.customer).filter(|contact| may_be_written_to(contact));
+    let (customer, decided) = (send.episode.customer, send.decision.as_of);
+    let contact = state.contact(customer).filter(|contact| may_be_written_to(contact));
+    // Who was erased and has come again is another.
+    let contact = contact.filter(|_| !state.is_erased_since(customer, decided));
     let Some(contact) = contact else {
         return Err(Unsendable::Unreachable("no address, no consent, or erased since the decision".into()));
     };
@@ -145,4 +148,58 @@ fn coupon(promised: decision::Discount, id: DecisionId, coupons: Option<&Secret>
 
 fn may_be_written_to(contact: &Contact) -> bool {
     contact.known && !contact.erased && contact.consent && !contact.withheld && contact.email.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use beckon_dataflows::model::{Change, Episode};
+
+    use super::*;
+    use crate::decision::{Decision, DecisionId, Outcome, Payload};
+
+    #[test]
+    fn who_was_erased_since_the_decision_gets_nothing_though_they_have_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["subject", "html", "txt"] {
+            std::fs::write(folder.path().join(format!("a.{part}.hbs")), "Hello").unwrap();
+        }
+        let templates = Templates::load(folder.path(), &["a"]).unwrap();
+        let from = Mailbox { name: None, address: "shop@example.com".into() };
+        let customer = Id(1);
+        let contact = |erased: bool| Contact {
+            known: true,
+            erased,
+            consent: !erased,
+            email: (!erased).then(|| "ada@example.com".into()),
+            ..Contact::default()
+        };
+        let mut state = State::default();
+        for (tick, erased) in [(1_000, false), (2_000, true), (3_000, false)] {
+            state.apply(tick, Change::Contact(customer, Arc::new(contact(erased))), |_| "".into());
+        }
+        let send = |as_of| decision::Send {
+            decision: Arc::new(Decision {
+                decision_id: DecisionId(1),
+                campaign: "c".into(),
+                customer_id: "u1".into(),
+                trigger: "welcome".into(),
+                subject: "u1".into(),
+                anchor: 1_000,
+                as_of,
+                outcome: Outcome::Send,
+                reason: None,
+                variant: None,
+                payload: Payload::default(),
+            }),
+            episode: Episode { campaign: 0, customer, subject: customer, anchor: 1_000 },
+            currency: None,
+            send_within_ms: None,
+            priority: 0,
+            template: "a".into(),
+        };
+        let composed = |as_of| compose(&send(as_of), &state, &templates, None, &from);
+        assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
+        assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));
+        assert!(composed(3_500).is_ok());
+    }
 }

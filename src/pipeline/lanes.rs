@@ -9,7 +9,7 @@ use beckon_dataflows::inputs::Batch;
 use beckon_dataflows::model::{Position, Stream};
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::decode::{Bad, Decoder, Dictionary};
+use crate::decode::{Bad, Decoder, Dictionary, Pin};
 use crate::meter::Meter;
 use crate::reclock::{Binding, Notes, PartitionClock, Reclock};
 use crate::source::{Block, Partition, Read, SourceError};
@@ -60,6 +60,8 @@ struct Decoded {
     share_read: Option<f64>,
     /// Its bytes, where they are kept.
     block: Option<Block>,
+    /// Keeps their names until it is known when they take effect.
+    names: Pin,
 }
 
 /// What becomes of a block's bytes once they are decoded.
@@ -115,6 +117,7 @@ fn decode(decoder: &mut Decoder, block: Block, bytes: Bytes) -> Decoded {
         last: None,
         share_read: block.share_read,
         block: None,
+        names: decoder.pin(),
     };
     for (offset, record) in block.records() {
         decoded.records += 1;
@@ -193,6 +196,7 @@ impl Lane {
         self.read_to = decoded.last.or(self.read_to);
         let before = (self.reclock.clock().late(), self.reclock.clock().skewed());
         let note = self.reclock.bind(&mut decoded.batch, now_ms);
+        decoded.names.taken(decoded.batch.last());
         let clock = self.reclock.clock();
         intake.meter.rebound(clock.late() - before.0, clock.skewed() - before.1);
         intake.meter.read(decoded.stream, decoded.records);

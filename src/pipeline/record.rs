@@ -4,9 +4,10 @@
 //! While the log is still being read up to where it ended when the process started, the sender sleeps: the trigger set of an
 //! old tick does not say what is true now.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Episode, Tick};
+use beckon_dataflows::model::{Episode, Id, Tick};
 use tokio::sync::mpsc;
 
 use super::backlog::Campaigns;
@@ -68,13 +69,25 @@ impl Act for Recorder {
         }
         let entries = decided.into_iter().map(|decided| {
             let errand = self.errand(&decided, view);
-            (decided.0, errand)
+            // Of the erased no more is kept than that something was decided.
+            let contact = view.state.contact(decided.1.episode.customer);
+            let is_erased = contact.is_some_and(|contact| contact.erased);
+            (if is_erased { decided.0.erased() } else { decided.0 }, errand)
         });
         let entries: Vec<(Decision, Option<Errand>)> = entries.collect();
         // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
         self.timeline.sync()?;
         self.ledger.record(&entries)?;
         self.wake();
+        Ok(())
+    }
+
+    /// Also those who are aliases of the erased. What is owed to them is withdrawn by the sender, which finds them unreachable.
+    fn erased(&mut self, tick: Tick, customers: &[Id], view: &View<'_>) -> anyhow::Result<()> {
+        let all: HashSet<Id> =
+            customers.iter().flat_map(|id| view.state.all_of(*id)).chain(customers.iter().copied()).collect();
+        let names = all.into_iter().filter_map(|id| view.dictionary.text(id)).collect();
+        self.ledger.erase(names, tick)?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beckon_dataflows::counts::Counts;
+use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
 
@@ -16,8 +17,8 @@ use crate::meter::Meter;
 use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
 
-/// After how many records the closed ticks are told to the workers: each time costs what a few thousand records do.
-const RECORDS_AN_ADVANCE: usize = 32 << 10;
+/// After how many records the closed ticks are best told to the workers: each time costs what a few thousand records do.
+pub const RECORDS_AN_ADVANCE: usize = 32 << 10;
 
 /// How far a replay goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Replay {
     pub until: Until,
     /// What a live run noted in its timeline of these partitions; nothing for files.
     pub noted: Notes,
+    /// After how many records the closed ticks are told to the workers; [`RECORDS_AN_ADVANCE`] is best.
+    pub advance_after: usize,
     /// What was done, while it is done.
     pub meter: Arc<Meter>,
 }
@@ -82,7 +85,7 @@ impl Replay {
     ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
         let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
-        let dictionary = Arc::new(Dictionary::default());
+        let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&self.plan)));
         let decoders = Decoders::start(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
         let mut engine =
@@ -99,7 +102,7 @@ impl Replay {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            if unadvanced >= RECORDS_AN_ADVANCE {
+            if unadvanced >= self.advance_after {
                 unadvanced = 0;
                 reading.open().into_iter().for_each(|open| engine.workers.advance(open));
                 progress(reading.share_read());

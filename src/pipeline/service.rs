@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use beckon_dataflows::counts::Counts;
+use beckon_dataflows::horizon::Horizon;
 
 use super::deliver::Sender;
 use super::lanes::{Bury, Decoders, Intake};
@@ -71,11 +72,11 @@ impl Service {
         let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
         let (timeline, noted) = Timeline::open(&config.state, &retained)?;
         let timeline = Arc::new(timeline);
-        let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::default()));
+        let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
+        let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::forgetting(Horizon::of(&plan))));
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, wake) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
         let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), wake);
-        let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
         let decoders = Decoders::start(DECODERS, &dictionary);
         let engine = Engine::start(workers, plan, decider, dictionary, state, meter.clone(), recorder)?;
         let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };

@@ -4,7 +4,7 @@
 use beckon_dataflows::custom::Custom;
 use beckon_dataflows::plan::{self, Plan};
 
-use crate::config::{self, Config, Trigger};
+use crate::config::{self, Config, Erasure, Trigger};
 use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, Discount, QuietHours, Stocked, Variant};
 
 /// What the graph is built for.
@@ -17,7 +17,11 @@ pub fn plan(config: &Config) -> Plan {
         window_ms: ticks(config.similar.window_ms, tick_ms),
         recent: config.similar.recent as usize,
     });
-    Plan { tick_ms, triggers, history, similar }
+    // Interest may be older than all else where similar products are asked for.
+    let similar_ms = similar.map_or(0, |similar| similar.interest_ms(tick_ms));
+    let forget_after_ms = ticks(config.forget_after_ms, tick_ms).max(similar_ms);
+    let forget_erased = config.erasure == Erasure::Forget;
+    Plan { tick_ms, triggers, history, similar, forget_after_ms, forget_erased }
 }
 
 /// Gates and arbitration.

@@ -63,12 +63,10 @@ pub(super) async fn attempt(ports: Arc<Ports>, mut job: Job) -> Result<Next, Log
     if let Some(verdict) = Verdict::of(&ports, &job) {
         return give_up(ports, job, verdict).await;
     }
-    let message = match job.repeat.take() {
-        Some(message) => message,
-        None => match (ports.compose)(&job.owed) {
-            Ok(message) => message,
-            Err(fault) => return give_up(ports, job, fault.into()).await,
-        },
+    // What is repeated is repeated as it was, but to nobody who may not be written to any more.
+    let message = match ((ports.compose)(&job.owed), job.repeat.take()) {
+        (Ok(_) | Err(Unsendable::Broken(_)), Some(message)) | (Ok(message), None) => message,
+        (Err(fault), _) => return give_up(ports, job, fault.into()).await,
     };
     let result = ports.esp.send(&message, job.id()).await;
     conclude(&ports, job, message, result).await

@@ -1,9 +1,10 @@
 //! The engine on a world: the same files, configuration and end as the oracle's, through the library that `beckon replay` is
 //! made of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
@@ -11,9 +12,9 @@ use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::{Act, View, wiring};
 use beckon::reclock::Notes;
-use beckon::source::{self, Partition};
+use beckon::source::{self, Block, Framing, Partition, Read, SourceError};
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::model::Tick;
+use beckon_dataflows::model::{Stream, Tick};
 
 use super::oracle::{Member, Until, World, write_world};
 
@@ -23,36 +24,53 @@ pub struct Found {
     pub trigger_set: BTreeMap<i64, BTreeSet<Member>>,
     pub counts: Arc<Counts>,
     pub meter: Arc<Meter>,
+    /// Whether names were dropped meanwhile.
+    pub dropped_names: bool,
+}
+
+/// How a world is replayed.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub workers: usize,
+    /// So many records are read at a time, and then the closed ticks are told; all when not set.
+    pub piece: Option<usize>,
 }
 
 /// Replays the world with `workers` workers.
 pub fn replay(world: &World, until: Until, workers: usize) -> Found {
+    replay_at(world, until, Pace { workers, piece: None })
+}
+
+/// Replays the world at a pace.
+pub fn replay_at(world: &World, until: Until, pace: Pace) -> Found {
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
-    replay_directory(directory.path(), until, workers)
+    replay_directory(directory.path(), until, pace)
 }
 
 /// The same with triggers of a user's own.
 pub fn replay_with(kinds: &TriggerKinds, world: &World, until: Until, workers: usize) -> Found {
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
-    replay_kinds(kinds, directory.path(), until, workers)
+    let partitions = source::files::open(directory.path()).unwrap();
+    replay_from(kinds, directory.path(), partitions, until, Pace { workers, piece: None })
 }
 
 /// Replays `partitions`, which hold the world's records in some way, by the world's configuration.
 pub fn replay_partitions(world: &World, partitions: Vec<Box<dyn Partition>>, until: Until, workers: usize) -> Found {
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
-    replay_from(&TriggerKinds::default(), directory.path(), partitions, until, workers)
+    replay_from(&TriggerKinds::default(), directory.path(), partitions, until, Pace { workers, piece: None })
 }
 
 /// Replays the streams in `directory` by the `beckon.toml` there.
-pub fn replay_directory(directory: &Path, until: Until, workers: usize) -> Found {
-    replay_kinds(&TriggerKinds::default(), directory, until, workers)
-}
-
-fn replay_kinds(kinds: &TriggerKinds, directory: &Path, until: Until, workers: usize) -> Found {
-    replay_from(kinds, directory, source::files::open(directory).unwrap(), until, workers)
+pub fn replay_directory(directory: &Path, until: Until, pace: Pace) -> Found {
+    let whole = source::files::open(directory).unwrap();
+    let partitions = match pace.piece {
+        None => whole,
+        Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records)).collect(),
+    };
+    replay_from(&TriggerKinds::default(), directory, partitions, until, pace)
 }
 
 fn replay_from(
@@ -60,14 +78,14 @@ fn replay_from(
     directory: &Path,
     partitions: Vec<Box<dyn Partition>>,
     until: Until,
-    workers: usize,
+    pace: Pace,
 ) -> Found {
     let config = Config::load_with(&directory.join("beckon.toml"), Purpose::Replay, kinds);
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
     let meter = Arc::new(Meter::default());
     let heard = Arc::new(Mutex::new(Heard::default()));
     let replay = Replay {
-        workers,
+        workers: pace.workers,
         decoders: 1,
         plan: wiring::plan(&config),
         decider: wiring::decider(&config),
@@ -78,19 +96,76 @@ fn replay_from(
             Until::Time(time_ms) => replay::Until::Time(time_ms.unsigned_abs()),
         },
         noted: Notes::new(),
+        advance_after: pace.piece.unwrap_or(replay::RECORDS_AN_ADVANCE),
         meter: meter.clone(),
     };
     let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
     let listener = Listener { campaigns, heard: heard.clone() };
     let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
     let heard = std::mem::take(&mut *heard.lock().unwrap());
-    Found { decisions: heard.decisions, trigger_set: heard.trigger_set, counts, meter }
+    let Heard { decisions, trigger_set, dropped_names, .. } = heard;
+    Found { decisions, trigger_set, counts, meter, dropped_names }
+}
+
+/// A partition that is read in pieces.
+struct Pieces {
+    whole: Box<dyn Partition>,
+    records: usize,
+    waiting: VecDeque<Block>,
+}
+
+impl Pieces {
+    fn of(whole: Box<dyn Partition>, records: usize) -> Box<dyn Partition> {
+        Box::new(Pieces { whole, records, waiting: VecDeque::new() })
+    }
+
+    fn cut(&mut self, block: &Block) {
+        let records: Vec<(u64, &[u8])> = block.records().collect();
+        for piece in records.chunks(self.records) {
+            let bytes = piece.iter().flat_map(|(_, record)| record.iter().copied()).collect();
+            let ends = piece.iter().scan(0, |end, (offset, record)| {
+                *end += record.len();
+                Some((*offset, *end))
+            });
+            let framing = Framing::Messages(ends.collect());
+            let Block { stream, partition, share_read, .. } = *block;
+            self.waiting.push_back(Block { stream, partition, bytes, framing, share_read });
+        }
+    }
+}
+
+impl Partition for Pieces {
+    fn stream(&self) -> Stream {
+        self.whole.stream()
+    }
+
+    fn number(&self) -> u32 {
+        self.whole.number()
+    }
+
+    fn first(&self) -> u64 {
+        self.whole.first()
+    }
+
+    fn read(&mut self, wait: Duration) -> Result<Read, SourceError> {
+        loop {
+            if let Some(piece) = self.waiting.pop_front() {
+                return Ok(Read::Block(piece));
+            }
+            match self.whole.read(wait)? {
+                Read::Block(block) => self.cut(&block),
+                other => return Ok(other),
+            }
+        }
+    }
 }
 
 #[derive(Default)]
 struct Heard {
     decisions: Vec<String>,
     trigger_set: BTreeMap<i64, BTreeSet<Member>>,
+    names: usize,
+    dropped_names: bool,
 }
 
 struct Listener {
@@ -114,6 +189,9 @@ impl Act for Listener {
         if before.map_or(!set.is_empty(), |before| *before != set) {
             heard.trigger_set.insert(tick as i64, set);
         }
+        let names = view.dictionary.len();
+        heard.dropped_names |= names < heard.names;
+        heard.names = names;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::gates::Asked;
 use super::records::{Profile, Status};
-use super::state::OrderState;
+use super::state::PastOrder;
 
 /// An expression's meaning: none where it asks for what is not there, or of the wrong type.
 type Meaning = fn(&Asked) -> Option<bool>;
@@ -92,14 +92,17 @@ fn attribute<'a>(asked: &'a Asked, name: &str) -> Option<&'a Value> {
     profile(asked)?.attributes.get(name)
 }
 
-/// Orders neither cancelled nor refunded.
-fn history<'a>(asked: &'a Asked) -> Vec<&'a OrderState> {
-    let own = asked.state.orders.values().filter(|order| order.owner == asked.episode.customer);
-    own.filter(|order| order.order.status == Status::Placed).collect()
+/// Orders neither cancelled nor refunded, and what is left of those forgotten.
+fn history(asked: &Asked) -> Vec<PastOrder> {
+    let placed = asked.state.orders.values().filter(|order| order.order.status == Status::Placed);
+    let placed =
+        placed.map(|order| PastOrder { owner: order.owner.clone(), placed: order.placed, total: order.order.total });
+    let all = placed.chain(asked.state.past.iter().cloned());
+    all.filter(|order| order.owner == asked.episode.customer).collect()
 }
 
 fn history_total(asked: &Asked) -> Decimal {
-    history(asked).iter().filter_map(|order| order.order.total).sum()
+    history(asked).iter().filter_map(|order| order.total).sum()
 }
 
 /// The payload's lines, where they are a cart's.

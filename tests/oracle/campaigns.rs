@@ -52,11 +52,11 @@ pub struct Drawn {
     pub shared_subjects: bool,
 }
 
-/// Draws one.
-pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str]) -> Drawn {
+/// Draws one; with `forget`, one under which things are forgotten soon, and with `erasure`, one that forgets the erased.
+pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str], forget: bool, erasure: bool) -> Drawn {
     let tick_ms = pick(rng, &[1000, 1000, 1000, 250, 500, 10_000]);
     let lateness_ms = pick(rng, &[5000, 5000, 0, 1000, 2000, 30_000]);
-    let mut draw = Draw { rng, tick_ms, begin_ms: BEGIN_MS, text: String::new(), waits_ms: Vec::new() };
+    let mut draw = Draw { rng, tick_ms, forget, begin_ms: BEGIN_MS, text: String::new(), waits_ms: Vec::new() };
     if tick_ms != 1000 || draw.chance(0.5) {
         let tick = draw.duration(tick_ms);
         draw.line(&format!("tick = \"{tick}\""));
@@ -64,6 +64,14 @@ pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str]) -> Drawn {
     if lateness_ms != 5000 || draw.chance(0.5) {
         let lateness = draw.duration(lateness_ms);
         draw.line(&format!("allowed_lateness = \"{lateness}\""));
+    }
+    if forget {
+        let after = draw.wait(&[3, 10, 40, 120, 400]);
+        draw.line(&format!("forget_after = {after}"));
+    }
+    if erasure {
+        let erasure = pick(draw.rng, &["forget", "forget", "forget", "suppress"]);
+        draw.line(&format!("erasure = \"{erasure}\""));
     }
     draw.limits();
     draw.similar();
@@ -87,6 +95,7 @@ fn pick<T: Copy>(rng: &mut ChaCha8Rng, choices: &[T]) -> T {
 struct Draw<'a> {
     rng: &'a mut ChaCha8Rng,
     tick_ms: i64,
+    forget: bool,
     begin_ms: i64,
     text: String,
     waits_ms: Vec<i64>,
@@ -204,7 +213,9 @@ impl Draw<'_> {
             }
             _ => self.after(),
         }
-        if self.chance(0.5) {
+        // What does not expire is not forgotten.
+        let expires = if self.forget { 0.95 } else { 0.5 };
+        if self.chance(expires) {
             let expires = self.wait(&[0, 1, 2, 5, 20]);
             self.line(&format!("expires = {expires}"));
         }
@@ -266,7 +277,8 @@ impl Draw<'_> {
     }
 
     fn lookback(&mut self) {
-        if self.chance(0.6) {
+        let lookback = if self.forget { 0.97 } else { 0.6 };
+        if self.chance(lookback) {
             let lookback = self.wait(&[1, 5, 20, 120]);
             self.line(&format!("lookback = {lookback}"));
         }

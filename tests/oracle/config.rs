@@ -15,6 +15,10 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 pub struct Config {
     pub tick_ms: i64,
     pub lateness_ms: i64,
+    /// How long what does not change is kept at least.
+    pub forget_after_ms: i64,
+    /// Whether all that is an erased customer's is forgotten at once.
+    pub forget_erased: bool,
     /// (sends, per ms).
     pub caps: Vec<(usize, i64)>,
     pub quiet: Option<Quiet>,
@@ -69,6 +73,8 @@ pub fn parse(text: &str) -> Config {
     Config {
         tick_ms,
         lateness_ms: table.get("allowed_lateness").map_or(5000, duration_ms),
+        forget_erased: table.get("erasure").and_then(Value::as_str) == Some("forget"),
+        forget_after_ms: round_up(table.get("forget_after").map_or(90 * 86_400_000, duration_ms), tick_ms),
         caps,
         quiet: table.get("limits").and_then(|limits| limits.get("quiet_hours")).map(parse_quiet),
         campaigns: table

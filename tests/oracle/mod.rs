@@ -13,6 +13,7 @@ pub mod campaigns;
 mod config;
 mod examples;
 mod gates;
+mod horizon;
 mod quiet;
 mod records;
 mod similar;
@@ -29,6 +30,7 @@ use serde_json::Value;
 
 use config::Config;
 use gates::{Asked, Ruling, Send};
+use horizon::Horizon;
 use records::{Bad, Record, STREAMS, Who};
 use similar::Without;
 use state::State;
@@ -112,7 +114,7 @@ pub fn run_looking(world: &World, until: Until, look: Look) -> Outcome {
         Until::Time(time_ms) => time_ms,
     };
     let ticks: BTreeSet<i64> = stamped.iter().map(|record| record.tick).collect();
-    let (facts, without) = writes::facts(stamped);
+    let (facts, without) = writes::facts(stamped, &Horizon::of(&config), config.tick_ms);
     run.count(without);
     run.observe_facts(&facts);
     run.evaluate(&facts, &ticks, end, look);
@@ -200,17 +202,19 @@ impl<'a> Run<'a> {
         self.outcome.counts.duplicates = without.duplicates;
         self.occur_times("repeated after a day", without.repeated_after_a_day);
         self.occur_times("position decides", without.position_decides);
+        self.occur_times("write of a key that is forgotten", without.after_forgotten);
     }
 
     /// Looks at every tick up to `end` at which something may change.
     fn evaluate(&mut self, facts: &[Fact], ticks: &BTreeSet<i64>, end: i64, look: Look) {
-        let tick_ms = self.config.tick_ms;
+        let (tick_ms, horizon) = (self.config.tick_ms, Horizon::of(self.config));
         let Some(&first) = ticks.first() else {
             return;
         };
-        let mut state = State::at(first, tick_ms, facts);
+        let mut state = State::at(first, tick_ms, &horizon, facts);
         while state.tick <= end {
-            let deadlines = self.look(&state);
+            let mut deadlines = self.look(&state);
+            deadlines.extend(state.forgets.iter().filter(|tick| **tick < horizon::NEVER));
             let after = state.tick + 1;
             let effect = ticks.range(after..).next().copied();
             let deadline = deadlines.into_iter().filter(|tick| *tick >= after).min();
@@ -221,8 +225,10 @@ impl<'a> Run<'a> {
             };
             match next {
                 None => break,
-                Some(tick) if ticks.contains(&tick) => state = State::at(tick, tick_ms, facts),
-                // With nothing new, only the tick is another.
+                Some(tick) if ticks.contains(&tick) || state.forgets.range(after..=tick).next().is_some() => {
+                    state = State::at(tick, tick_ms, &horizon, facts);
+                }
+                // With nothing new and nothing forgotten, only the tick is another.
                 Some(tick) => state.tick = tick,
             }
         }
@@ -342,6 +348,10 @@ impl<'a> Run<'a> {
 
     /// Notes what the state shows, once for each tick looked at.
     fn observe(&mut self, state: &State) {
+        for (what, times) in &state.forgotten {
+            self.occur_times(&format!("forgotten: {what}"), *times);
+        }
+        self.occur_times("what is left of forgotten orders", state.past.len());
         for (key, cart) in &state.carts {
             if cart.lines.is_empty() {
                 self.occur("emptied cart");

@@ -85,6 +85,25 @@ pub enum Event {
     Other,
 }
 
+impl Event {
+    /// The cart that it changes a line of, if it names one.
+    pub fn cart_id(&self) -> Option<&String> {
+        match self {
+            Event::Added { cart_id, .. } | Event::Removed { cart_id, .. } => cart_id.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The SKU of the cart's line that it changes.
+    pub fn folded_sku(&self) -> Option<&str> {
+        match self {
+            Event::Added { line, .. } => Some(&line.sku),
+            Event::Removed { sku, .. } => Some(sku),
+            _ => None,
+        }
+    }
+}
+
 /// An order that a clickstream message tells of; `None` where the message does not say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OrderEvent {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 
+use super::horizon::{Horizon, NEVER};
 use super::records::{Customer, Event, Line, Message, Order, Product, Profile, Record, Status, Who};
 use super::time::round_up;
 use super::writes::Fact;
@@ -39,7 +40,20 @@ pub struct OrderState {
     pub owner: Customer,
     /// The tick of its `placed_at`.
     pub placed: i64,
+    /// Whether that was still to come when it was last written.
+    ahead: bool,
     pub order: Order,
+    gone: i64,
+    /// Whether what is left of it when it is forgotten was erased.
+    past: bool,
+}
+
+/// What is left of an order that was history when it was forgotten.
+#[derive(Clone, Debug)]
+pub struct PastOrder {
+    pub owner: Customer,
+    pub placed: i64,
+    pub total: Option<Decimal>,
 }
 
 /// A Product Viewed and suchlike, for triggers that ask when a customer did what.
@@ -57,6 +71,7 @@ pub struct State {
     pub activity: BTreeMap<Customer, i64>,
     pub carts: BTreeMap<CartKey, CartState>,
     pub orders: BTreeMap<String, OrderState>,
+    pub past: Vec<PastOrder>,
     pub stock: BTreeMap<String, i64>,
     /// For each SKU in stock, the tick at which its stock rose from 0.
     pub rose: BTreeMap<String, i64>,
@@ -76,12 +91,18 @@ pub struct State {
     pub interest_as_named: BTreeMap<(Customer, String), BTreeSet<i64>>,
     /// What each customer did, in order of effect.
     pub deeds: BTreeMap<Customer, Vec<Deed>>,
+    /// Ticks at which something is forgotten, if nothing changes it before.
+    pub forgets: BTreeSet<i64>,
+    /// How often what is forgotten by now.
+    pub forgotten: BTreeMap<&'static str, usize>,
     identities: Identities,
+    horizon: Horizon,
+    erased: Erased,
 }
 
 impl State {
     /// The state at `tick`, of all facts of effect ≤ `tick` and nothing else.
-    pub fn at(tick: i64, tick_ms: i64, facts: &[Fact]) -> State {
+    pub fn at(tick: i64, tick_ms: i64, horizon: &Horizon, facts: &[Fact]) -> State {
         let facts: Vec<&Fact> = facts.iter().filter(|fact| fact.tick <= tick).collect();
         let mut state = State {
             tick,
@@ -89,6 +110,7 @@ impl State {
             activity: BTreeMap::new(),
             carts: BTreeMap::new(),
             orders: BTreeMap::new(),
+            past: Vec::new(),
             stock: BTreeMap::new(),
             rose: BTreeMap::new(),
             stock_levels: BTreeMap::new(),
@@ -100,14 +122,25 @@ impl State {
             interest: BTreeMap::new(),
             interest_as_named: BTreeMap::new(),
             deeds: BTreeMap::new(),
-            identities: Identities::of(&facts),
+            forgets: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
+            identities: Identities::of(&facts, tick, horizon),
+            horizon: *horizon,
+            erased: Erased::default(),
         };
+        if horizon.forget_erased {
+            state.erased = Erased::of(&facts, tick_ms, horizon);
+            state.forget(state.erased.facts.len(), "what was an erased customer's");
+        }
+        state.forgets.extend(state.identities.ends.iter().copied());
+        state.forget(state.identities.lapsed, "link");
         for together in facts.chunk_by(|one, next| one.tick == next.tick) {
             for fact in together {
-                state.take(fact);
+                state.take(fact, &facts);
             }
             state.note_consent(together[0].tick);
         }
+        state.forget_orders(&facts);
         state.follow_stock(&facts);
         state.fold_carts(&facts);
         state
@@ -122,11 +155,12 @@ impl State {
     }
 
     /// Takes in what needs nothing but the fact itself.
-    fn take(&mut self, fact: &Fact) {
+    fn take(&mut self, fact: &Fact, facts: &[&Fact]) {
         match &fact.record {
+            Record::Message(_) | Record::Cart(_) if self.erased.has(fact) => {}
             Record::Message(message) => self.take_message(fact, message),
             Record::Cart(cart) => {
-                let owner = self.identities.owner(&cart.who, fact.tick);
+                let owner = self.identities.owner(&cart.who, fact.tick, false);
                 self.active(&owner, fact.tick);
                 for line in &cart.lines {
                     self.interested(&cart.who, &line.sku, fact.tick);
@@ -134,12 +168,23 @@ impl State {
             }
             Record::Order(order) => {
                 let placed = round_up(order.placed_at_ms, self.tick_ms);
-                let owner = self.identities.owner(&order.who, placed);
-                self.active(&owner, fact.tick);
+                let ahead = placed > fact.tick;
+                let owner = self.identities.owner(&order.who, placed, ahead);
+                if !self.erased.has(fact) {
+                    self.active(&owner, fact.tick);
+                }
                 let order = order.clone();
                 let id = order.order_id.clone();
-                let state = OrderState { owner, placed, order };
-                self.orders.insert(id, state);
+                let state =
+                    OrderState { owner, placed, ahead, order, gone: fact.gone, past: self.erased.has_past(fact) };
+                let before = match self.erased.has_order(fact) {
+                    true => self.orders.remove(&id),
+                    false => self.orders.insert(id, state),
+                };
+                // A later write of a forgotten order is another order.
+                if let Some(before) = before.filter(|before| before.gone <= fact.tick) {
+                    self.leave(before, facts);
+                }
             }
             Record::Product(product) => self.take_product(fact.tick, product),
             Record::Profile(profile) => {
@@ -155,8 +200,35 @@ impl State {
         }
     }
 
+    fn forget(&mut self, times: usize, what: &'static str) {
+        *self.forgotten.entry(what).or_default() += times;
+    }
+
+    /// Takes out the orders that are forgotten.
+    fn forget_orders(&mut self, facts: &[&Fact]) {
+        for (id, order) in std::mem::take(&mut self.orders) {
+            if order.gone <= self.tick {
+                self.leave(order, facts);
+            } else {
+                self.forgets.insert(order.gone);
+                self.orders.insert(id, order);
+            }
+        }
+    }
+
+    /// What is left of a forgotten order is of whoever its visitor was linked to when it was forgotten.
+    fn leave(&mut self, order: OrderState, facts: &[&Fact]) {
+        self.forget(1, "order");
+        if order.order.status == Status::Placed && !order.past {
+            let then: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.tick <= order.gone).collect();
+            let then = Identities::of(&then, order.gone, &self.horizon);
+            let owner = self.identities.past_owner(&then, &order.order.who, order.placed, order.ahead);
+            self.past.push(PastOrder { owner, placed: order.placed, total: order.order.total });
+        }
+    }
+
     fn take_message(&mut self, fact: &Fact, message: &Message) {
-        let owner = self.identities.owner(&message.who, fact.tick);
+        let owner = self.identities.owner(&message.who, fact.tick, false);
         self.active(&owner, fact.tick);
         match &message.event {
             Event::Viewed(sku) | Event::Clicked(sku) | Event::Wished(sku) => {
@@ -186,7 +258,7 @@ impl State {
     }
 
     fn interested(&mut self, who: &Who, sku: &str, tick: i64) {
-        let owner = self.identities.owner(who, tick);
+        let owner = self.identities.owner(who, tick, false);
         self.interest.entry((owner, sku.to_owned())).or_default().insert(tick);
         let named = match (&who.user, &who.anonymous) {
             (Some(user), _) => Customer::User(user.clone()),
@@ -252,7 +324,8 @@ impl State {
 
     /// Builds each cart: from its latest record if it has one, else from its messages.
     fn fold_carts(&mut self, facts: &[&Fact]) {
-        let mut recorded = BTreeSet::new();
+        // For each cart its records, each with the tick until which it stands for the cart.
+        let mut records: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for fact in facts {
             if let Record::Cart(cart) = &fact.record {
                 let line = |line: &Line| CartLine {
@@ -262,29 +335,37 @@ impl State {
                     changed: fact.tick,
                 };
                 let state = CartState {
-                    owner: self.identities.owner(&cart.who, fact.tick),
+                    owner: self.identities.owner(&cart.who, fact.tick, false),
                     lines: cart.lines.iter().map(line).collect(),
                 };
                 let key = CartKey::Named(cart.cart_id.clone());
-                recorded.insert(key.clone());
-                self.carts.insert(key, state);
+                let ends = records.entry(&cart.cart_id).or_default();
+                if let Some(before) = ends.last_mut() {
+                    *before = fact.tick.min(*before);
+                }
+                ends.push(fact.gone);
+                match fact.gone <= self.tick {
+                    true => {
+                        self.carts.remove(&key);
+                        self.forget(1, "cart");
+                    }
+                    false if self.erased.has(fact) => drop(self.carts.remove(&key)),
+                    false => {
+                        self.forgets.insert(fact.gone);
+                        self.carts.insert(key, state);
+                    }
+                }
             }
         }
-        for fact in facts {
+        for fact in self.folds(facts, &records) {
             let Record::Message(message) = &fact.record else {
                 continue;
             };
-            let (Event::Added { cart_id, .. } | Event::Removed { cart_id, .. }) = &message.event else {
-                continue;
-            };
-            let owner = self.identities.owner(&message.who, fact.tick);
-            let key = match cart_id {
+            let owner = self.identities.owner(&message.who, fact.tick, false);
+            let key = match message.event.cart_id() {
                 Some(id) => CartKey::Named(id.clone()),
                 None => CartKey::Implicit(owner.clone()),
             };
-            if recorded.contains(&key) {
-                continue;
-            }
             let cart = self.carts.entry(key).or_insert_with(|| CartState { owner: owner.clone(), lines: Vec::new() });
             if cart.owner != owner {
                 cart.lines.iter_mut().for_each(|line| line.changed = fact.tick);
@@ -292,6 +373,43 @@ impl State {
             cart.owner = owner;
             fold(&mut cart.lines, &message.event, fact.tick);
         }
+    }
+
+    /// The messages that fold into a cart: those that no record has replaced, and that are not forgotten. What was said of one
+    /// SKU in one cart (without a cart's id: by one user or visitor) is forgotten together, when no more is said for long.
+    fn folds<'f>(&mut self, facts: &[&'f Fact], records: &BTreeMap<&str, Vec<i64>>) -> Vec<&'f Fact> {
+        let mut runs: BTreeMap<(Option<String>, Customer, String), Vec<&Fact>> = BTreeMap::new();
+        for fact in facts {
+            let Record::Message(message) = &fact.record else {
+                continue;
+            };
+            let Some(sku) = message.event.folded_sku() else {
+                continue;
+            };
+            let cart = message.event.cart_id().cloned();
+            let replaced = cart.as_deref().and_then(|cart| records.get(cart));
+            if replaced.is_some_and(|gone| gone.iter().any(|gone| fact.tick < *gone)) {
+                continue;
+            }
+            let said_by = match (&cart, &message.who.user) {
+                (Some(_), _) => Customer::User(String::new()),
+                (None, Some(user)) => Customer::User(user.clone()),
+                (None, None) => Customer::Anonymous(message.who.anonymous.clone().unwrap_or_default()),
+            };
+            let run = runs.entry((cart, said_by, sku.to_owned())).or_default();
+            if run.last().is_some_and(|last| self.horizon.cart(last.tick, true) <= fact.tick) {
+                run.clear();
+            }
+            run.push(fact);
+        }
+        let gone = |run: &Vec<&Fact>| run.last().map_or(NEVER, |last| self.horizon.cart(last.tick, true));
+        let (standing, forgotten): (Vec<_>, Vec<_>) = runs.into_values().partition(|run| gone(run) > self.tick);
+        let ends: Vec<i64> = standing.iter().map(gone).collect();
+        self.forgets.extend(ends);
+        self.forget(forgotten.len(), "folded line");
+        let mut folds: Vec<&Fact> = standing.into_iter().flatten().filter(|fact| !self.erased.has(fact)).collect();
+        folds.sort_by_key(|fact| (fact.tick, fact.time_ms, fact.position));
+        folds
     }
 
     /// Whether an order closes or empties something: a cancelled one never does.
@@ -366,17 +484,92 @@ fn fold(lines: &mut Vec<CartLine>, event: &Event, tick: i64) {
     lines.retain(|line| line.quantity > 0);
 }
 
+/// What is forgotten because it was a customer's whose profile came to be deleted: facts, by their places in memory.
+#[derive(Default)]
+struct Erased {
+    /// Each with the tick at which it was.
+    facts: BTreeMap<*const Fact, i64>,
+    /// Orders that were forgotten before, and of which no more is left either.
+    past: BTreeSet<*const Fact>,
+}
+
+impl Erased {
+    /// `facts`: all that are known.
+    fn of(facts: &[&Fact], tick_ms: i64, horizon: &Horizon) -> Erased {
+        let mut erased = Erased::default();
+        for erasure in facts {
+            let Record::Profile(profile) = &erasure.record else {
+                continue;
+            };
+            let known: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.tick <= erasure.tick).collect();
+            let identities = Identities::of(&known, erasure.tick, horizon);
+            let user = Customer::User(profile.user_id.clone());
+            // Who is an alias of another owns nothing.
+            if !profile.deleted || identities.follow(&profile.user_id) != user {
+                continue;
+            }
+            for fact in &known {
+                let (owner, past_owner) = match &fact.record {
+                    Record::Message(message) => (identities.owner(&message.who, fact.tick, false), None),
+                    Record::Cart(cart) => (identities.owner(&cart.who, fact.tick, false), None),
+                    Record::Order(order) => {
+                        let placed = round_up(order.placed_at_ms, tick_ms);
+                        let ahead = placed > fact.tick;
+                        let then: Vec<&Fact> = known.iter().copied().filter(|it| it.tick <= fact.gone).collect();
+                        let then = Identities::of(&then, fact.gone, horizon);
+                        let past = (fact.gone <= erasure.tick)
+                            .then(|| identities.past_owner(&then, &order.who, placed, ahead));
+                        (identities.owner(&order.who, placed, ahead), past)
+                    }
+                    _ => continue,
+                };
+                if owner == user {
+                    erased.facts.entry(*fact).or_insert(erasure.tick);
+                }
+                if past_owner == Some(user.clone()) {
+                    erased.past.insert(*fact);
+                }
+            }
+        }
+        erased
+    }
+
+    fn has(&self, fact: &Fact) -> bool {
+        self.facts.contains_key(&std::ptr::from_ref(fact))
+    }
+
+    /// Whether the order was still known when what was its owner's was forgotten.
+    fn has_order(&self, fact: &Fact) -> bool {
+        self.facts.get(&std::ptr::from_ref(fact)).is_some_and(|erased| *erased < fact.gone)
+    }
+
+    fn has_past(&self, fact: &Fact) -> bool {
+        self.past.contains(&std::ptr::from_ref(fact))
+    }
+}
+
 /// Who is who, as known at a tick.
 struct Identities {
-    /// For each anonymous id, the users it was linked to, in order.
-    links: BTreeMap<String, Vec<(i64, String)>>,
+    /// For each anonymous id, the links that are known: in runs that each hold until none was said for long.
+    links: BTreeMap<String, Vec<Run>>,
     /// For each user, the one whom it was last made an alias of.
     aliases: BTreeMap<String, String>,
+    /// Ticks at which something of this comes to an end.
+    ends: Vec<i64>,
+    /// How many runs came to their end, be it that they are known still.
+    lapsed: usize,
+}
+
+/// Links of an anonymous id, none long after the other.
+struct Run {
+    links: Vec<(i64, String)>,
+    /// For records from this tick on they say nothing.
+    end: i64,
 }
 
 impl Identities {
-    fn of(facts: &[&Fact]) -> Identities {
-        let mut links: BTreeMap<String, Vec<(i64, String)>> = BTreeMap::new();
+    fn of(facts: &[&Fact], tick: i64, horizon: &Horizon) -> Identities {
+        let mut links: BTreeMap<String, Vec<Run>> = BTreeMap::new();
         let mut aliases = BTreeMap::new();
         for fact in facts {
             let Record::Message(message) = &fact.record else {
@@ -394,23 +587,55 @@ impl Identities {
                 _ => None,
             };
             if let Some(anonymous) = linked {
-                links.entry(anonymous).or_default().push((fact.tick, user));
+                let runs = links.entry(anonymous).or_default();
+                if runs.last().is_none_or(|run| run.end <= fact.tick) {
+                    runs.push(Run { links: Vec::new(), end: 0 });
+                }
+                if let Some(run) = runs.last_mut() {
+                    run.links.push((fact.tick, user));
+                    run.end = horizon.link(fact.tick);
+                }
             }
         }
-        Identities { links, aliases }
+        let forgotten = |run: &Run| if run.end == NEVER { NEVER } else { horizon.link(run.end) };
+        let all = links.values().flatten();
+        let ends = all.flat_map(|run| [run.end, forgotten(run)]).collect();
+        let lapsed = links.values().flatten().filter(|run| run.end <= tick).count();
+        links.values_mut().for_each(|runs| runs.retain(|run| forgotten(run) > tick));
+        Identities { links, aliases, ends, lapsed }
     }
 
-    /// The owner of a record of `tick` that carries `who`.
-    fn owner(&self, who: &Who, tick: i64) -> Customer {
+    /// The owner of a record of `time` that carries `who`. `ahead`: the time was still to come when it took effect.
+    fn owner(&self, who: &Who, time: i64, ahead: bool) -> Customer {
+        match self.linked(who, time, ahead) {
+            Customer::User(user) => self.follow(&user),
+            visitor => visitor,
+        }
+    }
+
+    /// Whose is what is left of an order that was forgotten when `then` was known.
+    fn past_owner(&self, then: &Identities, who: &Who, placed: i64, ahead: bool) -> Customer {
+        match then.linked(who, placed, ahead) {
+            Customer::User(user) => self.follow(&user),
+            Customer::Anonymous(visitor) => self.owner(&Who { user: None, anonymous: Some(visitor) }, placed, false),
+        }
+    }
+
+    /// The owner but for aliases.
+    fn linked(&self, who: &Who, time: i64, ahead: bool) -> Customer {
         if let Some(user) = &who.user {
-            return self.follow(user);
+            return Customer::User(user.clone());
         }
         let anonymous = who.anonymous.clone().unwrap_or_default();
-        let links = self.links.get(&anonymous).map_or(&[][..], Vec::as_slice);
-        let latest_before = links.iter().rfind(|(linked, _)| *linked <= tick);
+        let runs = self.links.get(&anonymous).map_or(&[][..], Vec::as_slice);
+        let run = runs.iter().find(|run| time < run.end).or(runs.last().filter(|_| ahead));
+        let Some(Run { links, .. }) = run else {
+            return Customer::Anonymous(anonymous);
+        };
+        let latest_before = links.iter().rfind(|(linked, _)| *linked <= time);
         // Links are in order, so the first of those after is the earliest.
         match latest_before.or_else(|| links.first()) {
-            Some((_, user)) => self.follow(user),
+            Some((_, user)) => Customer::User(user.clone()),
             None => Customer::Anonymous(anonymous),
         }
     }

@@ -262,7 +262,8 @@ fn win_back(state: &State, campaign: &Campaign, found: &mut Found) {
     for (customer, &active) in &state.activity {
         let within = is_within(state, campaign, active + campaign.after_ms, found);
         let mut orders = state.orders_of(customer);
-        if within && orders.any(|it| it.order.status == Status::Placed) {
+        let past = state.past.iter().any(|it| it.owner == *customer);
+        if within && (past || orders.any(|it| it.order.status == Status::Placed)) {
             found.add(campaign, customer, customer.id(), active, no_lines());
         }
     }

@@ -20,14 +20,27 @@ pub struct Contents<'a> {
     pub identity: bool,
     /// The triggers of its campaigns.
     pub triggers: &'a [&'a str],
+    /// Whether what does not change is forgotten soon.
+    pub forget: bool,
+    /// Whether profiles are deleted often.
+    pub erasure: bool,
 }
 
 /// What `random_world` draws.
 pub const CONTENTS: Contents =
-    Contents { identity: false, triggers: &["cart_abandonment", "cart_abandonment", "back_in_stock"] };
+    Contents { triggers: &["cart_abandonment", "cart_abandonment", "back_in_stock"], ..EVERY_TRIGGER };
 
 /// Every trigger, and identities.
 pub const EVERYTHING: Contents = Contents { identity: true, ..EVERY_TRIGGER };
+
+/// All of that, and what does not change is forgotten soon.
+pub const FORGETFUL: Contents = Contents { forget: true, ..EVERYTHING };
+
+/// Customers are erased, and come again.
+pub const ERASING: Contents = Contents { erasure: true, ..EVERYTHING };
+
+/// And all is forgotten soon.
+pub const ERASING_FORGETFUL: Contents = Contents { erasure: true, ..FORGETFUL };
 
 /// Every trigger, where every id stays whose it is.
 pub const EVERY_TRIGGER: Contents = Contents {
@@ -45,6 +58,8 @@ pub const EVERY_TRIGGER: Contents = Contents {
         "win_back",
         "welcome",
     ],
+    forget: false,
+    erasure: false,
 };
 
 const DAY_MS: i64 = 86_400_000;
@@ -57,9 +72,9 @@ pub fn random_world(seed: u64) -> World {
 /// Draws the world of `seed` with other contents.
 pub fn random_world_of(seed: u64, contents: Contents) -> World {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let drawn = campaigns::draw(&mut rng, contents.triggers);
+    let drawn = campaigns::draw(&mut rng, contents.triggers, contents.forget, contents.erasure);
     let (config_toml, begin_ms) = (drawn.config_toml.clone(), drawn.begin_ms);
-    let mut story = Story::new(rng, drawn, contents.identity);
+    let mut story = Story::new(rng, drawn, contents);
     story.begin();
     let records = story.between(30, 200);
     let day = story.chance(0.12).then(|| story.between(5, 60));
@@ -135,6 +150,7 @@ struct Story {
     lateness_ms: i64,
     waits_ms: Vec<i64>,
     identity: bool,
+    erasure: bool,
     now_ms: i64,
     users: Vec<String>,
     visitors: Vec<String>,
@@ -151,13 +167,14 @@ struct Story {
 }
 
 impl Story {
-    fn new(rng: ChaCha8Rng, drawn: Drawn, identity: bool) -> Self {
+    fn new(rng: ChaCha8Rng, drawn: Drawn, contents: Contents) -> Self {
         let mut story = Story {
             rng,
             tick_ms: drawn.tick_ms,
             lateness_ms: drawn.lateness_ms,
             waits_ms: drawn.waits_ms,
-            identity,
+            identity: contents.identity,
+            erasure: contents.erasure,
             now_ms: drawn.begin_ms,
             users: Vec::new(),
             visitors: Vec::new(),
@@ -712,7 +729,8 @@ impl Story {
             let consent = self.pick(&["{\"email\":false}", "{}", "{\"sms\":true}"]);
             object = object.raw("consent", consent);
         }
-        if self.chance((1.0 - good) / 2.0) {
+        let deleted = if self.erasure && good < 0.9 { 0.5 } else { (1.0 - good) / 2.0 };
+        if self.chance(deleted) {
             object = object.raw("deleted", "true");
         }
         object = self.personal(object);

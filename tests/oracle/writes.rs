@@ -1,10 +1,11 @@
 //! Duplicates and last write wins (SPEC §1). In: every stamped record. Out: the facts, which are the records that have
-//! an effect, in order of effect; and how many had none. Cannot fail.
+//! an effect, in order of effect; and how many had none. A key that is forgotten begins anew. Cannot fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::horizon::{Horizon, NEVER};
 use super::records::{Event, Message, Order, OrderEvent, Record, STREAMS, Status};
-use super::time::{Position, Stamped};
+use super::time::{Position, Stamped, round_up};
 
 /// Two messages of one id less than this apart are one.
 const DUPLICATE_WINDOW_MS: i64 = 24 * 60 * 60 * 1000;
@@ -16,6 +17,8 @@ pub struct Fact {
     pub time_ms: i64,
     pub position: Position,
     pub record: Record,
+    /// From this tick on a cart or order that nothing has changed since is forgotten.
+    pub gone: i64,
 }
 
 /// How many records had no effect, by stream.
@@ -30,6 +33,8 @@ pub struct Without {
     pub repeated_after_a_day: usize,
     /// Records that equal the one before them for their key in version and time, so that their places decide.
     pub position_decides: usize,
+    /// Records that are the state of a key only because a greater one is forgotten.
+    pub after_forgotten: usize,
 }
 
 /// What last write wins is decided for.
@@ -61,7 +66,7 @@ enum Says {
 }
 
 /// Finds the facts.
-pub fn facts(mut records: Vec<Stamped>) -> (Vec<Fact>, Without) {
+pub fn facts(mut records: Vec<Stamped>, horizon: &Horizon, tick_ms: i64) -> (Vec<Fact>, Without) {
     records.sort_by_key(|record| (record.tick, record.position));
     let mut without = Without::default();
     let mut facts = Vec::new();
@@ -86,11 +91,12 @@ pub fn facts(mut records: Vec<Stamped>) -> (Vec<Fact>, Without) {
                 time_ms: stamped.decoded.time_ms,
                 position: stamped.position,
                 record: stamped.decoded.record,
+                gone: NEVER,
             });
         }
     }
     for writes in writes.into_values() {
-        facts.extend(last_writes(writes, &mut without));
+        facts.extend(last_writes(writes, horizon, tick_ms, &mut without));
     }
     // Within a tick, what is folded (cart messages, links) goes by time, then place.
     facts.sort_by_key(|fact| (fact.tick, fact.time_ms, fact.position));
@@ -137,19 +143,24 @@ fn write_of(record: &Record) -> Option<(Key, Says)> {
 }
 
 /// The states of one key, one a tick at most. `writes` are in order of their ticks.
-fn last_writes(writes: Vec<Write>, without: &mut Without) -> Vec<Fact> {
+fn last_writes(writes: Vec<Write>, horizon: &Horizon, tick_ms: i64, without: &mut Without) -> Vec<Fact> {
     let mut facts: Vec<Fact> = Vec::new();
     let mut greatest: Option<Rank> = None;
     let ranks: BTreeSet<(i64, i64)> = writes.iter().map(|w| (w.rank.0, w.rank.1)).collect();
     without.position_decides += writes.len() - ranks.len();
     for mut together in by_tick(writes) {
         together.sort_by_key(|write| write.rank);
+        let forgotten = facts.last().is_some_and(|last| last.gone <= together[0].tick);
+        if forgotten {
+            without.after_forgotten += together.iter().filter(|write| Some(write.rank) <= greatest).count();
+            greatest = None;
+        }
         let (greater, stale): (Vec<Write>, Vec<Write>) =
             together.into_iter().partition(|write| Some(write.rank) > greatest);
         for write in &stale {
             count(&mut without.stale, write.rank.2);
         }
-        let mut state = facts.last().map(|fact| fact.record.clone());
+        let mut state = facts.last().filter(|_| !forgotten).map(|fact| fact.record.clone());
         for write in &greater {
             state = Some(apply(&write.says, state, write.rank.1));
         }
@@ -161,7 +172,12 @@ fn last_writes(writes: Vec<Write>, without: &mut Without) -> Vec<Fact> {
             count(&mut without.superseded, write.rank.2);
         }
         greatest = Some(last.rank);
-        facts.push(Fact { tick: last.tick, time_ms: last.rank.1, position: last.rank.2, record });
+        let gone = match &record {
+            Record::Cart(cart) => horizon.cart(last.tick, !cart.lines.is_empty()),
+            Record::Order(order) => horizon.order(last.tick.max(round_up(order.placed_at_ms, tick_ms))),
+            _ => NEVER,
+        };
+        facts.push(Fact { tick: last.tick, time_ms: last.rank.1, position: last.rank.2, record, gone });
     }
     facts
 }

@@ -73,7 +73,9 @@ fn explain_world(seed: u64, contents: Contents, tally: &mut Tally) {
     let directory = tempfile::tempdir().unwrap();
     write_world(&world, directory.path()).unwrap();
     let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
-    for line in engine::replay_directory(directory.path(), Until::Drain, 1).decisions {
+    for line in
+        engine::replay_directory(directory.path(), Until::Drain, engine::Pace { workers: 1, piece: None }).decisions
+    {
         let decision: Decision = serde_json::from_str(&line).unwrap();
         let place = format!("seed {seed}, identities {}, {line}", contents.identity);
         let explanation = explain(&config, directory.path(), &decision);

@@ -1,11 +1,13 @@
 //! Carts by id. In: `carts` records, and the lines that Product Added and Product Removed tell of. Out: the last record, one row a
-//! cart, replaced as it changes; before there is one, the lines. Last write wins; a stale record is counted.
+//! cart, replaced as it changes; before there is one, the lines. Last write wins; a stale record is counted. What does not change is
+//! forgotten at the horizon, and who comes then is new.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
+use crate::horizon::Horizon;
 use crate::model::{CartRecord, Diff, Fold, Id, Line, Stream, Tick, Written};
 use crate::per_key::{Next, PerKey};
 
@@ -55,11 +57,23 @@ pub struct CartLine {
 pub struct Carts {
     /// Where stale records are counted.
     pub counts: Arc<Counts>,
+    /// When carts are forgotten.
+    pub horizon: Horizon,
 }
 
-/// The last record of a cart, if there was any: it replaces the fold for good.
-#[derive(Default)]
-pub struct LastRecord(Option<(Written, Id, Cart)>);
+/// What is kept of a cart.
+pub enum Known {
+    /// The last record: it replaces the lines for as long as it is known.
+    Record(Written, Id, Cart),
+    /// The SKUs that messages told of, each with the tick of the last.
+    Lines(Vec<(Id, Tick)>),
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Known::Lines(Vec::new())
+    }
+}
 
 /// What is told of a cart, by the id that the record names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +82,8 @@ pub enum Raw {
     Record(Cart),
     /// A line, while there is no record of it.
     Fold(Fold),
+    /// Of this cart, all that messages told of this SKU before is forgotten.
+    LineGone(Id, Id),
 }
 
 impl Cart {
@@ -86,45 +102,104 @@ pub struct LastCart {
 
 impl PerKey for Carts {
     type In = CartChange;
-    type State = LastRecord;
+    type State = Known;
     type Out = (Id, Raw);
 
     fn visit(
         &mut self,
         now: Tick,
         key: Id,
-        LastRecord(last): &mut LastRecord,
+        known: &mut Known,
         changes: &mut dyn Iterator<Item = (CartChange, Diff)>,
         emit: &mut dyn FnMut((Id, Raw), Diff),
     ) -> Next {
+        self.forget(now, key, known, emit);
         let mut changes: Vec<CartChange> = changes.map(|(change, _)| change).collect();
         changes.sort_unstable_by_key(CartChange::written);
-        let before = last.as_ref().map(|(_, owner, cart)| (*owner, cart.clone()));
+        let before = known.row();
         let mut folds = Vec::new();
         for change in changes {
             match change {
-                CartChange::Record(record) if last.as_ref().is_some_and(|(last, _, _)| record.written <= *last) => {
-                    self.counts.stale(Stream::Carts);
-                }
+                CartChange::Record(record) if known.has(record.written) => self.counts.stale(Stream::Carts),
                 CartChange::Record(record) => {
                     let lines = record.lines.iter().map(|line| CartLine { line: *line, changed: now }).collect();
                     let cart = Cart { id: key, changed: now, recorded: true, currency: record.currency, lines };
-                    *last = Some((record.written, record.owner, cart));
+                    *known = Known::Record(record.written, record.owner, cart);
                 }
                 CartChange::Fold(fold) => folds.push(fold),
             }
         }
-        match last {
-            None => folds.into_iter().for_each(|fold| emit((fold.owner, Raw::Fold(fold)), 1)),
-            Some((_, owner, cart)) => {
-                let after = Some((*owner, cart.clone()));
+        match known {
+            Known::Lines(lines) => {
+                for fold in folds {
+                    touch(lines, fold.sku, now);
+                    emit((fold.owner, Raw::Fold(fold)), 1);
+                }
+            }
+            Known::Record(..) => {
+                let after = known.row();
                 if before != after {
                     before.into_iter().for_each(|(owner, cart)| emit((owner, Raw::Record(cart)), -1));
                     after.into_iter().for_each(|(owner, cart)| emit((owner, Raw::Record(cart)), 1));
                 }
             }
         }
-        Next::Keep
+        match known {
+            Known::Record(_, _, cart) => Next::wake_at(self.gone_at(cart)),
+            Known::Lines(lines) if lines.is_empty() => Next::Forget,
+            Known::Lines(lines) => {
+                Next::wake_at(lines.iter().map(|(_, last)| self.horizon.cart(*last)).min().unwrap_or(Tick::MAX))
+            }
+        }
+    }
+}
+
+impl Carts {
+    /// Forgets what has not changed for long.
+    fn forget(&self, now: Tick, key: Id, known: &mut Known, emit: &mut dyn FnMut((Id, Raw), Diff)) {
+        match known {
+            Known::Record(_, owner, cart) if now >= self.gone_at(cart) => {
+                emit((*owner, Raw::Record(cart.clone())), -1);
+                *known = Known::default();
+            }
+            Known::Record(..) => {}
+            Known::Lines(lines) => lines.retain(|(sku, last)| {
+                let stays = now < self.horizon.cart(*last);
+                if !stays {
+                    emit((key, Raw::LineGone(key, *sku)), 1);
+                }
+                stays
+            }),
+        }
+    }
+
+    fn gone_at(&self, cart: &Cart) -> Tick {
+        match cart.lines.is_empty() {
+            true => self.horizon.emptied_cart(cart.changed),
+            false => self.horizon.cart(cart.changed),
+        }
+    }
+}
+
+impl Known {
+    /// Whether there is a record already that is no lesser write.
+    fn has(&self, written: Written) -> bool {
+        matches!(self, Known::Record(last, _, _) if written <= *last)
+    }
+
+    fn row(&self) -> Option<(Id, Cart)> {
+        match self {
+            Known::Record(_, owner, cart) => Some((*owner, cart.clone())),
+            Known::Lines(_) => None,
+        }
+    }
+}
+
+/// Notes that `sku` was told of at `now`.
+pub(super) fn touch(lines: &mut Vec<(Id, Tick)>, sku: Id, now: Tick) {
+    match lines.iter_mut().find(|(known, _)| *known == sku) {
+        Some((_, last)) => *last = now,
+        None => lines.push((sku, now)),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::carts::{Cart, CartLine};
 use super::orders::Order;
 use crate::counts::Counts;
-use crate::model::{Diff, Id, Opening, OrderStatus, Position, Tick};
+use crate::model::{Diff, History, Id, Opening, OrderStatus, Position, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::triggers::found::Found;
 
@@ -34,6 +34,8 @@ pub enum Deed {
     Cart(Cart),
     /// An order as it stands. Each new one is an activity.
     Order(Order),
+    /// What is left of orders that were history when they were forgotten.
+    Past(History),
 }
 
 /// A trigger that is a condition over one customer's own deeds.
@@ -43,6 +45,14 @@ pub trait CustomerTrigger: 'static {
 
     /// Finds the episodes of `customer` that hold.
     fn find(&self, customer: &Customer, found: &mut Found);
+
+    /// How long after it was done or last changed a thing can still matter, ms: for a wait, [`Wait::reach_ms`]. Until then nothing
+    /// is forgotten (ARCHITECTURE, "What leaves"); for ever where it is not said. Only asked of a user's own.
+    ///
+    /// [`Wait::reach_ms`]: crate::plan::Wait::reach_ms
+    fn reach_ms(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// What must be kept of a customer beside the last activity, and how long, ms. Nothing is the default.
@@ -191,6 +201,8 @@ impl Customer {
             Deed::Cart(cart) if diff > 0 && reads.carts && !cart.lines.is_empty() => self.carts.push(cart),
             Deed::Cart(cart) => self.carts.retain(|other| other.id != cart.id),
             Deed::Order(order) => self.order(reads, order, diff),
+            Deed::Past(past) if reads.bought => self.trail_mut().bought += past.orders as isize,
+            Deed::Past(_) => {}
         }
     }
 
@@ -358,7 +370,15 @@ mod tests {
 
     fn order(placed: Tick) -> Deed {
         let lines = [Line { sku: Id(7), quantity: 1, price: None }].into();
-        Deed::Order(Order { id: Id(3), placed, cart: Id::NONE, status: OrderStatus::Placed, total: None, lines })
+        Deed::Order(Order {
+            id: Id(3),
+            placed,
+            ahead: false,
+            cart: Id::NONE,
+            status: OrderStatus::Placed,
+            total: None,
+            lines,
+        })
     }
 
     #[test]

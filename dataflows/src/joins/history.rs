@@ -1,5 +1,5 @@
-//! Histories by customer (SPEC §3). In: orders as their owners have them. Out: how many of a customer's orders stand, their
-//! sum and the time of the latest, replaced as it changes.
+//! Histories by customer (SPEC §3). In: orders as their owners have them, and what is left of those forgotten. Out: how many of a
+//! customer's orders stand, their sum and the time of the latest, replaced as it changes.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,14 @@ use crate::per_key::{Next, PerKey};
 /// The rule of a history.
 pub struct Histories;
 
-/// The orders that are history, each with the tick at which it was placed and its total.
+/// The orders that are history.
 #[derive(Default)]
-pub struct Bought(BTreeMap<Id, (Tick, Decimal)>);
+pub struct Bought {
+    /// Each with the tick at which it was placed and its total.
+    orders: BTreeMap<Id, (Tick, Decimal)>,
+    /// Those forgotten.
+    past: History,
+}
 
 impl PerKey for Histories {
     type In = (Tick, Deed);
@@ -34,15 +39,19 @@ impl PerKey for Histories {
             let order = match deed {
                 Deed::Order(order) => order,
                 Deed::Reset => {
-                    bought.0.clear();
+                    *bought = Bought::default();
+                    continue;
+                }
+                Deed::Past(past) => {
+                    bought.past = bought.past.and(&past);
                     continue;
                 }
                 _ => continue,
             };
             if diff < 0 {
-                bought.0.remove(&order.id);
+                bought.orders.remove(&order.id);
             } else if order.status == OrderStatus::Placed {
-                bought.0.insert(order.id, (order.placed, order.total.unwrap_or_default().0));
+                bought.orders.insert(order.id, (order.placed, order.total.unwrap_or_default().0));
             }
         }
         let after = bought.history();
@@ -51,20 +60,14 @@ impl PerKey for Histories {
             emit((key, before), -1);
             emit((key, after), 1);
         }
-        if bought.0.is_empty() { Next::Forget } else { Next::Keep }
+        if after == History::default() { Next::Forget } else { Next::Keep }
     }
 }
 
 impl Bought {
     /// Summed anew each time, in the order of ids, so that no sum depends on what came and went before.
     fn history(&self) -> History {
-        let totals = self.0.values().map(|(_, total)| *total);
-        // What no decimal holds is more than any condition asks for.
-        let total = totals.fold(Decimal::ZERO, |sum, total| sum.checked_add(total).unwrap_or(Decimal::MAX));
-        History {
-            orders: self.0.len() as u64,
-            total: Money(total),
-            last_order: self.0.values().map(|(placed, _)| *placed).max(),
-        }
+        let own = |(placed, total): &(Tick, Decimal)| History::of(*placed, Money(*total));
+        self.orders.values().map(own).fold(self.past, |sum, order| sum.and(&order))
     }
 }

@@ -1,58 +1,142 @@
 //! Implicit carts by owner (SPEC §1: without a `cart_id`, Product Added and Product Removed fold into their owner's own). In: the
-//! lines that they tell of. Out: the cart, replaced as it changes.
+//! lines that they tell of, by whom each names. Out: those lines, and at the horizon that they are forgotten; and from them, by
+//! owner, the cart, replaced as it changes.
 
 use serde::{Deserialize, Serialize};
 
-use super::carts::{Cart, LastCart};
+use super::carts::{Cart, LastCart, touch};
+use crate::horizon::Horizon;
 use crate::model::{Diff, Fold, Id, Tick};
 use crate::per_key::{Next, PerKey};
+
+/// What a user or visitor tells of their implicit cart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Raw {
+    /// A line of it.
+    Fold(Fold),
+    /// All that they told of this SKU before is forgotten.
+    LineGone(Id),
+}
+
+/// The rule of what one user or visitor tells.
+pub struct ImplicitLines {
+    /// When lines are forgotten.
+    pub horizon: Horizon,
+}
+
+impl PerKey for ImplicitLines {
+    type In = Fold;
+    /// The SKUs they told of, each with the tick of the last message.
+    type State = Vec<(Id, Tick)>;
+    type Out = (Id, Raw);
+
+    fn visit(
+        &mut self,
+        now: Tick,
+        key: Id,
+        lines: &mut Vec<(Id, Tick)>,
+        folds: &mut dyn Iterator<Item = (Fold, Diff)>,
+        emit: &mut dyn FnMut((Id, Raw), Diff),
+    ) -> Next {
+        lines.retain(|(sku, last)| {
+            let stays = now < self.horizon.cart(*last);
+            if !stays {
+                emit((key, Raw::LineGone(*sku)), 1);
+            }
+            stays
+        });
+        for (fold, _) in folds {
+            touch(lines, fold.sku, now);
+            emit((key, Raw::Fold(fold)), 1);
+        }
+        match lines.iter().map(|(_, last)| self.horizon.cart(*last)).min() {
+            Some(gone) => Next::wake_at(gone),
+            None => Next::Forget,
+        }
+    }
+}
 
 /// What is told of an implicit cart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ImplicitChange {
     /// Its owner is told everything again. Comes as a retraction, and so first.
     Reset,
-    /// A line of it, at its tick.
+    /// A line of it, at its tick; retracted when it is forgotten.
     Fold(Tick, Fold),
 }
 
 /// The rule of an implicit cart.
 pub struct ImplicitCarts;
 
+/// What is kept of an implicit cart: all that it was folded from, so that it can be folded without what was forgotten.
+#[derive(Default)]
+pub struct Implicit {
+    /// In their order.
+    folds: Vec<(Tick, Fold)>,
+    cart: LastCart,
+}
+
 impl PerKey for ImplicitCarts {
     type In = ImplicitChange;
-    type State = LastCart;
+    type State = Implicit;
     type Out = (Id, Cart);
 
     fn visit(
         &mut self,
         _now: Tick,
         key: Id,
-        last: &mut LastCart,
+        implicit: &mut Implicit,
         changes: &mut dyn Iterator<Item = (ImplicitChange, Diff)>,
         emit: &mut dyn FnMut((Id, Cart), Diff),
     ) -> Next {
-        let before = last.row();
+        let before = implicit.cart.row();
         let mut reset = false;
-        let mut folds: Vec<(Tick, Fold)> = Vec::new();
-        for (change, _) in changes {
+        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        for (change, diff) in changes {
             match change {
-                ImplicitChange::Reset => (*last, reset) = (LastCart::default(), true),
-                ImplicitChange::Fold(at, fold) => folds.push((at, fold)),
+                ImplicitChange::Reset => (*implicit, reset) = (Implicit::default(), true),
+                ImplicitChange::Fold(at, fold) if diff > 0 => new.push((at, fold)),
+                ImplicitChange::Fold(at, fold) => gone.push((at, fold)),
             }
         }
-        folds.sort_by_key(|(at, fold)| (*at, fold.written));
-        folds.into_iter().for_each(|(at, fold)| last.fold(at, key, fold));
-        let after = last.row();
+        if !gone.is_empty() {
+            implicit.without(key, &gone);
+        }
+        implicit.add(key, new);
+        let after = implicit.cart.row();
         // Whoever was reset has forgotten the cart.
         if reset || before != after {
             before.into_iter().for_each(|row| emit(row, -1));
-            let is_some = after.is_some();
             after.into_iter().for_each(|row| emit(row, 1));
-            if !is_some {
-                return Next::Forget;
-            }
         }
-        Next::Keep
+        if implicit.folds.is_empty() { Next::Forget } else { Next::Keep }
     }
+}
+
+impl Implicit {
+    /// Takes up lines. Those that come after all others, as most do, cost no more than themselves.
+    fn add(&mut self, key: Id, mut new: Vec<(Tick, Fold)>) {
+        new.sort_by_key(order);
+        if self.folds.last().zip(new.first()).is_some_and(|(last, first)| order(first) < order(last)) {
+            self.folds.append(&mut new);
+            self.folds.sort_by_key(order);
+            new = std::mem::take(self).folds;
+        }
+        for (at, fold) in new {
+            self.folds.push((at, fold.clone()));
+            self.cart.fold(at, key, fold);
+        }
+    }
+
+    /// Folds anew without those that are `gone`.
+    fn without(&mut self, key: Id, gone: &[(Tick, Fold)]) {
+        let mut folds = std::mem::take(self).folds;
+        folds.retain(|fold| !gone.contains(fold));
+        self.add(key, folds);
+    }
+}
+
+/// Lines fold in the order of their ticks; in one, like the writes of a key.
+fn order((at, fold): &(Tick, Fold)) -> (Tick, crate::model::Written) {
+    (*at, fold.written)
 }

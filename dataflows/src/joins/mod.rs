@@ -4,6 +4,7 @@ pub mod bought;
 pub mod carts;
 pub mod contacts;
 pub mod customers;
+pub mod erasures;
 pub mod history;
 pub mod identities;
 pub mod implicit;

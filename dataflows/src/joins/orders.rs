@@ -1,11 +1,13 @@
 //! Orders by id. In: `orders` records and the clickstream's order events. Out: each order as its owner has it, one row an
-//! order, replaced as it changes. Last write wins; a stale record is counted.
+//! order, replaced as it changes. Last write wins; a stale record is counted. What does not change is forgotten at the horizon, and a
+//! later write of it is another order.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
+use crate::horizon::Horizon;
 use crate::model::{Diff, Id, Line, Money, OrderRecord, OrderStatus, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::time::tick_at;
@@ -17,6 +19,8 @@ pub struct Order {
     pub id: Id,
     /// The tick of its `placed_at`: the order's time.
     pub placed: Tick,
+    /// That was still to come when it was last written.
+    pub ahead: bool,
     /// The cart it closes; [`Id::NONE`] closes every one.
     pub cart: Id,
     /// What became of it.
@@ -45,50 +49,80 @@ pub struct Orders {
     pub tick_ms: u64,
     /// Where stale records are counted.
     pub counts: Arc<Counts>,
+    /// When orders are forgotten.
+    pub horizon: Horizon,
 }
 
 /// The last write of an order. Its lines lie in the order, not in the record.
 #[derive(Default)]
-pub struct LastOrder(Option<(OrderRecord, Order)>);
+pub struct LastOrder {
+    last: Option<(OrderRecord, Order)>,
+    /// The tick of that write, or the one at which the order is placed, if that is later.
+    changed: Tick,
+}
+
+/// What is told of an order, by the id that the record names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Raw {
+    /// It stands so: one row an order, replaced as it changes.
+    Order(Order),
+    /// That row is forgotten. Comes in the place of its retraction.
+    Gone(Order),
+}
 
 impl PerKey for Orders {
     type In = OrderRecord;
     type State = LastOrder;
-    type Out = (Id, Order);
+    type Out = (Id, Raw);
 
     fn visit(
         &mut self,
-        _now: Tick,
+        now: Tick,
         _key: Id,
-        LastOrder(last): &mut LastOrder,
+        known: &mut LastOrder,
         changes: &mut dyn Iterator<Item = (OrderRecord, Diff)>,
-        emit: &mut dyn FnMut((Id, Order), Diff),
+        emit: &mut dyn FnMut((Id, Raw), Diff),
     ) -> Next {
+        if known.last.is_some() && now >= self.horizon.order(known.changed) {
+            known.last.take().into_iter().for_each(|(record, order)| emit((record.owner, Raw::Gone(order)), 1));
+        }
         let mut changes: Vec<OrderRecord> = changes.map(|(change, _)| change).collect();
         changes.sort_unstable_by_key(|record| record.written);
-        let before = last.as_ref().map(|(record, order)| (record.owner, order.clone()));
+        let before = known.row();
         let mut changed = false;
         for record in changes {
-            if last.as_ref().is_some_and(|(known, _)| record.written <= known.written) {
+            if known.last.as_ref().is_some_and(|(last, _)| record.written <= last.written) {
                 self.counts.stale(record.written.position.stream());
                 continue;
             }
-            *last = Some(self.order(completed(record, last.as_ref())));
+            known.last = Some(self.order(now, completed(record, known.last.as_ref())));
             changed = true;
         }
         if changed {
-            before.into_iter().for_each(|row| emit(row, -1));
-            last.iter().for_each(|(record, order)| emit((record.owner, order.clone()), 1));
+            before.into_iter().for_each(|(owner, order)| emit((owner, Raw::Order(order)), -1));
+            known.row().into_iter().for_each(|(owner, order)| emit((owner, Raw::Order(order)), 1));
+            known.changed = known.last.as_ref().map_or(now, |(_, order)| order.placed.max(now));
         }
-        Next::Keep
+        match known.last {
+            Some(_) => Next::wake_at(self.horizon.order(known.changed)),
+            None => Next::Forget,
+        }
+    }
+}
+
+impl LastOrder {
+    fn row(&self) -> Option<(Id, Order)> {
+        self.last.as_ref().map(|(record, order)| (record.owner, order.clone()))
     }
 }
 
 impl Orders {
-    fn order(&self, mut record: OrderRecord) -> (OrderRecord, Order) {
+    fn order(&self, now: Tick, mut record: OrderRecord) -> (OrderRecord, Order) {
+        let placed = tick_at(record.placed_ms, self.tick_ms);
         let order = Order {
             id: record.order,
-            placed: tick_at(record.placed_ms, self.tick_ms),
+            placed,
+            ahead: placed > now,
             cart: record.cart,
             status: record.status,
             total: record.total,

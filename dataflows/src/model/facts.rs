@@ -94,6 +94,22 @@ pub struct Interests {
     pub places: usize,
 }
 
+impl History {
+    /// That of one order, placed at this tick.
+    pub fn of(placed: Tick, total: Money) -> History {
+        History { orders: 1, total, last_order: Some(placed) }
+    }
+
+    /// That of both together. A sum that no decimal holds is more than any condition asks for.
+    pub fn and(&self, other: &History) -> History {
+        History {
+            orders: self.orders + other.orders,
+            total: Money(self.total.0.saturating_add(other.total.0)),
+            last_order: self.last_order.max(other.last_order),
+        }
+    }
+}
+
 /// A change of what the graph maintains, at one tick. Read in the order of their ticks they give the state that a decision
 /// at a tick is made from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use crate::decide::{Asking, Decided, Watch, Why};
 use crate::decision::{Decision, DecisionId, Moment};
 use crate::meter::Meter;
 use crate::pipeline::reading::Extents;
-use crate::pipeline::replay::{Replay, Replayed, Until};
+use crate::pipeline::replay::{RECORDS_AN_ADVANCE, Replay, Replayed, Until};
 use crate::pipeline::{Act, View};
 
 /// What the first pass found.
@@ -135,6 +135,7 @@ fn replay(
         allowed_lateness_ms: explain.config.allowed_lateness_ms,
         until,
         noted: explain.noted.clone(),
+        advance_after: RECORDS_AN_ADVANCE,
         meter: Arc::new(Meter::default()),
     };
     let partitions = (explain.open)()?;

@@ -84,10 +84,10 @@ impl Trial {
         let (mut decider, state) =
             (self.decider.anew().watching(Watch::Decision(self.id)), RwLock::new(State::default()));
         let (mut made, mut askings) = (None, Vec::new());
-        let decided = decide_ticks(changes, upper, &mut decider, &self.dictionary, &state, |_, decided, decider, _| {
+        let decided = decide_ticks(changes, upper, &mut decider, &self.dictionary, &state, |closed, decider, _| {
             if made.is_none() {
                 askings.extend(decider.take_askings());
-                made = decided.into_iter().map(|(decision, _)| decision).find(|it| it.decision_id == self.id);
+                made = closed.decided.into_iter().map(|(decision, _)| decision).find(|it| it.decision_id == self.id);
             }
             Ok(())
         });
