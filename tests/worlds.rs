@@ -302,12 +302,13 @@ fn the_engine_agrees_with_the_oracle_on_erasure() {
     agree("erasing-forgetful", ERASING_FORGETFUL);
 }
 
-/// Worlds in which they once did not agree: one erased in the very tick in which a visitor's interest became theirs, and a cart
-/// that was emptied and forgotten where carts stay.
+/// Worlds in which they once did not agree: one erased in the very tick in which a visitor's interest became theirs, a cart that was
+/// emptied and forgotten where carts stay, and one in which the last hand was that of somebody erased.
 #[test]
 fn the_engine_agrees_with_the_oracle_where_it_once_did_not() {
     agree_from("erasing", ERASING, 7387..7388);
     agree_from("forgetful", FORGETFUL, 7246..7247);
+    agree_from("erasing-forgetful", ERASING_FORGETFUL, 21731..21732);
 }
 
 /// The seeds of the worlds to try: as many as `BECKON_WORLDS` says, from `BECKON_SEED` on.

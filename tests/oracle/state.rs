@@ -324,8 +324,6 @@ impl State {
 
     /// Builds each cart: from its latest record if it has one, else from its messages.
     fn fold_carts(&mut self, facts: &[&Fact]) {
-        // For each cart its records, each with the tick until which it stands for the cart.
-        let mut records: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for fact in facts {
             if let Record::Cart(cart) = &fact.record {
                 let line = |line: &Line| CartLine {
@@ -339,11 +337,6 @@ impl State {
                     lines: cart.lines.iter().map(line).collect(),
                 };
                 let key = CartKey::Named(cart.cart_id.clone());
-                let ends = records.entry(&cart.cart_id).or_default();
-                if let Some(before) = ends.last_mut() {
-                    *before = fact.tick.min(*before);
-                }
-                ends.push(fact.gone);
                 match fact.gone <= self.tick {
                     true => {
                         self.carts.remove(&key);
@@ -357,7 +350,13 @@ impl State {
                 }
             }
         }
-        for fact in self.folds(facts, &records) {
+        let folds = Folds::of(facts, self.tick, &self.horizon);
+        self.forgets.extend(&folds.ends);
+        self.forget(folds.forgotten, "folded line");
+        for fact in folds.standing {
+            if self.erased.has(fact) || self.erased.is_unfolded(fact) {
+                continue;
+            }
             let Record::Message(message) = &fact.record else {
                 continue;
             };
@@ -373,43 +372,6 @@ impl State {
             cart.owner = owner;
             fold(&mut cart.lines, &message.event, fact.tick);
         }
-    }
-
-    /// The messages that fold into a cart: those that no record has replaced, and that are not forgotten. What was said of one
-    /// SKU in one cart (without a cart's id: by one user or visitor) is forgotten together, when no more is said for long.
-    fn folds<'f>(&mut self, facts: &[&'f Fact], records: &BTreeMap<&str, Vec<i64>>) -> Vec<&'f Fact> {
-        let mut runs: BTreeMap<(Option<String>, Customer, String), Vec<&Fact>> = BTreeMap::new();
-        for fact in facts {
-            let Record::Message(message) = &fact.record else {
-                continue;
-            };
-            let Some(sku) = message.event.folded_sku() else {
-                continue;
-            };
-            let cart = message.event.cart_id().cloned();
-            let replaced = cart.as_deref().and_then(|cart| records.get(cart));
-            if replaced.is_some_and(|gone| gone.iter().any(|gone| fact.tick < *gone)) {
-                continue;
-            }
-            let said_by = match (&cart, &message.who.user) {
-                (Some(_), _) => Customer::User(String::new()),
-                (None, Some(user)) => Customer::User(user.clone()),
-                (None, None) => Customer::Anonymous(message.who.anonymous.clone().unwrap_or_default()),
-            };
-            let run = runs.entry((cart, said_by, sku.to_owned())).or_default();
-            if run.last().is_some_and(|last| self.horizon.cart(last.tick, true) <= fact.tick) {
-                run.clear();
-            }
-            run.push(fact);
-        }
-        let gone = |run: &Vec<&Fact>| run.last().map_or(NEVER, |last| self.horizon.cart(last.tick, true));
-        let (standing, forgotten): (Vec<_>, Vec<_>) = runs.into_values().partition(|run| gone(run) > self.tick);
-        let ends: Vec<i64> = standing.iter().map(gone).collect();
-        self.forgets.extend(ends);
-        self.forget(forgotten.len(), "folded line");
-        let mut folds: Vec<&Fact> = standing.into_iter().flatten().filter(|fact| !self.erased.has(fact)).collect();
-        folds.sort_by_key(|fact| (fact.tick, fact.time_ms, fact.position));
-        folds
     }
 
     /// Whether an order closes or empties something: a cancelled one never does.
@@ -484,6 +446,69 @@ fn fold(lines: &mut Vec<CartLine>, event: &Event, tick: i64) {
     lines.retain(|line| line.quantity > 0);
 }
 
+/// The messages that fold into carts as known at a tick: those that no record has replaced, and that are not forgotten.
+struct Folds<'f> {
+    /// In their order.
+    standing: Vec<&'f Fact>,
+    /// When they are forgotten.
+    ends: Vec<i64>,
+    /// How many runs of messages are.
+    forgotten: usize,
+}
+
+impl<'f> Folds<'f> {
+    /// What was said of one SKU in one cart (without a cart's id: by one user or visitor) is forgotten together, when no more is
+    /// said for long.
+    fn of(facts: &[&'f Fact], tick: i64, horizon: &Horizon) -> Folds<'f> {
+        let records = Self::record_ends(facts);
+        let mut runs: BTreeMap<(Option<String>, Customer, String), Vec<&Fact>> = BTreeMap::new();
+        for fact in facts {
+            let Record::Message(message) = &fact.record else {
+                continue;
+            };
+            let Some(sku) = message.event.folded_sku() else {
+                continue;
+            };
+            let cart = message.event.cart_id().cloned();
+            let replaced = cart.as_deref().and_then(|cart| records.get(cart));
+            if replaced.is_some_and(|ends| ends.iter().any(|end| fact.tick < *end)) {
+                continue;
+            }
+            let said_by = match (&cart, &message.who.user) {
+                (Some(_), _) => Customer::User(String::new()),
+                (None, Some(user)) => Customer::User(user.clone()),
+                (None, None) => Customer::Anonymous(message.who.anonymous.clone().unwrap_or_default()),
+            };
+            let run = runs.entry((cart, said_by, sku.to_owned())).or_default();
+            if run.last().is_some_and(|last| horizon.cart(last.tick, true) <= fact.tick) {
+                run.clear();
+            }
+            run.push(fact);
+        }
+        let gone = |run: &Vec<&Fact>| run.last().map_or(NEVER, |last| horizon.cart(last.tick, true));
+        let (standing, forgotten): (Vec<_>, Vec<_>) = runs.into_values().partition(|run| gone(run) > tick);
+        let ends = standing.iter().map(gone).collect();
+        let mut standing: Vec<&Fact> = standing.into_iter().flatten().collect();
+        standing.sort_by_key(|fact| (fact.tick, fact.time_ms, fact.position));
+        Folds { standing, ends, forgotten: forgotten.len() }
+    }
+
+    /// For each cart its records, each with the tick until which it stands for the cart.
+    fn record_ends(facts: &[&'f Fact]) -> BTreeMap<&'f str, Vec<i64>> {
+        let mut records: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for fact in facts {
+            if let Record::Cart(cart) = &fact.record {
+                let ends = records.entry(&cart.cart_id).or_default();
+                if let Some(before) = ends.last_mut() {
+                    *before = fact.tick.min(*before);
+                }
+                ends.push(fact.gone);
+            }
+        }
+        records
+    }
+}
+
 /// What is forgotten because it was a customer's whose profile came to be deleted: facts, by their places in memory.
 #[derive(Default)]
 struct Erased {
@@ -491,6 +516,8 @@ struct Erased {
     facts: BTreeMap<*const Fact, i64>,
     /// Orders that were forgotten before, and of which no more is left either.
     past: BTreeSet<*const Fact>,
+    /// Messages of others in carts that were that customer's.
+    unfolded: BTreeSet<*const Fact>,
 }
 
 impl Erased {
@@ -508,6 +535,7 @@ impl Erased {
             if !profile.deleted || identities.follow(&profile.user_id) != user {
                 continue;
             }
+            erased.unfold(&known, erasure.tick, &identities, horizon, &user);
             for fact in &known {
                 let (owner, past_owner) = match &fact.record {
                     Record::Message(message) => (identities.owner(&message.who, fact.tick, false), None),
@@ -532,6 +560,31 @@ impl Erased {
             }
         }
         erased
+    }
+
+    /// A folded cart of `user` goes whole.
+    fn unfold(&mut self, known: &[&Fact], tick: i64, identities: &Identities, horizon: &Horizon, user: &Customer) {
+        let mut carts: BTreeMap<&String, Vec<&Fact>> = BTreeMap::new();
+        for fact in Folds::of(known, tick, horizon).standing {
+            if let Record::Message(message) = &fact.record
+                && let Some(cart) = message.event.cart_id()
+                && !self.has(fact)
+                && !self.is_unfolded(fact)
+            {
+                carts.entry(cart).or_default().push(fact);
+            }
+        }
+        for messages in carts.into_values() {
+            if let Some(Fact { tick, record: Record::Message(last), .. }) = messages.last()
+                && identities.owner(&last.who, *tick, false) == *user
+            {
+                self.unfolded.extend(messages.into_iter().map(std::ptr::from_ref));
+            }
+        }
+    }
+
+    fn is_unfolded(&self, fact: &Fact) -> bool {
+        self.unfolded.contains(&std::ptr::from_ref(fact))
     }
 
     fn has(&self, fact: &Fact) -> bool {

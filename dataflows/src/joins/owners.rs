@@ -572,6 +572,7 @@ impl Owners {
         emit: &mut Emit,
     ) {
         self.sort_out(now);
+        let mut whole = Vec::new();
         for raw in self.identities.all_of(erased.iter().copied()) {
             let Some(known) = self.known.get_mut(&raw) else { continue };
             if self.remember.interest_ms.is_some() {
@@ -584,17 +585,21 @@ impl Owners {
             for cart in std::mem::take(&mut known.folded) {
                 let Some(folded) = self.folded.get_mut(&cart) else { continue };
                 carts.entry(cart).or_insert_with(|| folded.cart.row());
+                // Their own goes whole, so that it comes to nobody else.
+                if folded.cart.row().is_some_and(|(owner, _)| erased.contains(&owner)) {
+                    whole.push(cart);
+                    continue;
+                }
                 folded.drop(&self.identities, |(at, fold)| fold.owner == raw && is_theirs(*at, false));
                 if folded.folds.iter().any(|(_, fold)| fold.owner == raw) {
                     known.folded.insert(cart);
-                } else if folded.folds.is_empty() {
-                    self.folded.remove(&cart);
                 }
             }
             if known.is_empty() {
                 self.known.remove(&raw);
             }
         }
+        whole.into_iter().for_each(|cart| self.drop_folded(cart));
     }
 
     /// Takes `moved` back and tells everything of them again.
