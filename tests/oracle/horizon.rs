@@ -30,7 +30,10 @@ impl Horizon {
         let carts = ["cart_abandonment", "checkout_abandonment", "browse_abandonment", "low_stock"];
         let orders = ["search_abandonment", "back_in_stock", "price_drop", "replenishment", "post_purchase"];
         let reach = config.campaigns.iter().filter_map(reach_ms).max().unwrap_or(0);
-        let after_ms = config.forget_after_ms.max(reach);
+        // An interest of just the window's age still counts for what is similar.
+        let similar = config.campaigns.iter().filter_map(|campaign| campaign.similar.as_ref());
+        let similar = similar.map(|terms| terms.window_ms + config.tick_ms).max().unwrap_or(0);
+        let after_ms = config.forget_after_ms.max(reach).max(similar);
         Horizon {
             forget_erased: config.forget_erased,
             after_ms,
