@@ -9,6 +9,7 @@ mod error;
 mod mirror;
 mod tables;
 mod writer;
+mod writing;
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! The ledger's file: its tables, and what one transaction does to them. A decision is its JSON (SPEC §5), a delivery a JSON
+//! The ledger's file: its tables, and what can be read of them (`writing` says what is done to them). A decision is its JSON (SPEC §5), a delivery a JSON
 //! record; both are keyed by the decision's id. What is owed, in the order in which it goes out, what waits for a webhook, and
 //! counts are kept beside them in the same transaction, so that nobody need read what was settled long ago; and the ids by
 //! customer, so that one can be erased.
@@ -11,58 +11,57 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use beckon_dataflows::model::Tick;
-use redb::{
-    Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, Value, WriteTransaction,
-};
+use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::writing::Writing;
 use super::{LedgerError, OpenError, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
 
 /// Grows with every change of what the tables hold.
 const FORMAT: u64 = 2;
 
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const DECISIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("decisions");
-const DELIVERIES: TableDefinition<u128, &[u8]> = TableDefinition::new("deliveries");
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+pub(super) const DECISIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("decisions");
+pub(super) const DELIVERIES: TableDefinition<u128, &[u8]> = TableDefinition::new("deliveries");
 /// What is owed: the least goes first.
-const OWED: TableDefinition<Rank, ()> = TableDefinition::new("owed");
+pub(super) const OWED: TableDefinition<Rank, ()> = TableDefinition::new("owed");
 /// Since when, epoch ms, which deliveries wait for the ESP's webhook.
-const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition::new("unanswered");
-const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
-const BY_CUSTOMER: TableDefinition<(&str, u128), ()> = TableDefinition::new("by_customer");
+pub(super) const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition::new("unanswered");
+pub(super) const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
+pub(super) const BY_CUSTOMER: TableDefinition<(&str, u128), ()> = TableDefinition::new("by_customer");
 
 /// The name in `META` under which stands whether what was erased may linger in the file.
-const LINGERS: &str = "lingers";
+pub(super) const LINGERS: &str = "lingers";
 
 /// The name in `COUNTS` under which decisions are counted; the others are states.
-const DECISIONS_COUNT: &str = "decisions";
+pub(super) const DECISIONS_COUNT: &str = "decisions";
 
 /// The order in which deliveries go out (SPEC §6): greater priority (it is kept negated), older decision, lesser id.
-type Rank = (i64, u64, u128);
+pub(super) type Rank = (i64, u64, u128);
 
 /// A decision as it is written.
 pub(super) struct Entry {
-    id: DecisionId,
-    customer: String,
-    json: Vec<u8>,
+    pub id: DecisionId,
+    pub customer: String,
+    pub json: Vec<u8>,
     /// Of a send: pending since the decision's own tick, so that a replay writes the same.
-    delivery: Option<Stored>,
+    pub delivery: Option<Stored>,
 }
 
 /// A delivery as it is written.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(super) struct Stored {
     #[serde(flatten)]
-    record: DeliveryRecord,
-    errand: Errand,
+    pub record: DeliveryRecord,
+    pub errand: Errand,
     /// The decision's.
-    as_of: Tick,
+    pub as_of: Tick,
 }
 
 impl Stored {
-    fn rank(&self, id: DecisionId) -> Rank {
+    pub fn rank(&self, id: DecisionId) -> Rank {
         (-i64::from(self.errand.priority), self.as_of, id.0)
     }
 }
@@ -313,7 +312,7 @@ impl Tables {
         self.rewrite().map_err(|error| LedgerError::of(error, &self.path))
     }
 
-    fn fault(&self, id: DecisionId, fault: impl ToString) -> LedgerError {
+    pub fn fault(&self, id: DecisionId, fault: impl ToString) -> LedgerError {
         LedgerError::Entry { path: self.path.clone(), id, fault: fault.to_string() }
     }
 }
@@ -330,222 +329,4 @@ fn copy<K: Key, V: Value>(
         to.insert(key.value(), value.value())?;
     }
     Ok(())
-}
-
-/// The tables of one transaction.
-pub(super) struct Writing<'t> {
-    decisions: Table<'t, u128, &'static [u8]>,
-    deliveries: Table<'t, u128, &'static [u8]>,
-    owed: Table<'t, Rank, ()>,
-    unanswered: Table<'t, (u64, u128), ()>,
-    counts: Table<'t, &'static str, u64>,
-    by_customer: Table<'t, (&'static str, u128), ()>,
-    meta: Table<'t, &'static str, u64>,
-    changed: Vec<(mirror::Entry, DecisionId, Vec<u8>)>,
-}
-
-impl<'t> Writing<'t> {
-    fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
-        Ok(Writing {
-            decisions: transaction.open_table(DECISIONS)?,
-            deliveries: transaction.open_table(DELIVERIES)?,
-            owed: transaction.open_table(OWED)?,
-            unanswered: transaction.open_table(UNANSWERED)?,
-            counts: transaction.open_table(COUNTS)?,
-            by_customer: transaction.open_table(BY_CUSTOMER)?,
-            meta: transaction.open_table(META)?,
-            changed: Vec::new(),
-        })
-    }
-
-    /// Adds the decisions, and the deliveries, that are not there yet; returns of which there was one.
-    pub fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
-        let mut new = Vec::with_capacity(entries.len());
-        for Entry { id, customer, json, delivery } in entries {
-            let is_new = self.add_decision(id, &customer, &json)?;
-            let is_owed = delivery.map_or(Ok(false), |delivery| self.add_delivery(id, is_new, &delivery))?;
-            if is_new || is_owed {
-                new.push(id);
-            }
-        }
-        Ok(new)
-    }
-
-    /// Adds a delivery that is not there yet; whether it was not. One of a decision that was not there is from a mirror that
-    /// lost the decision, and can be made from now on.
-    fn add_delivery(&mut self, id: DecisionId, decision_is_new: bool, new: &Stored) -> Result<bool, redb::Error> {
-        let known = self.deliveries.get(id.0)?.map(|json| serde_json::from_slice::<Stored>(json.value()));
-        match known {
-            None => self.put(id, None, new)?,
-            Some(Ok(known)) if decision_is_new && known.record.is_owed() => drop(self.owed.insert(known.rank(id), ())?),
-            // One that cannot be read is no reason to send anything.
-            Some(_) => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Adds a decision that is not there yet; whether it was not.
-    fn add_decision(&mut self, id: DecisionId, customer: &str, json: &[u8]) -> Result<bool, redb::Error> {
-        if self.decisions.get(id.0)?.is_some() {
-            return Ok(false);
-        }
-        self.decisions.insert(id.0, json)?;
-        self.by_customer.insert((customer, id.0), ())?;
-        self.count(DECISIONS_COUNT, 1)?;
-        self.changed.push((mirror::Entry::Decision, id, json.to_vec()));
-        Ok(true)
-    }
-
-    /// Moves a delivery to its next state. The inner error is the caller's own and leaves the transaction sound.
-    pub fn advance(
-        &mut self,
-        tables: &Tables,
-        id: DecisionId,
-        next: &DeliveryRecord,
-    ) -> Result<Result<(), LedgerError>, redb::Error> {
-        let before = match self.stored(tables, id)? {
-            Ok(before) => before,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let (from, to) = (before.record.state, next.state);
-        if !from.may_become(to) {
-            return Ok(Err(LedgerError::Step { id, from, to }));
-        }
-        let after = Stored { record: next.clone(), errand: before.errand.clone(), as_of: before.as_of };
-        self.put(id, Some(&before), &after)?;
-        Ok(Ok(()))
-    }
-
-    fn stored(&self, tables: &Tables, id: DecisionId) -> Result<Result<Stored, LedgerError>, redb::Error> {
-        Ok(match self.deliveries.get(id.0)? {
-            None => Err(LedgerError::NoDelivery { id }),
-            Some(json) => serde_json::from_slice(json.value()).map_err(|error| tables.fault(id, error)),
-        })
-    }
-
-    /// Waits for the webhook of a delivery no longer. It stays `unknown`.
-    pub fn bury(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<(), LedgerError>, redb::Error> {
-        let since_ms = match self.stored(tables, id)? {
-            Ok(stored) => stored.record.since_ms,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        self.unanswered.remove((since_ms, id.0))?;
-        Ok(Ok(()))
-    }
-
-    /// Takes out of the decisions of `customer` up to the tick `upto` what they are about, and out of their deliveries what the
-    /// ESP said. Returns of how many. The inner error is an entry that cannot be read; what is before it is erased.
-    pub fn erase(
-        &mut self,
-        tables: &Tables,
-        customer: &str,
-        upto: Tick,
-    ) -> Result<Result<usize, LedgerError>, redb::Error> {
-        let own = self.by_customer.range((customer, u128::MIN)..=(customer, u128::MAX))?;
-        let ids = own.map(|entry| Ok(DecisionId(entry?.0.value().1))).collect::<Result<Vec<_>, redb::Error>>()?;
-        let mut erased = 0;
-        for id in ids {
-            let Some(decision) = self.decisions.get(id.0)?.map(|json| serde_json::from_slice::<Decision>(json.value()))
-            else {
-                continue;
-            };
-            let decision = match decision {
-                Ok(decision) if decision.as_of <= upto => decision,
-                Ok(_) => continue,
-                Err(error) => return Ok(Err(tables.fault(id, error))),
-            };
-            let rest = decision.erased();
-            let said = self.erase_note(tables, id)?;
-            if rest != decision {
-                let json = serde_json::to_vec(&rest).map_err(|error| redb::Error::Io(error.into()))?;
-                self.decisions.insert(id.0, json.as_slice())?;
-                self.changed.push((mirror::Entry::Decision, id, json));
-            }
-            match said {
-                Ok(said) => erased += usize::from(said || rest != decision),
-                Err(fault) => return Ok(Err(fault)),
-            }
-        }
-        if erased > 0 {
-            self.meta.insert(LINGERS, 1)?;
-        }
-        Ok(Ok(erased))
-    }
-
-    /// Takes out of a delivery what the ESP said, which may name an address. Whether there was anything.
-    fn erase_note(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<bool, LedgerError>, redb::Error> {
-        match self.stored(tables, id)? {
-            Ok(before) if before.record.note.is_some() => {
-                let record = DeliveryRecord { note: None, ..before.record.clone() };
-                let after = Stored { record, errand: before.errand.clone(), as_of: before.as_of };
-                self.put(id, Some(&before), &after)?;
-                Ok(Ok(true))
-            }
-            Ok(_) | Err(LedgerError::NoDelivery { .. }) => Ok(Ok(false)),
-            Err(fault) => Ok(Err(fault)),
-        }
-    }
-
-    /// Takes up an entry of the mirror, which knows better than an earlier one.
-    pub fn restore(
-        &mut self,
-        tables: &Tables,
-        entry: mirror::Entry,
-        id: DecisionId,
-        json: &[u8],
-    ) -> Result<Result<(), LedgerError>, redb::Error> {
-        if entry == mirror::Entry::Decision {
-            return match serde_json::from_slice::<Decision>(json) {
-                Ok(decision) => {
-                    if !self.add_decision(id, &decision.customer_id, json)? {
-                        self.decisions.insert(id.0, json)?;
-                    }
-                    Ok(Ok(()))
-                }
-                Err(error) => Ok(Err(tables.fault(id, error))),
-            };
-        }
-        let after = match serde_json::from_slice::<Stored>(json) {
-            Ok(after) => after,
-            Err(error) => return Ok(Err(tables.fault(id, error))),
-        };
-        let before = self.stored(tables, id)?.ok();
-        self.put(id, before.as_ref(), &after)?;
-        // Without its decision it cannot be delivered; the log will decide it again.
-        if self.decisions.get(id.0)?.is_none() {
-            self.owed.remove(after.rank(id))?;
-        }
-        Ok(Ok(()))
-    }
-
-    /// Writes a delivery, and what follows from it.
-    fn put(&mut self, id: DecisionId, before: Option<&Stored>, after: &Stored) -> Result<(), redb::Error> {
-        if let Some(before) = before {
-            self.owed.remove(before.rank(id))?;
-            self.unanswered.remove((before.record.since_ms, id.0))?;
-            self.count(before.record.state.name(), -1)?;
-        }
-        if after.record.is_owed() {
-            self.owed.insert(after.rank(id), ())?;
-        }
-        if after.record.awaits_webhook {
-            self.unanswered.insert((after.record.since_ms, id.0), ())?;
-        }
-        self.count(after.record.state.name(), 1)?;
-        let json = serde_json::to_vec(after).map_err(|error| redb::Error::Io(error.into()))?;
-        self.deliveries.insert(id.0, json.as_slice())?;
-        self.changed.push((mirror::Entry::Delivery, id, json));
-        Ok(())
-    }
-
-    /// What was changed, for the mirror.
-    pub fn take_changed(&mut self) -> Vec<(mirror::Entry, DecisionId, Vec<u8>)> {
-        std::mem::take(&mut self.changed)
-    }
-
-    fn count(&mut self, name: &'static str, by: i64) -> Result<(), redb::Error> {
-        let before = self.counts.get(name)?.map_or(0, |count| count.value());
-        self.counts.insert(name, before.saturating_add_signed(by))?;
-        Ok(())
-    }
 }

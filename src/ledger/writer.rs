@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 
 use super::LedgerError;
 use super::mirror::Mirror;
-use super::tables::{Entry, Tables, Writing};
+use super::tables::{Entry, Tables};
+use super::writing::Writing;
 use crate::decision::{DecisionId, DeliveryRecord};
 
 /// The most commands that one transaction takes, so that the first does not wait for ever.

@@ -1,0 +1,198 @@
+//! What was told of one whom records name, as far as it is remembered: to be told again when a link moves it. Cannot fail.
+
+use hashbrown::HashSet;
+
+use super::Remember;
+use super::told::{Clicked, Emit, Told, tell_of_line, tell_of_order};
+use crate::joins::carts::{Cart, LastCart};
+use crate::joins::contacts::ContactChange;
+use crate::joins::customers::Deed;
+use crate::joins::identities::Identities;
+use crate::joins::orders::Order;
+use crate::model::{Diff, Fold, History, Id, Tick};
+
+/// What was told of one whom records name, as far as it is remembered.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Activities: the time that says whose one is, and its tick. Of those that stay together for good, the last.
+    pub(super) active: Vec<(Tick, Tick)>,
+    /// Views, searches and checkouts.
+    pub(super) trail: Vec<(Tick, Deed)>,
+    pub(super) wanted: Vec<(Tick, Id)>,
+    /// How many of these two there were when the old ones were last forgotten.
+    pub(super) swept: usize,
+    /// The tick at which these three are looked through; 0 for none.
+    pub(super) wake: Tick,
+    /// Lines of the implicit cart.
+    pub(super) folds: Vec<(Tick, Fold)>,
+    pub(super) carts: Vec<Cart>,
+    /// The folded carts that they had a hand in.
+    pub(super) folded: HashSet<Id>,
+    pub(super) orders: Vec<Order>,
+    /// What is left of forgotten orders, with the time that says whose it is.
+    pub(super) past: Vec<(Tick, History)>,
+    pub(super) refused: Option<Tick>,
+}
+
+/// A cart told by single messages, and all of those.
+#[derive(Default)]
+pub(super) struct FoldedCart {
+    pub(super) cart: LastCart,
+    pub(super) folds: Vec<(Tick, Fold)>,
+}
+
+impl FoldedCart {
+    pub(super) fn fold(&mut self, now: Tick, mut fold: Fold, owner: Id) {
+        let cart = fold.cart;
+        self.folds.push((now, fold.clone()));
+        fold.owner = owner;
+        self.cart.fold(now, cart, fold);
+    }
+
+    /// Folds all anew, by the owners of now.
+    pub(super) fn refold(&mut self, identities: &Identities) {
+        self.cart = LastCart::default();
+        for (at, fold) in std::mem::take(&mut self.folds) {
+            let owner = identities.owner(fold.owner, at, false);
+            self.fold(at, fold, owner);
+        }
+    }
+
+    /// Drops the messages that `are`, and folds the others anew.
+    pub(super) fn drop(&mut self, identities: &Identities, are: impl Fn(&(Tick, Fold)) -> bool) {
+        self.folds.retain(|fold| !are(fold));
+        self.refold(identities);
+    }
+}
+
+impl Known {
+    /// Remembers what was told at `at`. `link` says which link, if any, makes whose it is of what was done at a time.
+    pub(super) fn add(&mut self, told: Told, at: Tick, diff: Diff, remember: &Remember, link: impl Fn(Tick) -> usize) {
+        match told {
+            Told::Clicked(Clicked { deed, interest }) => {
+                self.activity((at, at), link);
+                if remember.trail_ms > 0 && deed != Deed::Active {
+                    self.trail.push((at, deed));
+                }
+                if remember.wanted_ms().is_some() && !interest.is_none() {
+                    self.wanted.push((at, interest));
+                }
+            }
+            Told::Implicit(fold) => self.folds.push((at, fold)),
+            Told::Cart(cart) if diff > 0 => {
+                self.activity((at, at), link);
+                self.wanted.extend(cart.skus().filter(|_| remember.wanted_ms().is_some()).map(|sku| (at, sku)));
+                self.carts.push(cart);
+            }
+            Told::Cart(cart) => self.carts.retain(|other| *other != cart),
+            Told::Order(order) if diff > 0 => {
+                self.activity((order.placed, at), link);
+                self.orders.push(order);
+            }
+            Told::Order(order) => {
+                if let Some(place) = self.orders.iter().position(|other| *other == order) {
+                    self.orders.remove(place);
+                }
+            }
+            Told::Past(time, past) => match self.past.iter_mut().find(|known| link(known.0) == link(time)) {
+                Some(known) => *known = (time.max(known.0), known.1.and(&past)),
+                None => self.past.push((time, past)),
+            },
+            Told::Refused => drop(self.refused.get_or_insert(at)),
+            _ => {}
+        }
+    }
+
+    /// Only the last activity counts, of those that always have one owner: links to come are later than any of them, but for
+    /// that of an order dated ahead.
+    pub(super) fn activity(&mut self, (time, at): (Tick, Tick), link: impl Fn(Tick) -> usize) {
+        let known =
+            self.active.iter_mut().find(|known| known.0 <= known.1 && time <= at && link(known.0) == link(time));
+        match known {
+            Some(known) => *known = (time.max(known.0), at.max(known.1)),
+            None => self.active.push((time, at)),
+        }
+    }
+
+    /// Forgets, when it is worth it, what is too old to matter.
+    pub(super) fn sweep(&mut self, now: Tick, remember: &Remember) {
+        const FEW: usize = 32;
+        if self.trail.len() + self.wanted.len() > FEW.max(2 * self.swept) {
+            self.forget(now, remember);
+        }
+    }
+
+    /// Forgets what no trigger can reach any more, and activities when that is all there could be.
+    pub(super) fn forget(&mut self, now: Tick, remember: &Remember) {
+        self.trail.retain(|(at, _)| now < at.saturating_add(remember.trail_ms));
+        self.wanted.retain(|(at, _)| now < at.saturating_add(remember.interest_ms.unwrap_or(0)));
+        self.swept = self.trail.len() + self.wanted.len();
+        self.active.retain(|(time, at)| now < remember.horizon.activity(*time.max(at)));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.active.is_empty()
+            && self.trail.is_empty()
+            && self.wanted.is_empty()
+            && self.folds.is_empty()
+            && self.carts.is_empty()
+            && self.folded.is_empty()
+            && self.orders.is_empty()
+            && self.past.is_empty()
+            && self.refused.is_none()
+    }
+
+    /// Forgets what `is_theirs`, and returns the carts and orders that were.
+    pub(super) fn erase(&mut self, is_theirs: impl Fn(Tick, bool) -> bool) -> Vec<Id> {
+        self.active.retain(|(time, at)| !is_theirs(*time, time > at));
+        self.trail.retain(|(at, _)| !is_theirs(*at, false));
+        self.wanted.retain(|(at, _)| !is_theirs(*at, false));
+        self.folds.retain(|(at, _)| !is_theirs(*at, false));
+        self.past.retain(|(time, _)| !is_theirs(*time, false));
+        let carts = self.carts.extract_if(.., |cart| is_theirs(cart.changed, false)).map(|cart| cart.id);
+        let mut gone: Vec<Id> = carts.collect();
+        gone.extend(self.orders.extract_if(.., |order| is_theirs(order.placed, order.ahead)).map(|order| order.id));
+        gone
+    }
+
+    /// The SKUs that were wanted or ordered.
+    pub(super) fn skus(&self) -> impl Iterator<Item = Id> + '_ {
+        let ordered = self.orders.iter().flat_map(|order| order.lines.iter().map(|line| line.sku));
+        self.wanted.iter().map(|(_, sku)| *sku).chain(ordered)
+    }
+
+    /// Tells everything again to whom it belongs, where `owner` says to whom by its time.
+    pub(super) fn tell(&self, owner: impl Fn(Tick, bool) -> Option<Id>, remember: &Remember, emit: &mut Emit) {
+        let skus = remember.interest_ms.is_some();
+        for (time, at) in &self.active {
+            owner(*time, time > at).into_iter().for_each(|owner| emit.deed(owner, *at, Deed::Active, 1));
+        }
+        let owner_at = |time: &Tick| owner(*time, false);
+        for (at, deed) in &self.trail {
+            owner_at(at).into_iter().for_each(|owner| emit.deed(owner, *at, deed.clone(), 1));
+        }
+        for (at, sku) in &self.wanted {
+            owner_at(at).into_iter().for_each(|owner| emit.interest(owner, *at, *sku, remember));
+        }
+        for (at, fold) in &self.folds {
+            owner_at(at).into_iter().for_each(|owner| tell_of_line(owner, *at, fold, 1, emit));
+        }
+        for cart in &self.carts {
+            owner_at(&cart.changed).into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Cart(cart.clone()), 1));
+        }
+        for order in &self.orders {
+            if let Some(owner) = owner(order.placed, order.ahead) {
+                emit.deed(owner, 0, Deed::Order(order.clone()), 1);
+                if skus {
+                    tell_of_order(owner, order, 1, emit);
+                }
+            }
+        }
+        for (time, past) in &self.past {
+            owner_at(time).into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Past(*past), 1));
+        }
+        if let Some(at) = self.refused {
+            owner_at(&at).into_iter().for_each(|owner| emit.refusal(owner, ContactChange::ConsentWithheld(at), 1));
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What one worker knows: all links, and of everybody what went through it. In: what is told, tick by tick. Out: the same by owner, and
+//! everything again of those whom a link or an erasure moves. Cannot fail.
+
+use std::collections::BTreeMap;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::Remember;
+use super::known::{FoldedCart, Known};
+use super::told::{Emit, Link, Out, Told, tell_of_line};
+use crate::joins::carts::Cart;
+use crate::joins::contacts::ContactChange;
+use crate::joins::customers::Deed;
+use crate::joins::identities::Identities;
+use crate::joins::implicit::ImplicitChange;
+use crate::joins::interests::Interest;
+use crate::joins::orders::Order;
+use crate::joins::skus::SkuEvent;
+use crate::model::{Diff, Fold, History, Id, OrderStatus, Tick};
+
+/// What one worker knows.
+pub(super) struct Owners {
+    remember: Remember,
+    /// Whether this worker tells of what all know.
+    speaks: bool,
+    identities: Identities,
+    known: HashMap<Id, Known>,
+    /// What was told since `known` was last asked for.
+    recent: Vec<((Id, Told), Tick, Diff)>,
+    folded: HashMap<Id, FoldedCart>,
+    /// Carts and orders of the erased, whose row is not retracted yet where it came from.
+    erased: HashSet<Id>,
+    /// Who is to be looked through at which tick.
+    wakes: BTreeMap<Tick, Vec<Id>>,
+}
+
+/// So many rows are kept as they came before they are sorted, and what no longer matters of them is dropped.
+const RECENT: usize = 1 << 16;
+
+impl Owners {
+    pub(super) fn new(remember: Remember, speaks: bool) -> Owners {
+        Owners {
+            identities: Identities::new(remember.horizon),
+            remember,
+            speaks,
+            known: HashMap::new(),
+            recent: Vec::new(),
+            folded: HashMap::new(),
+            erased: HashSet::new(),
+            wakes: BTreeMap::new(),
+        }
+    }
+
+    /// Takes up what is told before `upper` (all when there is none), tick by tick.
+    pub(super) fn advance(&mut self, pending: &mut Out<(Id, Told)>, upper: Option<Tick>, emit: &mut Emit) {
+        pending.sort_by_key(|(_, tick, _)| *tick);
+        let due = upper.map_or(pending.len(), |upper| pending.partition_point(|(_, tick, _)| *tick < upper));
+        let mut due = pending.drain(..due).peekable();
+        loop {
+            let told = due.peek().map(|(_, tick, _)| *tick);
+            let lapse = self.identities.next_lapse().filter(|lapse| upper.is_none_or(|upper| *lapse < upper));
+            let Some(now) = told.into_iter().chain(lapse).min() else { return };
+            emit.now = now;
+            self.tick(now, &mut std::iter::from_fn(|| due.next_if(|(_, tick, _)| *tick == now)), emit);
+            if self.recent.len() >= RECENT.max(self.known.len()) {
+                self.sort_out(now);
+            }
+            self.look_through(now);
+        }
+    }
+
+    /// Takes up what is told at `now`.
+    fn tick(&mut self, now: Tick, rows: &mut dyn Iterator<Item = ((Id, Told), Tick, Diff)>, emit: &mut Emit) {
+        let (mut links, mut erased) = (Vec::new(), HashSet::new());
+        let mut told = Vec::new();
+        for row in rows {
+            match &row.0 {
+                (from, Told::Link(link)) => links.push((*link, *from)),
+                (user, Told::Erased) => drop(erased.insert(*user)),
+                _ => told.push(row),
+            }
+        }
+        let lapses = self.identities.next_lapse().is_some_and(|lapse| lapse <= now);
+        let mut moved = if links.is_empty() && !lapses { HashSet::new() } else { self.link(now, links, emit) };
+        // Who is an alias of another owns nothing.
+        erased.retain(|user| self.identities.follow(*user) == *user);
+        moved.extend(&erased);
+        let mut carts: HashMap<Id, Option<(Id, Cart)>> = HashMap::new();
+        for ((raw, told), _, diff) in told {
+            self.take(now, raw, told, diff, &moved, &mut carts, emit);
+        }
+        if !erased.is_empty() {
+            self.erase(now, &erased, &moved, &mut carts, emit);
+        }
+        for (cart, before) in carts {
+            let after = self.folded.get(&cart).and_then(|folded| folded.cart.row());
+            let rows = before.map(|row| (row, -1)).into_iter().chain(after.map(|row| (row, 1)));
+            for ((owner, cart), diff) in rows.filter(|((owner, _), _)| !moved.contains(owner)) {
+                emit.deed(owner, 0, Deed::Cart(cart), diff);
+            }
+        }
+        if !moved.is_empty() {
+            self.tell_again(now, &moved, emit);
+        }
+    }
+
+    /// Takes up links and forgets those that lapse, and returns whom they concern.
+    fn link(&mut self, now: Tick, mut links: Vec<(Link, Id)>, emit: &mut Emit) -> HashSet<Id> {
+        links.sort_unstable();
+        let mut moved = HashSet::new();
+        self.identities.lapse(now, &mut moved);
+        let mut aliased = HashSet::new();
+        for (link, from) in links {
+            match link.is_alias {
+                true => {
+                    if self.identities.alias(from, link.user, &mut moved) {
+                        aliased.insert(from);
+                    }
+                }
+                false => self.identities.link(from, link.user, now, &mut moved),
+            }
+        }
+        for from in aliased.into_iter().filter(|_| self.speaks) {
+            emit.aliases.push(((from, self.identities.next(from)), now, 1));
+        }
+        self.sort_out(now);
+        for raw in self.identities.all_of(moved.iter().copied()) {
+            for cart in self.known.get(&raw).into_iter().flat_map(|known| &known.folded) {
+                if let Some(folded) = self.folded.get_mut(cart) {
+                    folded.refold(&self.identities);
+                }
+            }
+        }
+        moved
+    }
+
+    /// Tells the owner, unless they are told everything anyway, and remembers.
+    #[allow(clippy::too_many_arguments)]
+    fn take(
+        &mut self,
+        now: Tick,
+        raw: Id,
+        told: Told,
+        diff: Diff,
+        moved: &HashSet<Id>,
+        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
+        emit: &mut Emit,
+    ) {
+        let (time, ahead) = told.time(now);
+        let owner = if self.identities.is_empty() { raw } else { self.identities.owner(raw, time, ahead) };
+        match told {
+            Told::Fold(fold) => {
+                let folded = self.folded.entry(fold.cart).or_default();
+                carts.entry(fold.cart).or_insert_with(|| folded.cart.row());
+                self.known.entry(raw).or_default().folded.insert(fold.cart);
+                folded.fold(now, fold, owner);
+            }
+            Told::LineGone(cart, sku) => self.forget_lines(now, cart, sku, carts),
+            Told::ImplicitGone(sku) => self.forget_implicit_lines(now, raw, sku, moved, emit),
+            // What was erased is gone already.
+            Told::OrderGone(Order { id, .. }) if self.erased.remove(&id) => {}
+            Told::Order(Order { id, .. }) | Told::Cart(Cart { id, .. }) if diff < 0 && self.erased.remove(&id) => {}
+            Told::OrderGone(order) => {
+                // What is left is of whoever the visitor was linked to by now.
+                let holder = self.identities.linked(raw, time, ahead);
+                if self.remember.past && order.status == OrderStatus::Placed {
+                    let past = History::of(order.placed, order.total.unwrap_or_default());
+                    self.tell(now, holder, Told::Past(order.placed, past), 1, owner, moved, emit);
+                }
+                self.tell(now, raw, Told::Order(order), -1, owner, moved, emit);
+            }
+            told => {
+                if let (Told::Cart(cart), false) = (&told, self.folded.is_empty())
+                    && let Some(folded) = self.folded.get(&cart.id)
+                {
+                    carts.entry(cart.id).or_insert_with(|| folded.cart.row());
+                    self.drop_folded(cart.id);
+                }
+                self.tell(now, raw, told, diff, owner, moved, emit);
+            }
+        }
+    }
+
+    /// Tells the owner, unless they are told everything anyway, and remembers.
+    #[allow(clippy::too_many_arguments)]
+    fn tell(&mut self, now: Tick, raw: Id, told: Told, diff: Diff, owner: Id, moved: &HashSet<Id>, emit: &mut Emit) {
+        if !moved.contains(&owner) {
+            told.tell(owner, now, diff, &self.remember, emit);
+        }
+        self.recent.push(((raw, told), now, diff));
+    }
+
+    /// Forgets what messages before `now` told of a SKU in a cart.
+    fn forget_lines(&mut self, now: Tick, cart: Id, sku: Id, carts: &mut HashMap<Id, Option<(Id, Cart)>>) {
+        let Some(folded) = self.folded.get_mut(&cart) else { return };
+        carts.entry(cart).or_insert_with(|| folded.cart.row());
+        let before: HashSet<Id> = folded.folds.iter().map(|(_, fold)| fold.owner).collect();
+        folded.drop(&self.identities, |(at, fold)| fold.sku == sku && *at < now);
+        let after: HashSet<Id> = folded.folds.iter().map(|(_, fold)| fold.owner).collect();
+        if after.is_empty() {
+            self.folded.remove(&cart);
+        }
+        before.difference(&after).for_each(|raw| self.part(*raw, cart));
+    }
+
+    /// Forgets a folded cart altogether.
+    fn drop_folded(&mut self, cart: Id) {
+        let folded = self.folded.remove(&cart).unwrap_or_default();
+        folded.folds.iter().for_each(|(_, fold)| self.part(fold.owner, cart));
+    }
+
+    /// One who had a hand in a folded cart has it no longer.
+    fn part(&mut self, raw: Id, cart: Id) {
+        if let Some(known) = self.known.get_mut(&raw) {
+            known.folded.remove(&cart);
+            if known.is_empty() {
+                self.known.remove(&raw);
+            }
+        }
+    }
+
+    /// Forgets what was told before `now` of a SKU in an implicit cart.
+    fn forget_implicit_lines(&mut self, now: Tick, raw: Id, sku: Id, moved: &HashSet<Id>, emit: &mut Emit) {
+        self.sort_out(now);
+        let Some(known) = self.known.get_mut(&raw) else { return };
+        let are = |(at, fold): &mut (Tick, Fold)| fold.sku == sku && *at < now;
+        for (at, fold) in known.folds.extract_if(.., are) {
+            let owner = self.identities.owner(raw, at, false);
+            if !moved.contains(&owner) {
+                tell_of_line(owner, at, &fold, -1, emit);
+            }
+        }
+        if known.is_empty() {
+            self.known.remove(&raw);
+        }
+    }
+
+    /// Forgets all that is of the `erased`, but for what withholds consent. They are among the `moved`, who are told everything
+    /// again: what is forgotten may have been another's until this tick.
+    fn erase(
+        &mut self,
+        now: Tick,
+        erased: &HashSet<Id>,
+        moved: &HashSet<Id>,
+        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
+        emit: &mut Emit,
+    ) {
+        self.sort_out(now);
+        let mut whole = Vec::new();
+        for raw in self.identities.all_of(erased.iter().copied()) {
+            let Some(known) = self.known.get_mut(&raw) else { continue };
+            if self.remember.interest_ms.is_some() {
+                for sku in known.skus() {
+                    moved.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
+                }
+            }
+            let is_theirs = |time, ahead| erased.contains(&self.identities.owner(raw, time, ahead));
+            self.erased.extend(known.erase(is_theirs));
+            for cart in std::mem::take(&mut known.folded) {
+                let Some(folded) = self.folded.get_mut(&cart) else { continue };
+                carts.entry(cart).or_insert_with(|| folded.cart.row());
+                // Their own goes whole, so that it comes to nobody else.
+                if folded.cart.row().is_some_and(|(owner, _)| erased.contains(&owner)) {
+                    whole.push(cart);
+                    continue;
+                }
+                folded.drop(&self.identities, |(at, fold)| fold.owner == raw && is_theirs(*at, false));
+                if folded.folds.iter().any(|(_, fold)| fold.owner == raw) {
+                    known.folded.insert(cart);
+                }
+            }
+            if known.is_empty() {
+                self.known.remove(&raw);
+            }
+        }
+        whole.into_iter().for_each(|cart| self.drop_folded(cart));
+    }
+
+    /// Takes `moved` back and tells everything of them again.
+    fn tell_again(&mut self, now: Tick, moved: &HashSet<Id>, emit: &mut Emit) {
+        self.sort_out(now);
+        for owner in moved {
+            emit.deed(*owner, 0, Deed::Reset, -1);
+            emit.implicit(*owner, ImplicitChange::Reset, -1);
+            emit.refusal(*owner, ContactChange::Reset, -1);
+            if self.remember.similar_ms.is_some() {
+                emit.interests.push(((*owner, Interest::Reset), now, -1));
+            }
+        }
+        let all = self.identities.all_of(moved.iter().copied());
+        let known: Vec<(Id, &Known)> =
+            all.into_iter().filter_map(|raw| self.known.get(&raw).map(|known| (raw, known))).collect();
+        if self.remember.interest_ms.is_some() {
+            let skus: HashSet<Id> = known.iter().flat_map(|(_, known)| known.skus()).collect();
+            for sku in skus {
+                moved.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
+            }
+        }
+        let mut folded = HashSet::new();
+        for (raw, known) in known {
+            let owner =
+                |time, ahead| Some(self.identities.owner(raw, time, ahead)).filter(|owner| moved.contains(owner));
+            known.tell(owner, &self.remember, emit);
+            folded.extend(known.folded.iter().copied());
+        }
+        let rows = folded.iter().filter_map(|cart| self.folded.get(cart)?.cart.row());
+        for (owner, cart) in rows.filter(|(owner, _)| moved.contains(owner)) {
+            emit.deed(owner, 0, Deed::Cart(cart), 1);
+        }
+    }
+
+    /// Sorts what was told lately by whom it names.
+    fn sort_out(&mut self, now: Tick) {
+        for ((raw, told), at, diff) in self.recent.drain(..) {
+            let known = self.known.entry(raw).or_default();
+            known.add(told, at, diff, &self.remember, |time| self.identities.link_before(raw, time));
+            known.sweep(now, &self.remember);
+            let wake = self.remember.horizon.activity(now);
+            if known.wake == 0 && !known.active.is_empty() && wake < Tick::MAX {
+                known.wake = wake;
+                self.wakes.entry(wake).or_default().push(raw);
+            }
+            if known.is_empty() {
+                self.known.remove(&raw);
+            }
+        }
+    }
+
+    /// Forgets what nothing can reach any more of those whose turn it is.
+    fn look_through(&mut self, now: Tick) {
+        while let Some(entry) = self.wakes.first_entry().filter(|entry| *entry.key() <= now) {
+            for raw in entry.remove() {
+                let Some(known) = self.known.get_mut(&raw).filter(|known| (1..=now).contains(&known.wake)) else {
+                    continue;
+                };
+                known.forget(now, &self.remember);
+                let last = known.active.iter().map(|(time, at)| *time.max(at)).max();
+                known.wake = last.map_or(0, |last| self.remember.horizon.activity(last));
+                if known.wake > 0 {
+                    self.wakes.entry(known.wake).or_default().push(raw);
+                } else if known.is_empty() {
+                    self.known.remove(&raw);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What one transaction does to the tables. In: decisions, states of deliveries, erasures, entries of the mirror. Out: what was new,
+//! and what the mirror is to be told. The inner error is the caller's own, or that of one entry, and leaves the transaction sound.
+
+use beckon_dataflows::model::Tick;
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::tables::{
+    BY_CUSTOMER, COUNTS, DECISIONS, DECISIONS_COUNT, DELIVERIES, Entry, LINGERS, META, OWED, Rank, Stored, Tables,
+    UNANSWERED,
+};
+use super::{LedgerError, mirror};
+use crate::decision::{Decision, DecisionId, DeliveryRecord};
+
+/// The tables of one transaction.
+pub(super) struct Writing<'t> {
+    decisions: Table<'t, u128, &'static [u8]>,
+    deliveries: Table<'t, u128, &'static [u8]>,
+    owed: Table<'t, Rank, ()>,
+    unanswered: Table<'t, (u64, u128), ()>,
+    counts: Table<'t, &'static str, u64>,
+    by_customer: Table<'t, (&'static str, u128), ()>,
+    meta: Table<'t, &'static str, u64>,
+    changed: Vec<(mirror::Entry, DecisionId, Vec<u8>)>,
+}
+
+impl<'t> Writing<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Writing {
+            decisions: transaction.open_table(DECISIONS)?,
+            deliveries: transaction.open_table(DELIVERIES)?,
+            owed: transaction.open_table(OWED)?,
+            unanswered: transaction.open_table(UNANSWERED)?,
+            counts: transaction.open_table(COUNTS)?,
+            by_customer: transaction.open_table(BY_CUSTOMER)?,
+            meta: transaction.open_table(META)?,
+            changed: Vec::new(),
+        })
+    }
+
+    /// Adds the decisions, and the deliveries, that are not there yet; returns of which there was one.
+    pub fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
+        let mut new = Vec::with_capacity(entries.len());
+        for Entry { id, customer, json, delivery } in entries {
+            let is_new = self.add_decision(id, &customer, &json)?;
+            let is_owed = delivery.map_or(Ok(false), |delivery| self.add_delivery(id, is_new, &delivery))?;
+            if is_new || is_owed {
+                new.push(id);
+            }
+        }
+        Ok(new)
+    }
+
+    /// Adds a delivery that is not there yet; whether it was not. One of a decision that was not there is from a mirror that
+    /// lost the decision, and can be made from now on.
+    fn add_delivery(&mut self, id: DecisionId, decision_is_new: bool, new: &Stored) -> Result<bool, redb::Error> {
+        let known = self.deliveries.get(id.0)?.map(|json| serde_json::from_slice::<Stored>(json.value()));
+        match known {
+            None => self.put(id, None, new)?,
+            Some(Ok(known)) if decision_is_new && known.record.is_owed() => drop(self.owed.insert(known.rank(id), ())?),
+            // One that cannot be read is no reason to send anything.
+            Some(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Adds a decision that is not there yet; whether it was not.
+    fn add_decision(&mut self, id: DecisionId, customer: &str, json: &[u8]) -> Result<bool, redb::Error> {
+        if self.decisions.get(id.0)?.is_some() {
+            return Ok(false);
+        }
+        self.decisions.insert(id.0, json)?;
+        self.by_customer.insert((customer, id.0), ())?;
+        self.count(DECISIONS_COUNT, 1)?;
+        self.changed.push((mirror::Entry::Decision, id, json.to_vec()));
+        Ok(true)
+    }
+
+    /// Moves a delivery to its next state. The inner error is the caller's own and leaves the transaction sound.
+    pub fn advance(
+        &mut self,
+        tables: &Tables,
+        id: DecisionId,
+        next: &DeliveryRecord,
+    ) -> Result<Result<(), LedgerError>, redb::Error> {
+        let before = match self.stored(tables, id)? {
+            Ok(before) => before,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let (from, to) = (before.record.state, next.state);
+        if !from.may_become(to) {
+            return Ok(Err(LedgerError::Step { id, from, to }));
+        }
+        let after = Stored { record: next.clone(), errand: before.errand.clone(), as_of: before.as_of };
+        self.put(id, Some(&before), &after)?;
+        Ok(Ok(()))
+    }
+
+    fn stored(&self, tables: &Tables, id: DecisionId) -> Result<Result<Stored, LedgerError>, redb::Error> {
+        Ok(match self.deliveries.get(id.0)? {
+            None => Err(LedgerError::NoDelivery { id }),
+            Some(json) => serde_json::from_slice(json.value()).map_err(|error| tables.fault(id, error)),
+        })
+    }
+
+    /// Waits for the webhook of a delivery no longer. It stays `unknown`.
+    pub fn bury(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<(), LedgerError>, redb::Error> {
+        let since_ms = match self.stored(tables, id)? {
+            Ok(stored) => stored.record.since_ms,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        self.unanswered.remove((since_ms, id.0))?;
+        Ok(Ok(()))
+    }
+
+    /// Takes out of the decisions of `customer` up to the tick `upto` what they are about, and out of their deliveries what the
+    /// ESP said. Returns of how many. The inner error is an entry that cannot be read; what is before it is erased.
+    pub fn erase(
+        &mut self,
+        tables: &Tables,
+        customer: &str,
+        upto: Tick,
+    ) -> Result<Result<usize, LedgerError>, redb::Error> {
+        let own = self.by_customer.range((customer, u128::MIN)..=(customer, u128::MAX))?;
+        let ids = own.map(|entry| Ok(DecisionId(entry?.0.value().1))).collect::<Result<Vec<_>, redb::Error>>()?;
+        let mut erased = 0;
+        for id in ids {
+            let Some(decision) = self.decisions.get(id.0)?.map(|json| serde_json::from_slice::<Decision>(json.value()))
+            else {
+                continue;
+            };
+            let decision = match decision {
+                Ok(decision) if decision.as_of <= upto => decision,
+                Ok(_) => continue,
+                Err(error) => return Ok(Err(tables.fault(id, error))),
+            };
+            let rest = decision.erased();
+            let said = self.erase_note(tables, id)?;
+            if rest != decision {
+                let json = serde_json::to_vec(&rest).map_err(|error| redb::Error::Io(error.into()))?;
+                self.decisions.insert(id.0, json.as_slice())?;
+                self.changed.push((mirror::Entry::Decision, id, json));
+            }
+            match said {
+                Ok(said) => erased += usize::from(said || rest != decision),
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        if erased > 0 {
+            self.meta.insert(LINGERS, 1)?;
+        }
+        Ok(Ok(erased))
+    }
+
+    /// Takes out of a delivery what the ESP said, which may name an address. Whether there was anything.
+    fn erase_note(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<bool, LedgerError>, redb::Error> {
+        match self.stored(tables, id)? {
+            Ok(before) if before.record.note.is_some() => {
+                let record = DeliveryRecord { note: None, ..before.record.clone() };
+                let after = Stored { record, errand: before.errand.clone(), as_of: before.as_of };
+                self.put(id, Some(&before), &after)?;
+                Ok(Ok(true))
+            }
+            Ok(_) | Err(LedgerError::NoDelivery { .. }) => Ok(Ok(false)),
+            Err(fault) => Ok(Err(fault)),
+        }
+    }
+
+    /// Takes up an entry of the mirror, which knows better than an earlier one.
+    pub fn restore(
+        &mut self,
+        tables: &Tables,
+        entry: mirror::Entry,
+        id: DecisionId,
+        json: &[u8],
+    ) -> Result<Result<(), LedgerError>, redb::Error> {
+        if entry == mirror::Entry::Decision {
+            return match serde_json::from_slice::<Decision>(json) {
+                Ok(decision) => {
+                    if !self.add_decision(id, &decision.customer_id, json)? {
+                        self.decisions.insert(id.0, json)?;
+                    }
+                    Ok(Ok(()))
+                }
+                Err(error) => Ok(Err(tables.fault(id, error))),
+            };
+        }
+        let after = match serde_json::from_slice::<Stored>(json) {
+            Ok(after) => after,
+            Err(error) => return Ok(Err(tables.fault(id, error))),
+        };
+        let before = self.stored(tables, id)?.ok();
+        self.put(id, before.as_ref(), &after)?;
+        // Without its decision it cannot be delivered; the log will decide it again.
+        if self.decisions.get(id.0)?.is_none() {
+            self.owed.remove(after.rank(id))?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes a delivery, and what follows from it.
+    fn put(&mut self, id: DecisionId, before: Option<&Stored>, after: &Stored) -> Result<(), redb::Error> {
+        if let Some(before) = before {
+            self.owed.remove(before.rank(id))?;
+            self.unanswered.remove((before.record.since_ms, id.0))?;
+            self.count(before.record.state.name(), -1)?;
+        }
+        if after.record.is_owed() {
+            self.owed.insert(after.rank(id), ())?;
+        }
+        if after.record.awaits_webhook {
+            self.unanswered.insert((after.record.since_ms, id.0), ())?;
+        }
+        self.count(after.record.state.name(), 1)?;
+        let json = serde_json::to_vec(after).map_err(|error| redb::Error::Io(error.into()))?;
+        self.deliveries.insert(id.0, json.as_slice())?;
+        self.changed.push((mirror::Entry::Delivery, id, json));
+        Ok(())
+    }
+
+    /// What was changed, for the mirror.
+    pub fn take_changed(&mut self) -> Vec<(mirror::Entry, DecisionId, Vec<u8>)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn count(&mut self, name: &'static str, by: i64) -> Result<(), redb::Error> {
+        let before = self.counts.get(name)?.map_or(0, |count| count.value());
+        self.counts.insert(name, before.saturating_add_signed(by))?;
+        Ok(())
+    }
+}
