@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use beckon_dataflows::model::Stream;
+use oracle::identity_cases::CASES;
 use oracle::world::{
     CONTENTS, Contents, ERASING, ERASING_FORGETFUL, EVERY_TRIGGER, EVERYTHING, FORGETFUL, random_world_of,
 };
@@ -23,7 +24,7 @@ use oracle::{Look, Member, Until, first_difference, random_world, run, run_looki
 const WORLDS: u64 = 200;
 
 /// What must come to pass in one of the random worlds at least.
-const MUST_OCCUR: [&str; 79] = [
+const MUST_OCCUR: [&str; 4 + 79] = [
     "outcome: send",
     "outcome: suppress",
     "outcome: holdout",
@@ -66,6 +67,7 @@ const MUST_OCCUR: [&str; 79] = [
     "late: clickstream",
     "late: carts",
     "late: inventory",
+    "late: catalog",
     "late: orders",
     "late: profiles",
     "late: engagement",
@@ -77,7 +79,10 @@ const MUST_OCCUR: [&str; 79] = [
     "stale: profiles",
     "superseded: carts",
     "superseded: inventory",
+    "superseded: clickstream",
+    "superseded: catalog",
     "superseded: orders",
+    "superseded: profiles",
     "duplicates: clickstream",
     "duplicates: engagement",
     "repeated after a day",
@@ -196,6 +201,12 @@ fn every_trigger_occurs_in_worlds_of_every_trigger() {
             println!("{:7}  {what}", decisions[&what]);
         }
         assert!(missing.is_empty(), "never occurred, identities {}: {missing:?}", contents.identity);
+        let never = CASES.into_iter().filter(|case| decisions.get(*case).is_none_or(|times| *times == 0));
+        let never: Vec<&str> = never.collect();
+        assert!(!contents.identity || never.is_empty(), "cases of identity that never occurred: {never:?}");
+        for case in CASES.into_iter().filter(|_| contents.identity) {
+            println!("{:7}  {case}", decisions[case]);
+        }
         let moved = decisions.contains_key("similar: Identities matters");
         assert_eq!(moved, contents.identity, "similar SKUs differ by whose the interest is");
     }

@@ -14,6 +14,7 @@ mod config;
 mod examples;
 mod gates;
 mod horizon;
+pub mod identity_cases;
 mod quiet;
 mod records;
 mod similar;
@@ -341,6 +342,9 @@ impl<'a> Run<'a> {
             };
             users.extend(&who.user);
             visitors.extend(&who.anonymous);
+        }
+        for (case, times) in identity_cases::count(facts) {
+            self.occur_times(case, times);
         }
         let same = users.intersection(&visitors).count();
         self.occur_times("user and visitor of one id", same);

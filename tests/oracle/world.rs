@@ -75,6 +75,8 @@ pub fn random_world_of(seed: u64, contents: Contents) -> World {
     let drawn = campaigns::draw(&mut rng, contents.triggers, contents.forget, contents.erasure);
     let (config_toml, begin_ms) = (drawn.config_toml.clone(), drawn.begin_ms);
     let mut story = Story::new(rng, drawn, contents);
+    // Drawn from the seed alone, so that other worlds stay what they were.
+    story.circles = seed % 8 == 5;
     story.begin();
     let records = story.between(30, 200);
     let day = story.chance(0.12).then(|| story.between(5, 60));
@@ -151,6 +153,8 @@ struct Story {
     waits_ms: Vec<i64>,
     identity: bool,
     erasure: bool,
+    /// Whether users may be made aliases of those who are aliases of them.
+    circles: bool,
     now_ms: i64,
     users: Vec<String>,
     visitors: Vec<String>,
@@ -175,6 +179,7 @@ impl Story {
             waits_ms: drawn.waits_ms,
             identity: contents.identity,
             erasure: contents.erasure,
+            circles: false,
             now_ms: drawn.begin_ms,
             users: Vec::new(),
             visitors: Vec::new(),
@@ -482,7 +487,11 @@ impl Story {
             true => self.pick(&self.visitors.clone()),
             false => users[self.between(0, to as i64 - 1) as usize].clone(),
         };
-        let who = Who { user: Some(users[to].clone()), anonymous: None };
+        let (mut user, mut previous) = (users[to].clone(), previous);
+        if self.circles && self.ids % 2 == 1 && users.contains(&previous) {
+            std::mem::swap(&mut user, &mut previous);
+        }
+        let who = Who { user: Some(user), anonymous: None };
         let object = Object::default().text("type", "alias");
         self.message(&who, object.text("previousId", &previous));
     }
