@@ -125,7 +125,7 @@ impl Known {
     /// Forgets what no trigger can reach any more, and activities when that is all there could be.
     pub(super) fn forget(&mut self, now: Tick, remember: &Remember) {
         self.trail.retain(|(at, _)| now < at.saturating_add(remember.trail_ms));
-        self.wanted.retain(|(at, _)| now < at.saturating_add(remember.interest_ms.unwrap_or(0)));
+        self.wanted.retain(|(at, _)| now < at.saturating_add(remember.wanted_ms().unwrap_or(0)));
         self.swept = self.trail.len() + self.wanted.len();
         self.active.retain(|(time, at)| now < remember.horizon.activity(*time.max(at)));
     }
