@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
@@ -104,6 +105,24 @@ impl Log {
     fn noted(&self, config: &Config) -> anyhow::Result<Notes> {
         Ok(if self.kafka { Timeline::read(&config.state)? } else { Notes::new() })
     }
+}
+
+/// A bar for work of which the share done is known, drawn by indicatif's `template`; hidden where it is to be `quiet`.
+fn progress_bar(quiet: bool, template: &str) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(1000);
+    // The templates are constants that the tests render.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Shows how far the work is, 0 to 1.
+fn set_share(bar: &ProgressBar, share: f64) {
+    bar.set_position((share * bar.length().unwrap_or(0) as f64) as u64);
 }
 
 /// A tick for people: RFC 3339 in UTC; in epoch ms what no calendar has.

@@ -82,6 +82,7 @@ pub trait Act: Send + 'static {
     /// What the gates that the decider listens to answered, before what they led to is among the decided. Only who set the
     /// watch hears of it.
     fn asked(&mut self, _asking: Asking) {}
+
     /// The profiles of these customers came to be deleted at a closed tick. Comes after its decisions.
     fn erased(&mut self, _tick: Tick, _customers: &[Id], _view: &View<'_>) -> anyhow::Result<()> {
         Ok(())

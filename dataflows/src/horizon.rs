@@ -124,7 +124,7 @@ mod tests {
     use crate::plan::{LowStock, Wait};
 
     fn plan(triggers: Vec<Trigger>) -> Plan {
-        Plan { tick_ms: 1000, triggers, history: false, similar: None, forget_after_ms: 300_000, forget_erased: false }
+        Plan::new(1000, triggers, 300_000)
     }
 
     #[test]

@@ -158,6 +158,11 @@ pub struct PriceDrop {
 }
 
 impl Plan {
+    /// A plan of these triggers, of which nobody asks anything else.
+    pub fn new(tick_ms: u64, triggers: Vec<Trigger>, forget_after_ms: u64) -> Plan {
+        Plan { tick_ms, triggers, history: false, similar: None, forget_after_ms, forget_erased: false }
+    }
+
     /// Whether anyone asks how much a customer has bought, so that it is to be known of forgotten orders too.
     pub fn counts_orders(&self) -> bool {
         self.history || self.triggers.iter().any(|trigger| matches!(trigger, Trigger::WinBack(_)))

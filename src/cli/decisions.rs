@@ -1,12 +1,10 @@
 //! `beckon decisions`: what the live service decided, from its ledger, as `beckon replay` writes it. So that
 //! `beckon replay --kafka --against` can say whether the same log still gives the same.
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
-
 use crate::config::{Purpose, TriggerKinds};
+use crate::json_lines::JsonLines;
 use crate::ledger::Ledger;
 
 /// The arguments of `beckon decisions`.
@@ -23,10 +21,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let config = arguments.file.load(Purpose::Replay, kinds)?;
     let decisions = Ledger::open_existing(&config.state)?.decisions()?;
-    let mut out = super::replay::open(&arguments.output)?;
-    for decision in decisions {
-        serde_json::to_writer(&mut out, &decision)?;
-        out.write_all(b"\n").with_context(|| format!("cannot write {}", arguments.output.display()))?;
-    }
-    out.flush().with_context(|| format!("cannot write {}", arguments.output.display()))
+    let mut lines = JsonLines::create(&arguments.output)?;
+    decisions.iter().try_for_each(|decision| lines.write(decision))?;
+    lines.flush()
 }

@@ -2,8 +2,9 @@
 
 mod story;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use super::{progress_bar, set_share};
 use crate::config::{Purpose, TriggerKinds};
 use crate::decision::DecisionId;
 use crate::pipeline::explain::{Explain, Step};
@@ -60,7 +61,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         noted: arguments.log.noted(&config)?,
         open: &|| arguments.log.open(&config),
     };
-    let bar = progress_bar(arguments.quiet);
+    let bar = progress_bar(arguments.quiet, "explain {bar:40} {percent:>3}%  {msg}  {elapsed}");
     let explanation = explain.run(&mut |step| show(&bar, step));
     bar.finish_and_clear();
     let explanation = explanation?;
@@ -72,18 +73,6 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn progress_bar(quiet: bool) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(1000);
-    // The template is a constant that the tests render.
-    if let Ok(style) = ProgressStyle::with_template("explain {bar:40} {percent:>3}%  {msg}  {elapsed}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
 fn show(bar: &ProgressBar, step: Step) {
     let (share, message) = match step {
         Step::Finding(share) => (share, "looking for the decision".to_owned()),
@@ -91,6 +80,6 @@ fn show(bar: &ProgressBar, step: Step) {
         Step::Gathering(round, share) => (share, format!("reading its records, {round}. time")),
         Step::Trying(trials, left) => (1.0, format!("run {trials}, {left} records left")),
     };
-    bar.set_position((share * bar.length().unwrap_or(0) as f64) as u64);
+    set_share(bar, share);
     bar.set_message(message);
 }

@@ -1,20 +1,18 @@
 //! `beckon replay`: decisions from files or retained topics, as fast as they can be read (SPEC §7).
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Stream, Tick};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::against::Against;
+use super::{progress_bar, set_share};
 use crate::config::{Purpose, TriggerKinds};
 use crate::decide::Decided;
+use crate::json_lines::JsonLines;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::replay::{RECORDS_AN_ADVANCE, Replay, Until};
@@ -80,10 +78,13 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         advance_after: RECORDS_AN_ADVANCE,
         meter: meter.clone(),
     };
-    let writer = Writer { path: arguments.output.clone(), out: open(&arguments.output)?, against: against.clone() };
-    let (bar, began) = (progress_bar(arguments.quiet), Instant::now());
+    let writer = Writer { lines: JsonLines::create(&arguments.output)?, against: against.clone() };
+    let (bar, began) = (
+        progress_bar(arguments.quiet, "replay {bar:40} {percent:>3}%  {msg}  {elapsed} (still {eta})"),
+        Instant::now(),
+    );
     let progress = |share: f64| {
-        bar.set_position((share * bar.length().unwrap_or(0) as f64) as u64);
+        set_share(&bar, share);
         bar.set_message(format!("{} records", meter.records()));
     };
     let counts = replay.run(partitions, writer, bury(arguments.dead_letters.as_ref())?, progress)?;
@@ -99,31 +100,9 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn progress_bar(quiet: bool) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(1000);
-    // The template is a constant that the tests render.
-    if let Ok(style) = ProgressStyle::with_template("replay {bar:40} {percent:>3}%  {msg}  {elapsed} (still {eta})") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-/// A file to write to, or standard output for `-`.
-pub(super) fn open(path: &PathBuf) -> anyhow::Result<Box<dyn Write + Send>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(BufWriter::new(std::io::stdout())));
-    }
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Box::new(BufWriter::new(file)))
-}
-
 /// Writes decisions, one a line.
 struct Writer {
-    path: PathBuf,
-    out: Box<dyn Write + Send>,
+    lines: JsonLines,
     against: Option<Arc<Mutex<Against>>>,
 }
 
@@ -133,30 +112,23 @@ impl Act for Writer {
             if let Some(against) = &self.against {
                 against.lock().unwrap_or_else(PoisonError::into_inner).compare(&decision);
             }
-            serde_json::to_writer(&mut self.out, &decision)
-                .map_err(anyhow::Error::from)
-                .and_then(|()| Ok(self.out.write_all(b"\n")?))
-                .with_context(|| format!("cannot write {}", self.path.display()))?;
+            self.lines.write(&decision)?;
         }
         Ok(())
     }
 
     fn closed(&mut self, upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
-        if upper.is_none() {
-            self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))?;
-        }
-        Ok(())
+        if upper.is_none() { self.lines.flush() } else { Ok(()) }
     }
 }
 
 /// Where dead letters go: to a file where one is named; they are counted in any case.
 fn bury(path: Option<&PathBuf>) -> anyhow::Result<Bury<'static>> {
-    let Some(path) = path.cloned() else { return Ok(Box::new(|_| Ok(()))) };
-    let mut out = open(&path)?;
+    let Some(path) = path else { return Ok(Box::new(|_| Ok(()))) };
+    let mut lines = JsonLines::create(path)?;
     Ok(Box::new(move |letter: DeadLetter| {
-        writeln!(out, "{}", letter.json())
-            .and_then(|()| out.flush())
-            .with_context(|| format!("cannot write {}", path.display()))
+        lines.write(&letter.json())?;
+        lines.flush()
     }))
 }
 

@@ -1,15 +1,12 @@
 //! `beckon run`: the live service, on Kafka (SPEC §7).
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
 use crate::config::{Purpose, TriggerKinds};
-use crate::pipeline::lanes::{Bury, DeadLetter};
+use crate::pipeline::lanes::{Bury, dead_letters};
 use crate::pipeline::service::Service;
 
 /// The arguments of `beckon run`.
@@ -29,7 +26,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let config = arguments.file.load(Purpose::Run, kinds)?;
     std::fs::create_dir_all(&config.state).with_context(|| format!("cannot make {}", config.state.display()))?;
-    let bury = dead_letters(&config.state.join("dead_letters.jsonl"))?;
+    let mut letters = dead_letters(&config.state)?;
+    let bury: Bury<'static> = Box::new(move |letter| letters.write(&letter.json()));
     let service = Service::open(&config, arguments.workers.into(), Arc::new(wall_clock))?;
     super::on_interrupt(service.stop())?;
     let readings = service.readings();
@@ -45,11 +43,4 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
 /// Epoch ms.
 fn wall_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Appends dead letters to a file, one JSON object a line.
-fn dead_letters(path: &Path) -> anyhow::Result<Bury<'static>> {
-    let failed = format!("cannot write {}", path.display());
-    let mut file = OpenOptions::new().create(true).append(true).open(path).with_context(|| failed.clone())?;
-    Ok(Box::new(move |letter: DeadLetter| writeln!(file, "{}", letter.json()).with_context(|| failed.clone())))
 }

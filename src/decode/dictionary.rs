@@ -388,14 +388,7 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_while_records_that_name_it_can_matter() {
-        let plan = Plan {
-            tick_ms: 10,
-            triggers: Vec::new(),
-            history: false,
-            similar: None,
-            forget_after_ms: 100,
-            forget_erased: false,
-        };
+        let plan = Plan::new(10, Vec::new(), 100);
         let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&plan)));
         let intern = |text| dictionary.intern(Namespace::Sku, text).unwrap();
         let pin = dictionary.pin();

@@ -12,7 +12,6 @@ mod writer;
 mod writing;
 
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -25,6 +24,7 @@ pub use mirror::{MirrorError, MirrorTopics};
 pub use tables::Counts;
 
 use crate::decision::{Decision, DecisionId, DeliveryRecord, Errand, OpenDelivery};
+use crate::durable;
 use mirror::Mirror;
 use tables::Tables;
 use writer::Command;
@@ -58,7 +58,7 @@ impl Ledger {
         if let Some(topics) = topics.filter(|_| !path.exists()) {
             let unfinished = path.with_extension("new");
             restore(&unfinished, topics)?;
-            fs::rename(&unfinished, &path).map_err(disk)?;
+            durable::replace(&unfinished, &path).map_err(disk)?;
         }
         let mirror = topics.cloned().map(Mirror::open).transpose()?;
         let tables = Arc::new(Tables::open(path)?);
@@ -185,12 +185,7 @@ impl Drop for Ledger {
 
 /// Makes a ledger at `path` of all that its mirror has.
 fn restore(path: &Path, topics: &MirrorTopics) -> Result<(), OpenError> {
-    if let Err(error) = fs::remove_file(path).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    }) {
-        return Err(OpenError::of(redb::Error::Io(error), path));
-    }
+    durable::clear(path).map_err(|error| OpenError::of(redb::Error::Io(error), path))?;
     let tables = Tables::open(path.to_owned())?;
     let (mut batch, mut count) = (Vec::new(), 0);
     topics.read(|entry, id, json| {

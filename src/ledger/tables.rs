@@ -6,7 +6,7 @@
 //! What was erased may linger in pages of the file that are free by now; [`Tables::rewrite`] gets rid of those.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::writing::Writing;
 use super::{LedgerError, OpenError, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
+use crate::durable;
 
 /// Grows with every change of what the tables hold.
 const FORMAT: u64 = 2;
@@ -147,10 +148,7 @@ impl Tables {
     pub fn rewrite(&self) -> Result<(), redb::Error> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let beside = self.path.with_extension("redb.new");
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        durable::clear(&beside)?;
         let fresh = Database::create(&beside)?;
         let (from, to) = (database.begin_read()?, fresh.begin_write()?);
         copy(&from, &to, META)?;
@@ -162,10 +160,7 @@ impl Tables {
         copy(&from, &to, BY_CUSTOMER)?;
         to.open_table(META)?.remove(LINGERS)?;
         to.commit()?;
-        fs::rename(&beside, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
+        durable::replace(&beside, &self.path)?;
         *database = fresh;
         Ok(())
     }
@@ -204,7 +199,7 @@ impl Tables {
     ) -> Result<(), LedgerError> {
         self.commit(|tables, writing| {
             for (entry, id, json) in entries.by_ref() {
-                if let Err(fault) = writing.restore(tables, entry, id, &json)? {
+                if let Err(fault) = writing.restore(tables, entry, id, json)? {
                     return Ok(Err(fault));
                 }
             }

@@ -41,7 +41,7 @@ impl<'t> Writing<'t> {
     pub fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
         let mut new = Vec::with_capacity(entries.len());
         for Entry { id, customer, json, delivery } in entries {
-            let is_new = self.add_decision(id, &customer, &json)?;
+            let is_new = self.add_decision(id, &customer, json)?;
             let is_owed = delivery.map_or(Ok(false), |delivery| self.add_delivery(id, is_new, &delivery))?;
             if is_new || is_owed {
                 new.push(id);
@@ -64,14 +64,14 @@ impl<'t> Writing<'t> {
     }
 
     /// Adds a decision that is not there yet; whether it was not.
-    fn add_decision(&mut self, id: DecisionId, customer: &str, json: &[u8]) -> Result<bool, redb::Error> {
+    fn add_decision(&mut self, id: DecisionId, customer: &str, json: Vec<u8>) -> Result<bool, redb::Error> {
         if self.decisions.get(id.0)?.is_some() {
             return Ok(false);
         }
-        self.decisions.insert(id.0, json)?;
+        self.decisions.insert(id.0, json.as_slice())?;
         self.by_customer.insert((customer, id.0), ())?;
         self.count(DECISIONS_COUNT, 1)?;
-        self.changed.push((mirror::Entry::Decision, id, json.to_vec()));
+        self.changed.push((mirror::Entry::Decision, id, json));
         Ok(true)
     }
 
@@ -171,20 +171,22 @@ impl<'t> Writing<'t> {
         tables: &Tables,
         entry: mirror::Entry,
         id: DecisionId,
-        json: &[u8],
+        json: Vec<u8>,
     ) -> Result<Result<(), LedgerError>, redb::Error> {
         if entry == mirror::Entry::Decision {
-            return match serde_json::from_slice::<Decision>(json) {
+            return match serde_json::from_slice::<Decision>(&json) {
                 Ok(decision) => {
-                    if !self.add_decision(id, &decision.customer_id, json)? {
-                        self.decisions.insert(id.0, json)?;
+                    if self.decisions.get(id.0)?.is_some() {
+                        self.decisions.insert(id.0, json.as_slice())?;
+                    } else {
+                        self.add_decision(id, &decision.customer_id, json)?;
                     }
                     Ok(Ok(()))
                 }
                 Err(error) => Ok(Err(tables.fault(id, error))),
             };
         }
-        let after = match serde_json::from_slice::<Stored>(json) {
+        let after = match serde_json::from_slice::<Stored>(&json) {
             Ok(after) => after,
             Err(error) => return Ok(Err(tables.fault(id, error))),
         };

@@ -2,16 +2,15 @@
 //! with what the configuration says of its campaign. Fails when the disk does.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context;
 use beckon_dataflows::model::Episode;
 
 use crate::config::{self, Config};
 use crate::decision::{self, Decision, DecisionId, DeliveryRecord, OpenDelivery};
+use crate::json_lines::JsonLines;
 use crate::ledger::Ledger;
+use crate::pipeline::lanes::dead_letters;
 use crate::sink::delivery::Owed;
 use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
 
@@ -19,16 +18,14 @@ use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
 pub(super) struct Log {
     ledger: Arc<Ledger>,
     campaigns: Campaigns,
-    dead_letters: Mutex<File>,
+    dead_letters: Mutex<JsonLines>,
 }
 
 impl Log {
     /// Fails when the dead letters cannot be opened.
     pub(super) fn open(config: &Config, ledger: Arc<Ledger>) -> anyhow::Result<Log> {
-        let path = config.state.join("dead_letters.jsonl");
-        let dead_letters = File::options().create(true).append(true).open(&path);
-        let dead_letters = dead_letters.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Log { ledger, campaigns: Campaigns::of(config), dead_letters: Mutex::new(dead_letters) })
+        let dead_letters = Mutex::new(dead_letters(&config.state)?);
+        Ok(Log { ledger, campaigns: Campaigns::of(config), dead_letters })
     }
 
     /// Writes the letter before the ledger forgets that it is due: twice rather than not at all.
@@ -39,8 +36,7 @@ impl Log {
             "decision": self.ledger.decision(id)?,
             "delivery": self.ledger.delivery(id)?,
         });
-        let write = || writeln!(self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner), "{letter}");
-        write().context("cannot write the dead letters")?;
+        self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).write(&letter)?;
         self.ledger.bury(id).await?;
         tracing::warn!(%id, "a delivery was never answered, and is now a dead letter");
         Ok(())

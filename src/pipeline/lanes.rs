@@ -2,6 +2,7 @@
 //! their own order. In: partitions. Out: batches of records at the ticks at which they take effect, and the dead letters.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use beckon_dataflows::model::{Position, Stream};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::decode::{Bad, Decoder, Dictionary, Pin};
+use crate::json_lines::JsonLines;
 use crate::meter::Meter;
 use crate::reclock::{Binding, Notes, PartitionClock, Reclock};
 use crate::source::{Block, Partition, Read, SourceError};
@@ -42,6 +44,11 @@ impl DeadLetter {
             "record": String::from_utf8_lossy(&self.record),
         })
     }
+}
+
+/// Where a service keeps its dead letters: a file in the folder `state`, appended to.
+pub fn dead_letters(state: &Path) -> anyhow::Result<JsonLines> {
+    JsonLines::append_to(&state.join("dead_letters.jsonl"))
 }
 
 /// A decoded block: records with their event times.

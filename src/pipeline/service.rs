@@ -104,7 +104,7 @@ impl Service {
         let (engine, timeline) = (&mut self.engine, &*self.timeline);
         let live = Live { engine, timing: self.timing, clock: self.clock, timeline, stop: self.stop };
         let ran = live.run(self.partitions, self.noted, intake);
-        // The sender first: the engine may be waiting for it to take a send.
+        // The sender first: what the last ticks still decide is for the next start to send.
         let left = self.sender.stop()?;
         self.engine.workers.close(ran?.max(1));
         self.engine.finish()?;

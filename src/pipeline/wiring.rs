@@ -21,7 +21,7 @@ pub fn plan(config: &Config) -> Plan {
     let similar_ms = similar.map_or(0, |similar| similar.interest_ms(tick_ms));
     let forget_after_ms = ticks(config.forget_after_ms, tick_ms).max(similar_ms);
     let forget_erased = config.erasure == Erasure::Forget;
-    Plan { tick_ms, triggers, history, similar, forget_after_ms, forget_erased }
+    Plan { history, similar, forget_erased, ..Plan::new(tick_ms, triggers, forget_after_ms) }
 }
 
 /// Gates and arbitration.

@@ -16,6 +16,7 @@ use beckon_dataflows::model::{Stream, Tick};
 use serde::{Deserialize, Serialize};
 
 use super::{Binding, Note, Notes};
+use crate::durable;
 
 /// The file in the configured `state` folder.
 const FILE: &str = "timeline.jsonl";
@@ -192,8 +193,7 @@ fn rewrite(path: &Path, notes: &Notes) -> io::Result<File> {
     fs::write(&new, bytes)?;
     let file = OpenOptions::new().append(true).open(&new)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()?;
+    durable::replace(&new, path)?;
     Ok(file)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::folded_lines::FoldedLines;
 use crate::counts::Counts;
 use crate::horizon::Horizon;
 use crate::model::{CartRecord, Diff, Fold, Id, Line, Stream, Tick, Written};
@@ -66,12 +67,12 @@ pub enum Known {
     /// The last record: it replaces the lines for as long as it is known.
     Record(Written, Id, Cart),
     /// The SKUs that messages told of, each with the tick of the last.
-    Lines(Vec<(Id, Tick)>),
+    Lines(FoldedLines),
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Known::Lines(Vec::new())
+        Known::Lines(FoldedLines::default())
     }
 }
 
@@ -132,7 +133,7 @@ impl PerKey for Carts {
         match known {
             Known::Lines(lines) => {
                 for fold in folds {
-                    touch(lines, fold.sku, now);
+                    lines.touch(fold.sku, now);
                     emit((fold.owner, Raw::Fold(fold)), 1);
                 }
             }
@@ -146,10 +147,7 @@ impl PerKey for Carts {
         }
         match known {
             Known::Record(_, _, cart) => Next::wake_at(self.gone_at(cart)),
-            Known::Lines(lines) if lines.is_empty() => Next::Forget,
-            Known::Lines(lines) => {
-                Next::wake_at(lines.iter().map(|(_, last)| self.horizon.cart(*last)).min().unwrap_or(Tick::MAX))
-            }
+            Known::Lines(lines) => lines.next(&self.horizon),
         }
     }
 }
@@ -163,13 +161,9 @@ impl Carts {
                 *known = Known::default();
             }
             Known::Record(..) => {}
-            Known::Lines(lines) => lines.retain(|(sku, last)| {
-                let stays = now < self.horizon.cart(*last);
-                if !stays {
-                    emit((key, Raw::LineGone(key, *sku)), 1);
-                }
-                stays
-            }),
+            Known::Lines(lines) => {
+                lines.forget(now, &self.horizon, |sku| emit((key, Raw::LineGone(key, sku)), 1));
+            }
         }
     }
 
@@ -192,14 +186,6 @@ impl Known {
             Known::Record(_, owner, cart) => Some((*owner, cart.clone())),
             Known::Lines(_) => None,
         }
-    }
-}
-
-/// Notes that `sku` was told of at `now`.
-pub(super) fn touch(lines: &mut Vec<(Id, Tick)>, sku: Id, now: Tick) {
-    match lines.iter_mut().find(|(known, _)| *known == sku) {
-        Some((_, last)) => *last = now,
-        None => lines.push((sku, now)),
     }
 }
 

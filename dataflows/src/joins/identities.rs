@@ -237,14 +237,7 @@ mod tests {
 
     #[test]
     fn a_link_not_said_again_lapses_and_the_next_gets_nothing_of_before() {
-        let plan = Plan {
-            tick_ms: 10,
-            triggers: Vec::new(),
-            history: false,
-            similar: None,
-            forget_after_ms: 100,
-            forget_erased: false,
-        };
+        let plan = Plan::new(10, Vec::new(), 100);
         let mut identities = Identities::new(Horizon::of(&plan));
         let (visitor, one, other) = (Id(1), Id(2), Id(3));
         identities.link(visitor, one, 10, &mut HashSet::new());

@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::carts::{Cart, LastCart, touch};
+use super::carts::{Cart, LastCart};
+use super::folded_lines::FoldedLines;
 use crate::horizon::Horizon;
 use crate::model::{Diff, Fold, Id, Tick};
 use crate::per_key::{Next, PerKey};
@@ -27,32 +28,23 @@ pub struct ImplicitLines {
 impl PerKey for ImplicitLines {
     type In = Fold;
     /// The SKUs they told of, each with the tick of the last message.
-    type State = Vec<(Id, Tick)>;
+    type State = FoldedLines;
     type Out = (Id, Raw);
 
     fn visit(
         &mut self,
         now: Tick,
         key: Id,
-        lines: &mut Vec<(Id, Tick)>,
+        lines: &mut FoldedLines,
         folds: &mut dyn Iterator<Item = (Fold, Diff)>,
         emit: &mut dyn FnMut((Id, Raw), Diff),
     ) -> Next {
-        lines.retain(|(sku, last)| {
-            let stays = now < self.horizon.cart(*last);
-            if !stays {
-                emit((key, Raw::LineGone(*sku)), 1);
-            }
-            stays
-        });
+        lines.forget(now, &self.horizon, |sku| emit((key, Raw::LineGone(sku)), 1));
         for (fold, _) in folds {
-            touch(lines, fold.sku, now);
+            lines.touch(fold.sku, now);
             emit((key, Raw::Fold(fold)), 1);
         }
-        match lines.iter().map(|(_, last)| self.horizon.cart(*last)).min() {
-            Some(gone) => Next::wake_at(gone),
-            None => Next::Forget,
-        }
+        lines.next(&self.horizon)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod carts;
 pub mod contacts;
 pub mod customers;
 pub mod erasures;
+mod folded_lines;
 pub mod history;
 pub mod identities;
 pub mod implicit;
