@@ -3,8 +3,8 @@
 
 use beckon_dataflows::model::{Contact, Id, Namespace};
 
-use crate::config::{self, Config};
-use crate::coupon::Secret;
+use crate::config::{Config, SecretSource};
+use crate::coupon::Codes;
 use crate::decision::{self, DecisionId, Mailbox, Message};
 use crate::render::{Context, Discount, Templates};
 use crate::sink::delivery::Unsendable;
@@ -13,7 +13,7 @@ use crate::state::State;
 /// What messages are made with.
 pub struct Composer {
     templates: Templates,
-    coupons: Option<Secret>,
+    coupons: Option<Codes>,
     from: Mailbox,
 }
 
@@ -23,7 +23,7 @@ impl Composer {
     pub fn of(config: &Config) -> anyhow::Result<Composer> {
         let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
         let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
-        Ok(Composer { templates: load_templates(config)?, coupons: secret_of(config)?, from })
+        Ok(Composer { templates: load_templates(config)?, coupons: codes_of(config)?, from })
     }
 
     /// The message of a send, made from the state of now.
@@ -50,8 +50,8 @@ impl Composer {
     /// The discount that was promised, with its code.
     fn coupon(&self, promised: decision::Discount, id: DecisionId) -> Result<Discount, Unsendable> {
         let lacking = || Unsendable::Broken("a discount without [coupons]: no code can be made".into());
-        let secret = self.coupons.as_ref().ok_or_else(lacking)?;
-        Ok(Discount { percent: promised.percent, code: secret.code(promised.percent, id) })
+        let codes = self.coupons.as_ref().ok_or_else(lacking)?;
+        Ok(Discount { percent: promised.percent, code: codes.code(promised.percent, id) })
     }
 }
 
@@ -68,10 +68,10 @@ fn load_templates(config: &Config) -> anyhow::Result<Templates> {
 
 /// The secret of the coupons. Where no campaign gives discounts any more, what is owed may still have one: then a secret is
 /// taken if it is there.
-fn secret_of(config: &Config) -> anyhow::Result<Option<Secret>> {
-    match config.coupons.as_ref().map(config::Coupons::secret) {
+fn codes_of(config: &Config) -> anyhow::Result<Option<Codes>> {
+    match config.coupons.as_ref().map(SecretSource::secret) {
         Some(Err(fault)) if config.gives_discounts() => Err(anyhow::anyhow!(fault)),
-        secret => Ok(secret.and_then(Result::ok)),
+        secret => Ok(secret.and_then(Result::ok).map(|secret| Codes::of(&secret))),
     }
 }
 
