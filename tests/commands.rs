@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use beckon::coupon::Codes;
 use beckon::decision::{Decision, DecisionId, Discount, Outcome, Payload, Percent};
 use beckon::ledger::Ledger;
+use beckon::secret::Secret;
 use beckon_datagen::files::{Compression, StreamFiles};
 use beckon_datagen::otto;
 use beckon_datagen::shop::{Shop, ShopConfig};

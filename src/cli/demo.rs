@@ -16,9 +16,9 @@ use include_dir::{Dir, include_dir};
 use rdkafka::mocking::MockCluster;
 
 use crate::config::{Config, Purpose, SecretSource};
-use crate::secret::Secret;
 use crate::pipeline::live::WallClock;
 use crate::pipeline::service::{Readings, Service};
+use crate::secret::Secret;
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;

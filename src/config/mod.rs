@@ -251,7 +251,8 @@ fn read<'d>(
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esp: table("esp").and_then(|section| esp::read(section, mailing)),
         coupons: None,
-        tracking: table("tracking").and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
+        tracking: table("tracking")
+            .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
     };
     let needs_coupons = purpose == Purpose::Coupon || mailing && config.gives_discounts();
     let needs_secret = needs_coupons && purpose != Purpose::Demo;

@@ -5,6 +5,7 @@ use std::path::Path;
 use beckon::coupon::Codes;
 use beckon::decision::{DecisionId, Mailbox, Percent};
 use beckon::render::{Context, Customer, Discount, Line, Templates};
+use beckon::secret::Secret;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -54,6 +55,8 @@ fn context(locale: &str) -> Context {
         campaign: "cart-abandonment".into(),
         variant: None,
         decision_id: DecisionId(0xabc),
+        unsubscribe_url: None,
+        enrich: json!({}),
     }
 }
 
