@@ -103,6 +103,14 @@ impl Seal {
 }
 
 impl Token {
+    /// Where a click leads; none for the others.
+    pub fn target(&self) -> Option<&str> {
+        match &self.does {
+            Does::Click(target) => Some(target),
+            Does::Open | Does::Unsubscribe => None,
+        }
+    }
+
     /// Kind, decision, the customer's length and name, and the rest is the target.
     fn to_bytes(&self) -> Result<Vec<u8>, TooLong> {
         let (kind, target) = match &self.does {

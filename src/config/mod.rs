@@ -26,6 +26,7 @@ mod tests;
 mod tracking;
 mod trigger;
 mod unsupported;
+mod web;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub use section::Value;
 pub use template::PARTS as TEMPLATE_PARTS;
 pub use tracking::{Tracking, Utm};
 pub use trigger::{StockRule, Trigger};
+pub use web::Web;
 
 use section::{Report, Section};
 use template::Templates;
@@ -94,6 +96,8 @@ pub struct Config {
     pub coupons: Option<SecretSource>,
     /// How links in mails lead back to us; without it they are plain (SPEC §8).
     pub tracking: Option<Tracking>,
+    /// Where Beckon answers over HTTP; nowhere without it (SPEC §8).
+    pub web: Option<Web>,
 }
 
 /// What becomes of the rest when a profile is deleted; the profile itself is gone at once, and nothing is sent.
@@ -251,6 +255,7 @@ fn read<'d>(
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esp: table("esp").and_then(|section| esp::read(section, mailing)),
         coupons: None,
+        web: table("web").map(web::read),
         tracking: table("tracking")
             .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
     };
