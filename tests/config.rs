@@ -426,7 +426,11 @@ fn coupons_have_one_secret_which_is_never_shown() {
 fn tracking_has_an_address_and_a_secret() {
     let secret = "secret_env = \"BECKON_TRACKING_SECRET\"";
     refused(&format!("[tracking]\n{secret}"), "1:1: `base_url` is missing", "base_url = \"https://mail.shop.example\"");
-    refused("[tracking]\nbase_url = \"https://m.shop.example\"", "1:1: neither `secret_env` nor", secret);
+    refused(
+        "[tracking]\nbase_url = \"https://m.shop.example\"",
+        "1:1: neither `secret_env` nor `secret_file` is set",
+        secret,
+    );
     for url in ["m.shop.example", "ftp://m.shop.example", "https://m.shop.example/?a=1", "https://a@m.shop.example"] {
         let text = format!("[tracking]\n{secret}\nbase_url = \"{url}\"");
         refused(&text, &format!("3:12: `{url}` cannot be where links lead"), "without `?` and `#`");

@@ -36,7 +36,7 @@ pub fn a_mail_s_links_lead_back(broker: &Broker) {
     service::configure(directory.path(), broker, &prefix, &esp);
     let site = track(directory.path());
     let running = service::start(directory.path(), 1);
-    service::wait_until_quiet(&esp, 1);
+    service::wait_for_mail(&esp);
 
     let mail = esp.latest_messages(1).pop().expect("a mail");
     let html = mail.body["html"].as_str().unwrap();
@@ -44,7 +44,8 @@ pub fn a_mail_s_links_lead_back(broker: &Broker) {
     assert_eq!(header(&mail.body, "List-Unsubscribe-Post"), "List-Unsubscribe=One-Click");
     let unsubscribe = header(&mail.body, "List-Unsubscribe");
     let url = unsubscribe.trim_matches(['<', '>']).to_owned();
-    let answer = runtime.block_on(async { reqwest::Client::new().post(&url).send().await.unwrap() });
+    let client = beckon::sink::client(10_000).unwrap();
+    let answer = runtime.block_on(async { client.post(&url).send().await.unwrap() });
     assert!(answer.status().is_success(), "{answer:?}");
 
     // It was acknowledged before it was answered.
