@@ -14,6 +14,8 @@ mod service;
 mod skip;
 #[path = "kafka/timeline.rs"]
 mod timeline;
+#[path = "kafka/unsubscribe.rs"]
+mod unsubscribe;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
@@ -198,6 +200,14 @@ fn a_full_disk_is_said_and_loses_nothing() {
     let name = "a_full_disk_is_said_and_loses_nothing";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         disk_full::a_full_disk_loses_nothing(broker);
+    }
+}
+
+#[test]
+fn the_links_of_a_mail_lead_back_into_the_streams() {
+    let name = "the_links_of_a_mail_lead_back_into_the_streams";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        unsubscribe::a_mail_s_links_lead_back(broker);
     }
 }
 

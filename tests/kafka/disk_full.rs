@@ -178,6 +178,7 @@ fn ends_and_says_why(mut running: Running, directory: &Path) {
     });
     let said = fs::read_to_string(directory.join("run.log")).unwrap();
     assert_eq!(ended.and_then(|status| status.code()), Some(1), "{said}");
+    println!("{said}");
     let lower = said.to_lowercase();
     let why = ["no space left", "file too large"].iter().any(|why| lower.contains(why));
     assert!(why && said.contains("state/") && said.contains("start again"), "{said}");
