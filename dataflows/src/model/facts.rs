@@ -84,7 +84,7 @@ pub struct History {
 }
 
 /// The SKUs that a customer was interested in lately, as many as count (SPEC §3, "Similar").
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interests {
     /// Those that count, by id.
     pub skus: Arc<[Id]>,

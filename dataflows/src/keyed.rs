@@ -1,0 +1,171 @@
+//! What is kept of keys, so that it can be written down as of a tick while it changes. In: keys and values. Out: the same; and for a
+//! snapshot all of them as they were when it began. Cannot fail.
+//!
+//! The keys lie in shards. A snapshot walks these, a few at a time; a key that is to change before its shard's turn is written
+//! first, and skipped then. While no snapshot is under way that costs one comparison a change. Shards also grow one by
+//! one, so that no change ever waits for all of them.
+
+use std::hash::BuildHasherDefault;
+
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::{Id, Tick};
+use crate::per_key::IdHasher;
+use crate::snapshot::Section;
+
+/// Chosen by the highest bits of an id: the lowest say whose it is of the workers, those between are the hash in a shard.
+const SHARDS: usize = 256;
+
+type Shard<V> = HashMap<Id, V, BuildHasherDefault<IdHasher>>;
+
+/// Values by key.
+pub(crate) struct Keyed<V> {
+    shards: Box<[Shard<V>]>,
+    len: usize,
+    /// Where they are written; none: nowhere.
+    section: Option<Section>,
+    /// Set while a snapshot is under way.
+    writing: Option<Box<Writing>>,
+}
+
+/// How far a snapshot is.
+#[derive(Default)]
+struct Writing {
+    /// The shards before this one are written.
+    next: usize,
+    /// Keys of the others that are written already, or were not there when the snapshot began.
+    ahead: HashSet<Id, BuildHasherDefault<IdHasher>>,
+}
+
+fn shard(key: Id) -> usize {
+    (key.0 >> 56) as usize
+}
+
+impl<V> Default for Keyed<V> {
+    fn default() -> Self {
+        Keyed { shards: (0..SHARDS).map(|_| Shard::default()).collect(), len: 0, section: None, writing: None }
+    }
+}
+
+impl<V> Keyed<V> {
+    /// What is kept of a key.
+    pub fn get(&self, key: Id) -> Option<&V> {
+        self.shards[shard(key)].get(&key)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All keys, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
+        self.shards.iter().flatten().map(|(key, value)| (*key, value))
+    }
+
+    /// The tick of a snapshot that is to be begun before the ticks before `upper` are visited whole.
+    pub fn due(&self, upper: Option<Tick>) -> Option<Tick> {
+        self.section.as_ref()?.due(upper)
+    }
+}
+
+impl<V: Serialize + DeserializeOwned> Keyed<V> {
+    /// What an earlier snapshot has of `section`, which snapshots are written to from now on. Each value that was kept of a key
+    /// goes through `place`, which keeps it, or what there is for this worker.
+    pub fn in_section(section: Section, mut place: impl FnMut(&mut Self, Id, V)) -> Keyed<V> {
+        let mut keyed = Keyed::default();
+        section.read(|(key, value)| place(&mut keyed, key, value));
+        keyed.section = Some(section);
+        keyed
+    }
+}
+
+impl<V: Serialize> Keyed<V> {
+    /// What is kept of a key, to be changed.
+    pub fn get_mut(&mut self, key: Id) -> Option<&mut V> {
+        self.before_change(key);
+        self.shards[shard(key)].get_mut(&key)
+    }
+
+    /// Keeps a value in the place of what was kept of the key.
+    pub fn insert(&mut self, key: Id, value: V) -> Option<V> {
+        self.before_change(key);
+        let before = self.shards[shard(key)].insert(key, value);
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    /// Keeps nothing of a key any more.
+    pub fn remove(&mut self, key: Id) -> Option<V> {
+        self.before_change(key);
+        let before = self.shards[shard(key)].remove(&key);
+        self.len -= usize::from(before.is_some());
+        before
+    }
+
+    /// Writes a snapshot of `tick`, as all is now: [`Keyed::write_some`] does it from now on.
+    pub fn begin(&mut self, tick: Tick) {
+        if let Some(section) = &mut self.section {
+            section.begin(tick);
+            self.writing = Some(Box::default());
+        }
+    }
+
+    /// Writes some more keys, if a snapshot is under way. Whether there are still more.
+    pub fn write_some(&mut self) -> bool {
+        let (Some(writing), Some(section)) = (&mut self.writing, &mut self.section) else { return false };
+        let mut written = 0;
+        while written < section.pace() {
+            let Some(shard) = self.shards.get(writing.next) else {
+                section.end();
+                self.writing = None;
+                return false;
+            };
+            for (key, value) in shard.iter().filter(|(key, _)| !writing.ahead.contains(*key)) {
+                section.write(&(*key, value));
+                written += 1;
+            }
+            writing.next += 1;
+        }
+        true
+    }
+
+    fn before_change(&mut self, key: Id) {
+        if self.writing.is_some() {
+            self.write_ahead(key);
+        }
+    }
+
+    #[cold]
+    fn write_ahead(&mut self, key: Id) {
+        let (Some(writing), Some(section)) = (&mut self.writing, &mut self.section) else { return };
+        if shard(key) >= writing.next
+            && writing.ahead.insert(key)
+            && let Some(value) = self.shards[shard(key)].get(&key)
+        {
+            section.write(&(key, value));
+        }
+    }
+}
+
+impl<V: Serialize + Default> Keyed<V> {
+    /// What is kept of a key, to be changed; its default when nothing is.
+    pub fn get_or_default(&mut self, key: Id) -> &mut V {
+        self.before_change(key);
+        match self.shards[shard(key)].entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                self.len += 1;
+                place.insert(V::default())
+            }
+        }
+    }
+}
