@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod reclock;
 pub mod render;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod trigger;
