@@ -98,7 +98,7 @@ impl Log {
         }
         let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
         // Whoever reads it waits for the one partition that is next, and needs no waking.
-        Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
+        Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, &|_, _| None, Arc::new(|| ()))?)
     }
 
     /// What a live run noted of it; nothing of files.

@@ -11,6 +11,7 @@ use beckon_dataflows::inputs::{Batch, Inputs};
 use beckon_dataflows::model::{Change, Tick};
 use beckon_dataflows::outputs::Outputs;
 use beckon_dataflows::plan::Plan;
+use beckon_dataflows::snapshot::{Earlier, Fault, Listen, Pace, Snapshots, Told};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
@@ -25,6 +26,8 @@ const SPANS_WAITING: usize = 64;
 enum Command {
     /// Take these records.
     Feed(Batch),
+    /// Write down the state at this tick, which is not closed yet.
+    Snapshot(Tick),
     /// All ticks before this one are closed.
     Advance(Tick),
     /// Nothing more comes; deadlines still pending come due, those of ticks from this one on need not.
@@ -41,6 +44,38 @@ pub struct Closed {
     pub changes: Vec<(Tick, Change)>,
 }
 
+/// What a worker has written of a snapshot.
+pub struct Piece {
+    /// Which worker.
+    pub worker: usize,
+    /// Which snapshot.
+    pub tick: Tick,
+    /// What.
+    pub told: Told,
+}
+
+/// What the workers begin with, and where their snapshots go.
+#[derive(Clone, Default)]
+pub struct Keeping {
+    /// An earlier snapshot.
+    pub earlier: Option<Earlier>,
+    /// Takes the pieces; none: no snapshots are taken. The workers wait as long as it does.
+    pub pieces: Option<Arc<dyn Fn(Piece) + Send + Sync>>,
+    /// How many keys are written at a time.
+    pub pace: Pace,
+}
+
+/// Why the workers cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The threads.
+    #[error("workers: {0}")]
+    Threads(String),
+    /// What they were to begin with.
+    #[error("the snapshot cannot be taken up: {0}")]
+    Earlier(Fault),
+}
+
 /// The running workers, as their feeder sees them.
 pub struct Workers {
     lines: Vec<Line>,
@@ -53,8 +88,13 @@ struct Line {
     thread: Thread,
 }
 
-/// Starts `count` workers on `plan`.
-pub fn start(count: usize, plan: Arc<Plan>, counts: Arc<Counts>) -> Result<(Workers, Receiver<Closed>), String> {
+/// Starts `count` workers on `plan`. Fails when an earlier snapshot does not read as it was written.
+pub fn start(
+    count: usize,
+    plan: Arc<Plan>,
+    counts: Arc<Counts>,
+    keeping: Keeping,
+) -> Result<(Workers, Receiver<Closed>), StartError> {
     let (closed_to, closed) = crossbeam_channel::bounded(SPANS_WAITING);
     let (threads_to, threads) = crossbeam_channel::bounded(count);
     let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -65,10 +105,13 @@ pub fn start(count: usize, plan: Arc<Plan>, counts: Arc<Counts>) -> Result<(Work
     };
     let guards = timely::execute(config, move |worker| {
         let index = worker.index();
-        let (inputs, outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts));
+        let snapshots = keeping.of(index, count);
+        let (mut inputs, outputs) =
+            worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts, &snapshots));
+        snapshots.earlier().into_iter().for_each(|tick| inputs.advance_to(tick + 1));
         // The feeder may have gone already; then the commands end too.
-        let _ = threads_to.send((index, std::thread::current()));
-        let mut station = Station { index, inputs: Some(inputs), outputs, horizon: None, upper: Some(0) };
+        let _ = threads_to.send((index, std::thread::current(), snapshots.fault()));
+        let mut station = Station { index, inputs: Some(inputs), outputs, snapshots, horizon: None, upper: Some(0) };
         while station.obey(&receivers[index]) && station.hand_out(&closed_to) {
             // Whoever sends a command wakes the thread; the second is only in case that is lost.
             let pause = if receivers[index].is_empty() { Duration::from_secs(1) } else { Duration::ZERO };
@@ -77,18 +120,38 @@ pub fn start(count: usize, plan: Arc<Plan>, counts: Arc<Counts>) -> Result<(Work
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
-    })?;
-    let mut started: Vec<(usize, Thread)> = threads.iter().take(count).collect();
-    started.sort_by_key(|(index, _)| *index);
-    let lines = senders.into_iter().zip(started).map(|(commands, (_, thread))| Line { commands, thread }).collect();
-    Ok((Workers { lines, next: 0, guards }, closed))
+    })
+    .map_err(StartError::Threads)?;
+    let mut started: Vec<(usize, Thread, Option<Fault>)> = threads.iter().take(count).collect();
+    started.sort_by_key(|(index, ..)| *index);
+    let fault = started.iter().find_map(|(.., fault)| fault.clone());
+    let lines = senders.into_iter().zip(started).map(|(commands, (_, thread, _))| Line { commands, thread }).collect();
+    let workers = Workers { lines, next: 0, guards };
+    match fault {
+        None => Ok((workers, closed)),
+        Some(fault) => {
+            drop(closed);
+            workers.join().map_err(StartError::Threads)?;
+            Err(StartError::Earlier(fault))
+        }
+    }
+}
+
+impl Keeping {
+    /// That of one worker.
+    fn of(&self, worker: usize, workers: usize) -> Snapshots {
+        let listen = self.pieces.clone().map(|pieces| -> Listen {
+            Box::new(move |tick, told| pieces(Piece { worker, tick, told }))
+        });
+        Snapshots::new(worker, workers, self.pace, listen, self.earlier.clone())
+    }
 }
 
 /// Runs the graph on `batch` and nothing else, on this thread, and returns the changes of the ticks up to `last`, in their order.
 pub fn run_alone(plan: Arc<Plan>, mut batch: Batch, last: Tick) -> Vec<(Tick, Change)> {
     timely::execute::execute_directly(move |worker| {
         let counts = Arc::new(Counts::default());
-        let (mut inputs, mut outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts));
+        let (mut inputs, mut outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts, &Snapshots::none()));
         inputs.feed(&mut batch);
         inputs.advance_to(last.saturating_add(1));
         while outputs.upper().is_some_and(|upper| upper <= last) {
@@ -109,6 +172,11 @@ impl Workers {
         self.lines[self.next].send(Command::Feed(batch));
     }
 
+    /// Writes down the state at `tick`, which must not be closed yet.
+    pub fn snapshot(&self, tick: Tick) {
+        self.lines.iter().for_each(|line| line.send(Command::Snapshot(tick)));
+    }
+
     /// Closes all ticks before `tick`.
     pub fn advance(&self, tick: Tick) {
         self.lines.iter().for_each(|line| line.send(Command::Advance(tick)));
@@ -121,7 +189,12 @@ impl Workers {
 
     /// Waits until every worker has finished, which they do once closed and handed out.
     pub fn join(self) -> Result<(), String> {
-        self.guards.join().into_iter().collect()
+        let Workers { lines, guards, .. } = self;
+        for Line { commands, thread } in lines {
+            drop(commands);
+            thread.unpark();
+        }
+        guards.join().into_iter().collect()
     }
 }
 
@@ -138,6 +211,7 @@ struct Station {
     index: usize,
     inputs: Option<Inputs>,
     outputs: Outputs,
+    snapshots: Snapshots,
     /// Set once closed: from this tick on nothing is of interest.
     horizon: Option<Tick>,
     /// What was handed out last.
@@ -151,6 +225,7 @@ impl Station {
             let Some(inputs) = &mut self.inputs else { return true };
             match commands.try_recv() {
                 Ok(Command::Feed(mut batch)) => inputs.feed(&mut batch),
+                Ok(Command::Snapshot(tick)) => self.snapshots.take(tick),
                 Ok(Command::Advance(tick)) => inputs.advance_to(tick),
                 Ok(Command::Close(horizon)) => {
                     self.horizon = Some(horizon);

@@ -6,10 +6,9 @@
 //! snapshot it begins to write, a few keys whenever it is scheduled; a key that is to change before its turn is written
 //! first ([`crate::keyed`]). So nothing waits for a snapshot, and all of it is the state at one tick.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +24,7 @@ pub enum Told {
     /// Some of a section.
     Part {
         /// Whose keys, by the operator.
-        section: Rc<str>,
+        section: Arc<str>,
         /// What to read again.
         bytes: Vec<u8>,
     },
@@ -34,7 +33,7 @@ pub enum Told {
 }
 
 /// Takes what a worker's graph says of the snapshot of a tick. Must not wait.
-pub type Listen = Box<dyn Fn(Tick, Told)>;
+pub type Listen = Box<dyn Fn(Tick, Told) + Send + Sync>;
 
 /// What an earlier snapshot holds.
 pub trait Parts: Send + Sync {
@@ -76,7 +75,7 @@ impl Default for Pace {
 
 /// The snapshots of one worker: what tells its operators when to write, and what they begin with.
 #[derive(Clone)]
-pub struct Snapshots(Rc<Shared>);
+pub struct Snapshots(Arc<Shared>);
 
 struct Shared {
     worker: usize,
@@ -84,12 +83,12 @@ struct Shared {
     pace: Pace,
     listen: Option<Listen>,
     earlier: Option<Earlier>,
-    fault: RefCell<Option<Fault>>,
-    /// The snapshot asked for last.
-    asked: Cell<Option<Tick>>,
-    sections: Cell<usize>,
+    fault: OnceLock<Fault>,
+    /// The tick of the snapshot asked for last; 0 for none.
+    asked: AtomicU64,
+    sections: AtomicUsize,
     /// How many sections are not written yet.
-    unwritten: Cell<usize>,
+    unwritten: AtomicUsize,
 }
 
 impl Snapshots {
@@ -101,16 +100,16 @@ impl Snapshots {
         listen: Option<Listen>,
         earlier: Option<Earlier>,
     ) -> Snapshots {
-        Snapshots(Rc::new(Shared {
+        Snapshots(Arc::new(Shared {
             worker,
             workers,
             pace,
             listen,
             earlier,
-            fault: RefCell::default(),
-            asked: Cell::new(None),
-            sections: Cell::new(0),
-            unwritten: Cell::new(0),
+            fault: OnceLock::new(),
+            asked: AtomicU64::new(0),
+            sections: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
         }))
     }
 
@@ -121,19 +120,20 @@ impl Snapshots {
 
     /// Writes a snapshot of `tick`, which must not be closed yet. Not to be asked before the last one is done.
     pub fn take(&self, tick: Tick) {
-        self.0.asked.set(Some(tick));
-        self.0.unwritten.set(self.0.sections.get());
+        self.0.unwritten.store(self.0.sections.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0.asked.store(tick, Ordering::Relaxed);
     }
 
     /// What kept the earlier snapshot from being read, if anything did; asked once the graph is built.
     pub fn fault(&self) -> Option<Fault> {
-        self.0.fault.borrow().clone()
+        self.0.fault.get().cloned()
     }
 
     /// The earlier snapshot cannot be taken up, if there is a `fault`.
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         if let Some(fault) = fault {
-            self.0.fault.borrow_mut().get_or_insert(fault);
+            // The first one is as good as any.
+            let _ = self.0.fault.set(fault);
         }
     }
 
@@ -159,7 +159,7 @@ impl Snapshots {
 
     /// A section of that name, of which there must be no other.
     pub(crate) fn section(&self, name: &str) -> Section {
-        self.0.sections.set(self.0.sections.get() + 1);
+        self.0.sections.fetch_add(1, Ordering::Relaxed);
         Section { of: self.clone(), name: name.into(), common: false, written: self.earlier(), part: Vec::new() }
     }
 
@@ -172,7 +172,7 @@ impl Snapshots {
 /// What one operator keeps of one kind, on its way out and in again.
 pub(crate) struct Section {
     of: Snapshots,
-    name: Rc<str>,
+    name: Arc<str>,
     common: bool,
     /// The tick of the last snapshot that it was begun to be written for.
     written: Option<Tick>,
@@ -182,8 +182,8 @@ pub(crate) struct Section {
 impl Section {
     /// The tick of a snapshot that is to be begun before the ticks before `upper` (all when there is none) are visited whole.
     pub fn due(&self, upper: Option<Tick>) -> Option<Tick> {
-        let asked = self.of.0.asked.get()?;
-        let is_new = self.written.is_none_or(|written| asked > written);
+        let asked = self.of.0.asked.load(Ordering::Relaxed);
+        let is_new = asked > self.written.unwrap_or(0);
         (is_new && upper.is_none_or(|upper| asked < upper)).then_some(asked)
     }
 
@@ -216,8 +216,8 @@ impl Section {
     pub fn end(&mut self) {
         self.hand_on();
         let shared = &self.of.0;
-        shared.unwritten.set(shared.unwritten.get() - 1);
-        if let (0, Some(listen), Some(tick)) = (shared.unwritten.get(), &shared.listen, self.written) {
+        let others = shared.unwritten.fetch_sub(1, Ordering::Relaxed) - 1;
+        if let (0, Some(listen), Some(tick)) = (others, &shared.listen, self.written) {
             listen(tick, Told::Done);
         }
     }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::{Id, Namespace, Tick};
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 use super::bad::{Collision, quoted};
 
@@ -42,6 +43,30 @@ pub struct Dictionary {
     /// The tick at which the next generation begins.
     next: AtomicU64,
     generations: Mutex<VecDeque<Generation>>,
+    /// How many hold back all dropping.
+    held: AtomicU64,
+}
+
+/// A name as it is written into a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its id.
+    pub id: Id,
+    /// Further bits of its hash.
+    pub check: u32,
+    /// It is never dropped.
+    pub for_good: bool,
+    /// Itself.
+    pub text: Box<str>,
+}
+
+/// Holds back the dropping of any name.
+pub struct Hold(Arc<Dictionary>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// A generation of names.
@@ -88,6 +113,7 @@ impl Dictionary {
             current: AtomicU32::new(first.number),
             next: AtomicU64::new(0),
             generations: Mutex::new([first].into()),
+            held: AtomicU64::new(0),
         }
     }
 
@@ -157,7 +183,7 @@ impl Dictionary {
     /// stand for. Takes long then (every name is looked at once), and no time otherwise.
     pub fn close(&self, upper: Tick) {
         let Some(horizon) = &self.horizon else { return };
-        if upper < self.next.load(Ordering::Relaxed) {
+        if upper < self.next.load(Ordering::Relaxed) || self.held.load(Ordering::Acquire) > 0 {
             return;
         }
         self.next.store(upper.saturating_add((horizon.after_ms() / GENERATIONS).max(1)), Ordering::Relaxed);
@@ -178,6 +204,36 @@ impl Dictionary {
                 shard.write().unwrap_or_else(PoisonError::into_inner).drop_to(dropped);
             }
         }
+    }
+
+    /// Holds back the dropping of names, of those that are known now and of later ones, until it is dropped itself.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        self.held.fetch_add(1, Ordering::AcqRel);
+        Hold(self.clone())
+    }
+
+    /// All names, some at a time; interning waits no longer than for those.
+    pub fn written(&self) -> impl Iterator<Item = Vec<Written>> + '_ {
+        self.shards.iter().map(|shard| read(shard).written())
+    }
+
+    /// The last tick at which a record takes effect whose names are known, as far as that is known itself.
+    pub fn last(&self) -> Tick {
+        self.generations().back().map_or(0, |generation| generation.last)
+    }
+
+    /// Makes names known that a snapshot has, and keeps them as long as if all were read in records of tick `last`. Fails when one
+    /// is not what it says.
+    pub fn restore(&self, names: Vec<Written>, last: Tick) -> Result<(), Collision> {
+        for Written { id, check, for_good, text } in names {
+            let generation = if for_good { FOR_GOOD } else { self.current() };
+            if id.is_none() || self.insert(generation, id, check, &text) != check {
+                return Err(Collision { namespace: Namespace::Text, text: quoted(&text) });
+            }
+        }
+        let mut generations = self.generations();
+        generations.iter_mut().for_each(|generation| generation.last = generation.last.max(last));
+        Ok(())
     }
 
     fn generations(&self) -> MutexGuard<'_, VecDeque<Generation>> {
@@ -271,6 +327,16 @@ impl Shard {
     /// A name that need not be read into `generation`.
     fn find_in(&self, id: Id, generation: u32) -> Option<Name> {
         self.find(id).filter(|name| self.texts.generation(name.at) >= generation)
+    }
+
+    fn written(&self) -> Vec<Written> {
+        let written = |name: &Name| Written {
+            id: name.id,
+            check: name.check,
+            for_good: self.texts.generation(name.at) == FOR_GOOD,
+            text: self.texts.get(name.at).into(),
+        };
+        self.names.iter().map(written).collect()
     }
 
     /// Drops what was not read after the generation `last`.

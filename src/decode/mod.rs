@@ -28,7 +28,7 @@ use std::sync::Arc;
 use beckon_dataflows::model::{Line, Position, Record, Stream, Written};
 
 pub use bad::{Bad, Collision};
-pub use dictionary::{Dictionary, Pin};
+pub use dictionary::{Dictionary, Hold, Pin, Written as WrittenName};
 
 use json::Value;
 use names::Names;

@@ -2,23 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
 
-use super::lanes::{Bury, Decoders, Intake};
+use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::reading::{Extents, Reading};
-use super::{Act, Engine, SharedState};
+use super::snapshots::{self, Restored, Schedule, Snapshots};
+use super::{Act, Engine, Kept, Setup, SharedState};
 use crate::decide::Decider;
 use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::reclock::{Notes, PartitionClock};
+use crate::snapshot::Store;
 use crate::source::Partition;
 
 /// After how many records the closed ticks are best told to the workers: each time costs what a few thousand records do.
 pub const RECORDS_AN_ADVANCE: usize = 32 << 10;
+
+/// How long the end of a replay waits for a snapshot that is being written.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
 
 /// How far a replay goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +87,20 @@ impl Replay {
         partitions: Vec<Box<dyn Partition>>,
         act: impl Act,
         bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Replayed> {
+        self.run_keeping(None, stop, partitions, act, bury, progress)
+    }
+
+    /// [`Replay::run_unless`] with snapshots: taken by their schedule into the store, and where one was restored, gone on from it;
+    /// `partitions` then begin where it says.
+    pub fn run_keeping(
+        self,
+        snapshots: Option<(Store, Schedule, Option<Restored>)>,
+        stop: &AtomicBool,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
         mut progress: impl FnMut(f64),
     ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
@@ -88,13 +108,27 @@ impl Replay {
         let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&self.plan)));
         let decoders = Decoders::start(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
-        let mut engine =
-            Engine::start(self.workers, self.plan, self.decider, dictionary, SharedState::default(), self.meter, act)?;
-        let end = match self.until {
+        let (mut snapshots, kept, resume) = match snapshots {
+            None => (None, Kept::default(), Resume::default()),
+            Some((store, schedule, restored)) => {
+                if let Some(restored) = &restored {
+                    restored.restore_names(&dictionary).map_err(|fault| anyhow::anyhow!("the snapshot: {fault}"))?;
+                }
+                let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
+                let (snapshots, keeping, watch) = snapshots::start(store, schedule, self.workers, &dictionary, None)?;
+                (Some(snapshots), Kept { restored, keeping, watch: Some(watch) }, resume)
+            }
+        };
+        let Replay { workers, plan, decider, meter, .. } = self;
+        let setup = Setup { workers, plan, decider, dictionary, state: SharedState::default(), meter };
+        let mut engine = setup.start(kept)?.decide_for(act)?;
+        let until = self.until;
+        let end = match until {
             Until::Time(time_ms) => time_ms / tick_ms * tick_ms + 1,
             Until::LastEvent | Until::Drain => Tick::MAX,
         };
-        let mut reading = Reading::new(partitions, &clock, self.noted, intake, end);
+        let mut closed = resume.tick().map_or(0, |tick| tick + 1);
+        let mut reading = Reading::new(partitions, &clock, self.noted, intake, end, &resume);
         let mut unadvanced = 0;
         while let Some(taken) = reading.take()? {
             unadvanced += taken.batch.len();
@@ -104,11 +138,15 @@ impl Replay {
             }
             if unadvanced >= self.advance_after {
                 unadvanced = 0;
-                reading.open().into_iter().for_each(|open| engine.workers.advance(open));
+                if let Some(open) = reading.open().filter(|open| *open > closed) {
+                    advance(&mut engine, &mut snapshots, closed, open, &mut reading);
+                    closed = open;
+                }
                 progress(reading.share_read());
             }
         }
-        engine.workers.close(match self.until {
+        snapshots.iter().for_each(|snapshots| snapshots.wait(SNAPSHOT_WAIT));
+        engine.workers.close(match until {
             _ if stop.load(Ordering::Relaxed) => reading.open().unwrap_or(end).max(1),
             Until::LastEvent => reading.latest() + 1,
             Until::Drain => Tick::MAX,
@@ -117,4 +155,20 @@ impl Replay {
         progress(1.0);
         Ok(Replayed { counts: engine.finish()?, extents: reading.extents() })
     }
+}
+
+/// Closes the ticks before `open`; those before `closed` are. Where a snapshot is due meanwhile, it begins.
+fn advance(
+    engine: &mut Engine,
+    snapshots: &mut Option<Snapshots>,
+    closed: Tick,
+    open: Tick,
+    reading: &mut Reading<'_>,
+) {
+    if let Some(snapshots) = snapshots
+        && let Some(tick) = snapshots.begin(closed, open, reading.lanes().iter_mut())
+    {
+        engine.workers.snapshot(tick);
+    }
+    engine.workers.advance(open);
 }

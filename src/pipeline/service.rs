@@ -4,24 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::horizon::Horizon;
 
+use super::beginning::{Beginning, Begun};
 use super::deliver::Sender;
-use super::lanes::{Bury, Decoders, Intake};
+use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Live, Timing, WallClock};
 use super::record::Recorder;
-use super::{Engine, SharedState, wiring};
+use super::snapshots::Snapshots;
+use super::Engine;
 use crate::config::Config;
-use crate::decode::Dictionary;
 use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
 use crate::sink::delivery::Drained;
 use crate::source::Partition;
-use crate::source::kafka::{self, Extent};
-
-/// Threads that decode live records; a replay, which never waits, uses more.
-const DECODERS: usize = 1;
 
 /// A service that is set up and not yet running.
 pub struct Service {
@@ -34,6 +30,8 @@ pub struct Service {
     timing: Timing,
     clock: WallClock,
     readings: Readings,
+    snapshots: Option<Snapshots>,
+    resume: Resume,
     stop: Arc<AtomicBool>,
 }
 
@@ -57,35 +55,43 @@ impl Readings {
 }
 
 impl Service {
-    /// Connects to Kafka, opens the ledger and sets up the sender. Fails when one of them cannot be had.
+    /// Connects to Kafka, opens the ledger, takes up the newest snapshot, if there is one that can be used, and sets up the
+    /// sender. Fails when one of the others cannot be had.
     pub fn open(config: &Config, workers: usize, clock: WallClock) -> anyhow::Result<Service> {
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let feeder = std::thread::current();
-        let partitions =
-            kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, Arc::new(move || feeder.unpark()))?;
         let mirror = kafka.mirror_prefix.as_ref().map(|prefix| MirrorTopics {
             brokers: kafka.brokers.clone(),
             decisions: format!("{prefix}.decisions"),
             deliveries: format!("{prefix}.deliveries"),
         });
         let ledger = Arc::new(Ledger::open_mirrored(&config.state, mirror.as_ref())?);
-        let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
-        let (timeline, noted) = Timeline::open(&config.state, &retained)?;
-        let timeline = Arc::new(timeline);
-        let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
-        let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::forgetting(Horizon::of(&plan))));
+        let meter = Arc::new(Meter::default());
+        let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume } =
+            Beginning { config, kafka, workers, ledger: &ledger, meter: &meter }.begin()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (sender, wake) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
+        let (sender, wake) = Sender::start(config, ledger.clone(), state, clock.clone(), stop.clone())?;
         let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), wake);
-        let decoders = Decoders::start(DECODERS, &dictionary);
-        let engine = Engine::start(workers, plan, decider, dictionary, state, meter.clone(), recorder)?;
+        let engine = started.decide_for(recorder)?;
         let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };
         let timing = Timing {
             tick_ms: config.tick_ms,
             allowed_lateness_ms: config.allowed_lateness_ms,
             idle_after_ms: config.idle_after_ms,
         };
-        Ok(Service { partitions, timeline, noted, engine, sender, decoders, timing, clock, readings, stop })
+        Ok(Service {
+            partitions,
+            timeline,
+            noted,
+            engine,
+            sender,
+            decoders,
+            timing,
+            clock,
+            readings,
+            snapshots,
+            resume,
+            stop,
+        })
     }
 
     /// What can be read of it, also while it runs.
@@ -102,8 +108,9 @@ impl Service {
     pub fn run(mut self, bury: Bury<'_>) -> anyhow::Result<Drained> {
         let intake = Intake { decoders: self.decoders, meter: self.readings.meter.clone(), bury };
         let (engine, timeline) = (&mut self.engine, &*self.timeline);
-        let live = Live { engine, timing: self.timing, clock: self.clock, timeline, stop: self.stop };
-        let ran = live.run(self.partitions, self.noted, intake);
+        let snapshots = self.snapshots;
+        let live = Live { engine, timing: self.timing, clock: self.clock, snapshots, timeline, stop: self.stop };
+        let ran = live.run(self.partitions, self.noted, &self.resume, intake);
         // The sender first: what the last ticks still decide is for the next start to send.
         let left = self.sender.stop()?;
         self.engine.workers.close(ran?.max(1));

@@ -31,12 +31,13 @@ pub enum Extent {
     Endless,
 }
 
-/// Opens every partition of the topics, from its beginning. `wake` is called, from any thread, when one that had nothing to
+/// Opens every partition of the topics, at the offset that `from` says, or from its beginning. `wake` is called, from any thread, when one that had nothing to
 /// give has something again.
 pub fn open(
     brokers: &str,
     topics: &[(Stream, String)],
     extent: Extent,
+    from: &dyn Fn(Stream, u32) -> Option<u64>,
     wake: Arc<dyn Fn() + Send + Sync>,
 ) -> Result<Vec<Box<dyn Partition>>, SourceError> {
     let failed = |topic: &str, error: KafkaError| SourceError::Kafka {
@@ -71,14 +72,27 @@ pub fn open(
     for (stream, topic, number) in found {
         let (low, high) =
             consumer.fetch_watermarks(topic, number, ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
-        assignment.add_partition_offset(topic, number, Offset::Beginning).map_err(|error| failed(topic, error))?;
+        let next = match from(stream, number.unsigned_abs()).map(|offset| offset as i64) {
+            Some(offset) if offset > high => {
+                return Err(SourceError::Shorter { topic: topic.into(), partition: number, high, offset });
+            }
+            Some(offset) if offset < low => {
+                let dropped = low - offset;
+                tracing::warn!(topic, partition = number, dropped, "the topic has dropped records that were not read");
+                low
+            }
+            Some(offset) => offset,
+            None => low,
+        };
+        let begin = if next > low { Offset::Offset(next) } else { Offset::Beginning };
+        assignment.add_partition_offset(topic, number, begin).map_err(|error| failed(topic, error))?;
         let mut queue = consumer
             .split_partition_queue(topic, number)
             .ok_or_else(|| failed(topic, KafkaError::Subscription(format!("no queue for partition {number}"))))?;
         let wake = wake.clone();
         queue.set_nonempty_callback(move || wake());
         let ends_at = (extent == Extent::Retained).then_some(high);
-        let ended = ends_at.is_some_and(|high| low >= high);
+        let ended = ends_at.is_some_and(|high| next >= high);
         let topic = topic.to_owned();
         partitions.push(Box::new(TopicPartition {
             stream,
@@ -89,7 +103,7 @@ pub fn open(
             high,
             ends_at,
             ended,
-            next: low,
+            next,
             caught_up: false,
         }));
     }

@@ -107,6 +107,20 @@ pub enum SourceError {
         /// Why.
         error: Box<rdkafka::error::KafkaError>,
     },
+    /// A topic that is not the one that was read before.
+    #[error(
+        "topic {topic}, partition {partition} ends at offset {high}, but was read up to {offset} before\n  it was made anew, or its brokers have lost records"
+    )]
+    Shorter {
+        /// Which.
+        topic: String,
+        /// Which of its partitions.
+        partition: i32,
+        /// The offset after its last record.
+        high: i64,
+        /// The offset to read on from.
+        offset: i64,
+    },
     /// A topic that is not there.
     #[error(
         "the brokers at {brokers} have no topic {topic} for the stream {stream}\n  create it, or name the right one under [kafka] topics"
