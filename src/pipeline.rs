@@ -19,10 +19,10 @@ pub mod wiring;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
+use anyhow::ensure;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
 use beckon_dataflows::plan::Plan;
-use anyhow::ensure;
 use crossbeam_channel::Receiver;
 
 use crate::decide::{Asking, Decided, Decider, Facts};

@@ -106,8 +106,7 @@ pub fn start(
     let guards = timely::execute(config, move |worker| {
         let index = worker.index();
         let snapshots = keeping.of(index, count);
-        let (mut inputs, outputs) =
-            worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts, &snapshots));
+        let (mut inputs, outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts, &snapshots));
         snapshots.earlier().into_iter().for_each(|tick| inputs.advance_to(tick + 1));
         // The feeder may have gone already; then the commands end too.
         let _ = threads_to.send((index, std::thread::current(), snapshots.fault()));
@@ -140,9 +139,10 @@ pub fn start(
 impl Keeping {
     /// That of one worker.
     fn of(&self, worker: usize, workers: usize) -> Snapshots {
-        let listen = self.pieces.clone().map(|pieces| -> Listen {
-            Box::new(move |tick, told| pieces(Piece { worker, tick, told }))
-        });
+        let listen = self
+            .pieces
+            .clone()
+            .map(|pieces| -> Listen { Box::new(move |tick, told| pieces(Piece { worker, tick, told })) });
         Snapshots::new(worker, workers, self.pace, listen, self.earlier.clone())
     }
 }
@@ -151,7 +151,8 @@ impl Keeping {
 pub fn run_alone(plan: Arc<Plan>, mut batch: Batch, last: Tick) -> Vec<(Tick, Change)> {
     timely::execute::execute_directly(move |worker| {
         let counts = Arc::new(Counts::default());
-        let (mut inputs, mut outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts, &Snapshots::none()));
+        let (mut inputs, mut outputs) =
+            worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts, &Snapshots::none()));
         inputs.feed(&mut batch);
         inputs.advance_to(last.saturating_add(1));
         while outputs.upper().is_some_and(|upper| upper <= last) {

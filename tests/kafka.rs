@@ -10,6 +10,8 @@ mod mirror;
 #[path = "kafka/service.rs"]
 mod service;
 mod skip;
+#[path = "kafka/snapshots.rs"]
+mod snapshots;
 #[path = "kafka/timeline.rs"]
 mod timeline;
 
@@ -180,6 +182,14 @@ fn a_replay_of_the_topics_repeats_a_live_run_late_records_included() {
     let name = "a_replay_of_the_topics_repeats_a_live_run_late_records_included";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         timeline::a_replay_of_the_topics_repeats_a_live_run(broker);
+    }
+}
+
+#[test]
+fn a_restart_reads_what_came_after_the_snapshot() {
+    let name = "a_restart_reads_what_came_after_the_snapshot";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        snapshots::a_restart_reads_what_came_after_the_snapshot(broker);
     }
 }
 

@@ -7,6 +7,8 @@ mod explain;
 mod metamorphic;
 mod oracle;
 mod own;
+#[path = "worlds/snapshots.rs"]
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -30,13 +30,19 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let bury: Bury<'static> = Box::new(move |letter| letters.write(&letter.json()));
     let service = Service::open(&config, arguments.workers.into(), Arc::new(wall_clock))?;
     super::on_interrupt(service.stop())?;
+    if let Some(tick) = service.resumed_from() {
+        eprintln!("going on from the snapshot of {}", super::summary::time(tick));
+    }
     let readings = service.readings();
     let summary = super::summary::Shown::start(arguments.summary, readings.clone());
     let left = service.run(bury);
     summary.finish();
     let cut_off = left?.cut_off;
     let open = readings.deliveries().open();
-    eprintln!("stopped; {open} deliveries are not settled, {cut_off} were cut off; the ledger has all of them");
+    let records = readings.meter.records();
+    eprintln!(
+        "stopped after {records} records; {open} deliveries are not settled, {cut_off} were cut off; the ledger has all of them"
+    );
     Ok(())
 }
 

@@ -102,7 +102,11 @@ mod tests {
             assert_eq!(fingerprint(&format!("{before}{CAMPAIGN}")), plain, "{before}");
         }
         assert_eq!(fingerprint(&format!("{CAMPAIGN}send_within = \"2h\"\n")), plain);
-        let others = ["tick = \"2s\"\n", "allowed_lateness = \"9s\"\n", "limits.frequency_cap = [{ sends = 1, per = \"1d\" }]\n"];
+        let others = [
+            "tick = \"2s\"\n",
+            "allowed_lateness = \"9s\"\n",
+            "limits.frequency_cap = [{ sends = 1, per = \"1d\" }]\n",
+        ];
         for before in others {
             assert_ne!(fingerprint(&format!("{before}{CAMPAIGN}")), plain, "{before}");
         }

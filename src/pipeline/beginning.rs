@@ -3,6 +3,7 @@
 //! folder of the snapshots cannot be had; a snapshot that cannot be used is no failure, and is said in the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::snapshot::{Fault, Pace};
@@ -24,6 +25,9 @@ use crate::worker::StartError;
 
 /// Threads that decode live records; a replay, which never waits, uses more.
 const DECODERS: usize = 1;
+
+/// Time enough between two snapshots to do something else.
+const APART_MOST: Duration = Duration::from_secs(60);
 
 /// How many of the decisions that a snapshot knows of are looked up in the ledger.
 const LOOKED_UP: usize = 1000;
@@ -119,7 +123,8 @@ impl Beginning<'_> {
     /// When snapshots are taken: times are compared by tick, so the time between two is rounded up to one.
     fn schedule(&self) -> Option<Schedule> {
         let every_ms = self.config.snapshot_every_ms?.next_multiple_of(self.config.tick_ms);
-        Some(Schedule { every_ms, pace: Pace::default() })
+        let apart = Duration::from_millis(every_ms).min(APART_MOST);
+        Some(Schedule { every_ms, apart, pace: Pace::default() })
     }
 
     /// Whether the ledger has what the snapshot says was decided. One that was lost, or is older, has not; then the log decides again.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use beckon_dataflows::counts::Counts;
+use beckon_dataflows::model::Tick;
 
+use super::Engine;
 use super::beginning::{Beginning, Begun};
 use super::deliver::Sender;
 use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Live, Timing, WallClock};
 use super::record::Recorder;
 use super::snapshots::Snapshots;
-use super::Engine;
 use crate::config::Config;
 use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
@@ -92,6 +93,11 @@ impl Service {
             resume,
             stop,
         })
+    }
+
+    /// The tick of the snapshot that it goes on from; none when it reads the whole log.
+    pub fn resumed_from(&self) -> Option<Tick> {
+        self.resume.tick()
     }
 
     /// What can be read of it, also while it runs.

@@ -31,9 +31,6 @@ const PARTS_WAITING: usize = 1024;
 /// Rows, names and the like that go into one part.
 const ROWS_A_PART: usize = 4096;
 
-/// Snapshots are not begun closer together than this: to catch up takes minutes for many hours.
-const APART_MOST: Duration = Duration::from_secs(60);
-
 /// What the deciding thread knows at a tick beside what the graph tells again.
 #[derive(Debug, Default)]
 pub struct DecidingState {
@@ -84,6 +81,8 @@ pub struct Watch {
 pub struct Schedule {
     /// A snapshot is taken of the multiples of this, ms and whole ticks.
     pub every_ms: u64,
+    /// They are not begun closer together than this: to catch up takes minutes for many hours.
+    pub apart: Duration,
     /// How many keys each operator writes at a time.
     pub pace: Pace,
 }
@@ -107,20 +106,15 @@ pub fn start(
     let pieces = Arc::new(move |piece| drop(pieces.send(Message::Piece(piece))));
     let keeping = Keeping { earlier: None, pieces: Some(pieces), pace: schedule.pace };
     let watch = Watch { written: 0, progress: progress.clone(), to: to.clone() };
-    let apart = Duration::from_millis(schedule.every_ms).min(APART_MOST);
-    let (every_ms, dictionary) = (schedule.every_ms, dictionary.clone());
+    let Schedule { every_ms, apart, .. } = schedule;
+    let dictionary = dictionary.clone();
     Ok((Snapshots { every_ms, apart, began: None, dictionary, progress, to }, keeping, watch))
 }
 
 impl Snapshots {
     /// The tick of which a snapshot begins now that the ticks from `closed` to before `open` are about to be closed: the workers must
     /// be told before. None when none is due, or the last one is still being written, or was begun a short while ago.
-    pub fn begin<'l>(
-        &mut self,
-        closed: Tick,
-        open: Tick,
-        lanes: impl Iterator<Item = &'l mut Lane>,
-    ) -> Option<Tick> {
+    pub fn begin<'l>(&mut self, closed: Tick, open: Tick, lanes: impl Iterator<Item = &'l mut Lane>) -> Option<Tick> {
         let tick = open.saturating_sub(1) / self.every_ms * self.every_ms;
         if tick < closed || tick == 0 {
             return None;

@@ -142,6 +142,8 @@ impl Reclock {
                 let offset = position.offset();
                 new.get_or_insert(Binding { first: offset, last: offset, greatest_ms, now_ms }).last = offset;
                 differs |= self.again.bind(event_ms, None) != tick;
+            } else {
+                self.again.follow(&self.clock);
             }
             tick
         });

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,11 +11,14 @@ use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::meter::Meter;
 use beckon::pipeline::replay::{self, Replay};
+use beckon::pipeline::snapshots::{Restored, Schedule};
 use beckon::pipeline::{Act, View, wiring};
 use beckon::reclock::Notes;
+use beckon::snapshot::{Build, Identity, Store, Workers};
 use beckon::source::{self, Block, Framing, Partition, Read, SourceError};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Stream, Tick};
+use beckon_dataflows::snapshot::Pace as KeysAtATime;
 
 use super::oracle::{Member, Until, World, write_world};
 
@@ -84,11 +88,21 @@ fn replay_from(
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
     let meter = Arc::new(Meter::default());
     let heard = Arc::new(Mutex::new(Heard::default()));
-    let replay = Replay {
-        workers: pace.workers,
+    let replay = a_replay(&config, until, pace.workers, pace.piece, meter.clone());
+    let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
+    let listener = Listener { campaigns, resumed: false, heard: heard.clone() };
+    let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    let Heard { decisions, trigger_set, dropped_names, .. } = heard;
+    Found { decisions, trigger_set, counts, meter, dropped_names }
+}
+
+fn a_replay(config: &Config, until: Until, workers: usize, piece: Option<usize>, meter: Arc<Meter>) -> Replay {
+    Replay {
+        workers,
         decoders: 1,
-        plan: wiring::plan(&config),
-        decider: wiring::decider(&config),
+        plan: wiring::plan(config),
+        decider: wiring::decider(config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: match until {
             Until::LastEvent => replay::Until::LastEvent,
@@ -96,15 +110,109 @@ fn replay_from(
             Until::Time(time_ms) => replay::Until::Time(time_ms.unsigned_abs()),
         },
         noted: Notes::new(),
-        advance_after: pace.piece.unwrap_or(replay::RECORDS_AN_ADVANCE),
-        meter: meter.clone(),
+        advance_after: piece.unwrap_or(replay::RECORDS_AN_ADVANCE),
+        meter,
+    }
+}
+
+/// A replay that is broken off, and gone on with from the newest snapshot.
+#[derive(Clone, Copy)]
+pub struct Broken {
+    /// How it is read before and after: with so many workers, so many records at a time.
+    pub paces: [(usize, usize); 2],
+    /// After so many pieces.
+    pub after: usize,
+    /// Of which ticks snapshots are taken: the multiples of this, ms.
+    pub every_ms: u64,
+    /// How many keys are written at a time.
+    pub keys: usize,
+}
+
+/// What came of such a replay.
+pub struct Resumed {
+    /// The tick of the snapshot; none when there was none yet, so that the second replay began at the beginning.
+    pub from: Option<Tick>,
+    /// How many records the second one read.
+    pub records_read: u64,
+    /// What was decided up to that tick by the first, and after it by the second.
+    pub decisions: Vec<String>,
+    /// The trigger set likewise.
+    pub trigger_set: BTreeMap<i64, BTreeSet<Member>>,
+}
+
+/// Replays the world, but is broken off and gone on with.
+pub fn replay_broken(world: &World, until: Until, broken: Broken) -> Resumed {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let [first, second] = broken.paces;
+    let store = |workers| {
+        let (build, configuration) = (Build::running().unwrap(), config.state_fingerprint);
+        let identity = Identity { build, configuration, workers: Workers::all(workers) };
+        Store::open(&directory.path().join("snapshots"), identity).unwrap()
     };
-    let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
-    let listener = Listener { campaigns, heard: heard.clone() };
-    let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
-    let heard = std::mem::take(&mut *heard.lock().unwrap());
-    let Heard { decisions, trigger_set, dropped_names, .. } = heard;
-    Found { decisions, trigger_set, counts, meter, dropped_names }
+    let schedule = Schedule {
+        every_ms: broken.every_ms.next_multiple_of(config.tick_ms),
+        apart: Duration::ZERO,
+        pace: KeysAtATime(broken.keys),
+    };
+    let open = |records, cut: &Cut, from: &dyn Fn(Stream) -> u64| -> Vec<Box<dyn Partition>> {
+        let whole = source::files::open(directory.path()).unwrap().into_iter();
+        whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, Some(cut.clone()))).collect()
+    };
+    let run = |(workers, records), cut: Cut, restored: Option<Restored>| {
+        let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
+        let partitions = open(records, &cut, &|stream| resume.offset(stream, 0).unwrap_or(0));
+        let meter = Arc::new(Meter::default());
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
+        let listener = Listener { campaigns, resumed: restored.is_some(), heard: heard.clone() };
+        let replay = a_replay(&config, until, workers, Some(records), meter.clone());
+        let snapshots = Some((store(workers), schedule, restored));
+        replay.run_keeping(snapshots, &cut.stop, partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+        let heard = std::mem::take(&mut *heard.lock().unwrap());
+        (heard, meter.records())
+    };
+    let (before, _) = run(first, Cut::after(broken.after), None);
+    let restored = Restored::newest(&store(second.0));
+    let from = restored.as_ref().map(|restored| restored.tick);
+    let (after, records_read) = run(second, Cut::after(usize::MAX), restored);
+    let known = from.map_or(i64::MIN, |tick| tick as i64);
+    let mut trigger_set: BTreeMap<i64, BTreeSet<Member>> =
+        before.trigger_set.into_iter().filter(|(tick, _)| *tick <= known).collect();
+    for (tick, set) in after.trigger_set {
+        let last = trigger_set.values().next_back();
+        if last.map_or(!set.is_empty(), |last| *last != set) {
+            trigger_set.insert(tick, set);
+        }
+    }
+    let is_known = |line: &String| {
+        let decision: serde_json::Value = serde_json::from_str(line).unwrap();
+        let as_of: jiff::Timestamp = decision["as_of"].as_str().unwrap().parse().unwrap();
+        as_of.as_millisecond() <= known
+    };
+    let decisions = before.decisions.into_iter().filter(is_known).chain(after.decisions).collect();
+    Resumed { from, records_read, decisions, trigger_set }
+}
+
+/// Breaks a replay off after so many pieces.
+#[derive(Clone)]
+struct Cut {
+    pieces: Arc<AtomicUsize>,
+    after: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Cut {
+    fn after(after: usize) -> Cut {
+        Cut { pieces: Arc::default(), after, stop: Arc::default() }
+    }
+
+    fn count(&self) {
+        if self.pieces.fetch_add(1, Ordering::Relaxed) + 1 >= self.after {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A partition that is read in pieces.
@@ -112,15 +220,22 @@ struct Pieces {
     whole: Box<dyn Partition>,
     records: usize,
     waiting: VecDeque<Block>,
+    /// The first offset that is handed out.
+    from: u64,
+    cut: Option<Cut>,
 }
 
 impl Pieces {
     fn of(whole: Box<dyn Partition>, records: usize) -> Box<dyn Partition> {
-        Box::new(Pieces { whole, records, waiting: VecDeque::new() })
+        Pieces::from_on(0, whole, records, None)
+    }
+
+    fn from_on(from: u64, whole: Box<dyn Partition>, records: usize, cut: Option<Cut>) -> Box<dyn Partition> {
+        Box::new(Pieces { whole, records, waiting: VecDeque::new(), from, cut })
     }
 
     fn cut(&mut self, block: &Block) {
-        let records: Vec<(u64, &[u8])> = block.records().collect();
+        let records: Vec<(u64, &[u8])> = block.records().filter(|(offset, _)| *offset >= self.from).collect();
         for piece in records.chunks(self.records) {
             let bytes = piece.iter().flat_map(|(_, record)| record.iter().copied()).collect();
             let ends = piece.iter().scan(0, |end, (offset, record)| {
@@ -150,6 +265,7 @@ impl Partition for Pieces {
     fn read(&mut self, wait: Duration) -> Result<Read, SourceError> {
         loop {
             if let Some(piece) = self.waiting.pop_front() {
+                self.cut.iter().for_each(Cut::count);
                 return Ok(Read::Block(piece));
             }
             match self.whole.read(wait)? {
@@ -170,6 +286,7 @@ struct Heard {
 
 struct Listener {
     campaigns: Vec<String>,
+    resumed: bool,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -186,7 +303,9 @@ impl Act for Listener {
         };
         let set: BTreeSet<Member> = view.state.trigger_set().iter().map(member).collect();
         let before = heard.trigger_set.values().next_back();
-        if before.map_or(!set.is_empty(), |before| *before != set) {
+        // A set that is gone on with may be empty for the first time.
+        let is_first = !set.is_empty() || self.resumed;
+        if before.map_or(is_first, |before| *before != set) {
             heard.trigger_set.insert(tick as i64, set);
         }
         let names = view.dictionary.len();

@@ -39,6 +39,7 @@ const CONFIG: &str = r#"
 tick = "200ms"
 allowed_lateness = "1s"
 idle_after = "500ms"
+snapshot_every = "1s"
 templates = "templates"
 [kafka]
 brokers = "BROKERS"

@@ -48,14 +48,21 @@ pub fn shop_of_this_morning() -> Vec<Event> {
 pub fn produce(broker: &Broker, events: &[Event]) -> String {
     let prefix = broker.topic_name("shop");
     for stream in STREAMS {
+        broker.create_topic(&format!("{prefix}.{stream}"), 3).unwrap();
+    }
+    produce_to(broker, &prefix, events);
+    prefix
+}
+
+/// Produces the events to topics that are there.
+pub fn produce_to(broker: &Broker, prefix: &str, events: &[Event]) {
+    for stream in STREAMS {
         let topic = format!("{prefix}.{stream}");
-        broker.create_topic(&topic, 3).unwrap();
         let of_stream = events.iter().filter(|event| event.stream == stream);
         let lines: Vec<(String, String)> =
             of_stream.map(|event| (event.key.clone(), String::from_utf8_lossy(&event.json).into_owned())).collect();
         broker.produce(&topic, &lines).unwrap();
     }
-    prefix
 }
 
 /// The configuration of the tests: two campaigns, no limits that a restart could hide behind.
