@@ -20,7 +20,8 @@ fn broken(seed: u64, world: &World, expected: &Outcome) -> Broken {
     let records: usize = world.streams.values().map(Vec::len).sum();
     let pieces = (records / first.1).max(2) as u64;
     let changes: Vec<i64> = expected.trigger_set.keys().copied().collect();
-    let change = changes.get(draw(7, (changes.len() as u64 * 2 / 3).max(1)) as usize).copied().unwrap_or(world.begin_ms);
+    let change =
+        changes.get(draw(7, (changes.len() as u64 * 2 / 3).max(1)) as usize).copied().unwrap_or(world.begin_ms);
     let once = change.unsigned_abs() - draw(8, 3) * 1000;
     Broken {
         paces: [first, second],
