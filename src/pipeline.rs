@@ -4,6 +4,7 @@
 
 mod backlog;
 mod beginning;
+pub mod compose;
 pub mod deliver;
 pub mod explain;
 pub mod gather;
@@ -13,6 +14,7 @@ pub mod reading;
 pub mod record;
 pub mod replay;
 pub mod service;
+pub mod site;
 pub mod snapshots;
 pub mod wiring;
 

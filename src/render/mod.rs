@@ -7,12 +7,14 @@
 //! unless a template asks for `{{{…}}}`; the subject loses every character that could end a header line.
 
 mod context;
+mod links;
 mod load;
 mod wording;
 
 use handlebars::Handlebars;
 
 pub use context::{Context, Customer, Discount, Line};
+pub use links::{Links, MailLinks};
 pub use load::TemplateFault;
 
 use crate::decision::{DecisionId, Mailbox, MailboxFault, Message};
@@ -62,6 +64,7 @@ impl Templates {
             html: part(&self.html, format!("{template}.html.hbs"))?,
             text: part(&self.plain, format!("{template}.txt.hbs"))?,
             message_id: message_id(context.decision_id, from),
+            headers: Vec::new(),
         })
     }
 }
