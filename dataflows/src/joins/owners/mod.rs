@@ -161,7 +161,7 @@ fn send<D: 'static>(
 /// Runs `owners` tick by tick, once each is closed.
 fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners, snapshots: &Snapshots) -> Owned<'scope> {
     let scope = told.inner.scope();
-    let mut builder = OperatorBuilder::new("Owners".to_owned(), scope.clone());
+    let mut builder = OperatorBuilder::new("Owners".to_owned(), scope);
     let again = scope.activator_for(builder.operator_info().address);
     let snapshots = snapshots.clone();
     let mut input = builder.new_input(told.inner, Pipeline);
