@@ -2,6 +2,7 @@
 //! being true. [`pipeline`] is the way through it.
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod coupon;
 pub mod decide;
@@ -18,4 +19,5 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod trigger;
+pub mod watchdog;
 pub mod worker;

@@ -26,7 +26,7 @@ use crate::decide::{Asking, Decided, Decider, Facts};
 use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::state::{Edge, State};
-use crate::worker::{self, Closed, Workers};
+use crate::worker::{self, Closed, Crew, Workers};
 use gather::Gather;
 
 /// The state and the dictionary, as decisions are made from them.
@@ -104,9 +104,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts `workers` workers on `plan` and the thread that decides for `act`.
+    /// Starts the workers of `crew` on `plan` and the thread that decides for `act`. In a cluster nothing is decided but in process 0.
     pub fn start(
-        workers: usize,
+        crew: impl Into<Crew>,
         plan: Plan,
         decider: Decider,
         dictionary: Arc<Dictionary>,
@@ -115,7 +115,9 @@ impl Engine {
         act: impl Act,
     ) -> anyhow::Result<Engine> {
         let counts = Arc::new(Counts::default());
-        let (started, closed) = worker::start(workers, Arc::new(plan), counts.clone())
+        let crew: Crew = crew.into();
+        let workers = crew.threads;
+        let (started, closed) = worker::start(crew, Arc::new(plan), counts.clone(), &dictionary)
             .map_err(|error| anyhow::anyhow!("workers: {error}"))?;
         let deciding = std::thread::Builder::new()
             .name("decide".into())
@@ -123,10 +125,11 @@ impl Engine {
         Ok(Engine { workers: started, counts, deciding })
     }
 
-    /// Waits for the workers, which must have been closed, and for the last decision.
+    /// Waits for the last decision and for the workers, which must have been closed.
     pub fn finish(self) -> anyhow::Result<Arc<Counts>> {
-        self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
+        // If deciding has failed, workers among others stay until the process ends.
         self.deciding.join().map_err(|_| anyhow::anyhow!("the deciding thread failed"))??;
+        self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
         Ok(self.counts)
     }
 }

@@ -36,7 +36,7 @@ use joins::products::Products;
 use joins::skus::{SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
 use model::{Action, Change, Click, Diff, Id, Opening, Tick};
-use outputs::Outputs;
+use outputs::{Destination, Outputs};
 use per_key::per_key;
 use plan::Plan;
 use triggers::welcome::Welcomes;
@@ -44,8 +44,9 @@ use triggers::{cart_abandonment, low_stock};
 
 type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
 
-/// Builds the graph of one worker. Records go in through the inputs; what changed by each closed tick comes out of the outputs.
-pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inputs, Outputs) {
+/// Builds the graph of one worker. Records go in through the inputs; what changed by each closed tick comes out of the outputs
+/// at its destination, which is the same for all workers.
+pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>, destination: Destination) -> (Inputs, Outputs) {
     let (inputs, Collections { clicks, carts, stock, catalog, orders, profiles, engagement }) = inputs::open(scope);
 
     let horizon = Horizon::of(plan);
@@ -114,7 +115,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         episodes.push(per_key(consents, "Welcomes", welcomes));
     }
 
-    let outputs = outputs::collect(scope, |changes| {
+    let outputs = outputs::collect(scope, destination, |changes| {
         changes.entries(episodes);
         changes.state(stock.flat_map(|fact| match fact {
             StockFact::OnHand(sku, units) => Some(Change::Stock(sku, units)),

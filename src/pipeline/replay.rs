@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
 
 use super::lanes::{Bury, Decoders, Intake};
 use super::reading::{Extents, Reading};
-use super::{Act, Engine, SharedState};
+use super::{Act, Engine, SharedState, wiring};
+use crate::cluster::Peers;
 use crate::decide::Decider;
-use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
+use crate::worker::Crew;
 
 /// After how many records the closed ticks are best told to the workers: each time costs what a few thousand records do.
 pub const RECORDS_AN_ADVANCE: usize = 32 << 10;
@@ -74,9 +74,35 @@ impl Replay {
         Ok(self.run_unless(&AtomicBool::new(false), partitions, act, bury, progress)?.counts)
     }
 
+    /// [`Replay::run`] of a process's share of the partitions, among others. Only in process 0 `act` hears of decisions.
+    pub fn run_among(
+        self,
+        peers: Peers,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Arc<Counts>> {
+        let crew = Crew { peers: Some(peers), ..Crew::from(self.workers) };
+        Ok(self.run_with(crew, &AtomicBool::new(false), partitions, act, bury, progress)?.counts)
+    }
+
     /// [`Replay::run`], which reads no further once `stop` is set.
     pub fn run_unless(
         self,
+        stop: &AtomicBool,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Replayed> {
+        let crew = Crew::from(self.workers);
+        self.run_with(crew, stop, partitions, act, bury, progress)
+    }
+
+    fn run_with(
+        self,
+        crew: Crew,
         stop: &AtomicBool,
         partitions: Vec<Box<dyn Partition>>,
         act: impl Act,
@@ -85,11 +111,11 @@ impl Replay {
     ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
         let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
-        let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&self.plan)));
+        let dictionary = wiring::dictionary(&self.plan, crew.peers.as_ref().map(Peers::cluster));
         let decoders = Decoders::start(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
         let mut engine =
-            Engine::start(self.workers, self.plan, self.decider, dictionary, SharedState::default(), self.meter, act)?;
+            Engine::start(crew, self.plan, self.decider, dictionary, SharedState::default(), self.meter, act)?;
         let end = match self.until {
             Until::Time(time_ms) => time_ms / tick_ms * tick_ms + 1,
             Until::LastEvent | Until::Drain => Tick::MAX,
