@@ -7,6 +7,8 @@ mod explain;
 mod metamorphic;
 mod oracle;
 mod own;
+#[path = "worlds/stall.rs"]
+mod stall;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

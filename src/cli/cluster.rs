@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::cluster::Cluster;
 use crate::cluster::supervise::{self, Crew};
 use crate::config::{Purpose, TriggerKinds};
 
@@ -30,6 +31,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     // What is wrong is said once, and not by each process.
     arguments.file.load(Purpose::Run, kinds)?;
+    if let Some(hosts) = &arguments.hosts {
+        let (listed, processes) = (Cluster::of(0, hosts)?.hosts().len(), usize::from(arguments.processes));
+        anyhow::ensure!(listed == processes, "{} lists {listed} hosts, for {processes} processes", hosts.display());
+    }
     let stop = Arc::new(AtomicBool::new(false));
     super::on_interrupt(stop.clone())?;
     let workers = arguments.workers.to_string();

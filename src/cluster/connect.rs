@@ -24,7 +24,7 @@ const REPORT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// How long one attempt to connect, or to hear who it is, may take.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// What a greeting begins with, the last byte its version.
 const MAGIC: [u8; 8] = *b"beckon\0\x01";
@@ -171,6 +171,10 @@ impl Cluster {
         let greet = || {
             let address = self.hosts[process].to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
             let mut socket = TcpStream::connect_timeout(&address, ANSWER_WAIT)?;
+            // Where nobody listens, a connection to a port of this machine may have come by that very port.
+            if socket.local_addr()? == socket.peer_addr()? {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
             prepare(&socket)?;
             socket.write_all(&self.greeting(terms).bytes())?;
             Ok((Greeting::read(&mut socket)?, socket))

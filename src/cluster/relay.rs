@@ -1,19 +1,19 @@
 //! What the processes of a cluster tell each other beside records: the names that they have read, how far they are, and that they
 //! end. In: words, each for a worker. Out: the words for this worker. Cannot fail.
 //!
-//! It is a dataflow input like those of the records, and goes along with them: a tick is not closed before what was told until
-//! then has been heard.
+//! It goes along with the inputs of the records: a tick is not closed before what was told until then has been heard. An ordinary
+//! input of timely sends what it has only when its time moves; this one sends at once.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use beckon_dataflows::model::Tick;
 use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::operator::Operator;
-use timely::dataflow::operators::vec::Input;
-use timely::dataflow::operators::vec::input::Handle;
+use timely::dataflow::operators::generic::operator::{Operator, source};
+use timely::scheduling::activate::Activator;
 
 use crate::decode::Told;
 
@@ -65,10 +65,18 @@ pub enum Word {
 
 /// One worker's end of it.
 pub struct Relay {
-    /// None once nothing more is told.
-    input: Option<Handle<Tick, (u64, Word)>>,
+    told: Rc<RefCell<ToTell>>,
     heard: Rc<RefCell<Heard>>,
+    /// Gives that operator its turn.
+    teller: Option<Activator>,
     peers: usize,
+}
+
+/// What the worker's own operator sends when it has its turn.
+struct ToTell {
+    words: Vec<(u64, Word)>,
+    /// Nothing is told from here on that must be heard before this tick; none: nothing more is told.
+    open: Option<Tick>,
 }
 
 struct Heard {
@@ -79,39 +87,59 @@ struct Heard {
 impl Relay {
     /// Builds it beside the graph.
     pub fn build(scope: Scope<'_, Tick>) -> Relay {
-        let (input, words) = scope.new_input::<(u64, Word)>();
-        let shared = Rc::new(RefCell::new(Heard { words: Vec::new(), upper: Some(0) }));
-        let heard = shared.clone();
-        let way = Exchange::new(|(worker, _): &(u64, Word)| *worker);
-        words.sink(way, "Relay", move |(input, frontier)| {
-            let mut heard = heard.borrow_mut();
-            input.for_each(|_, words| heard.words.extend(words.drain(..).map(|(_, word)| word)));
-            heard.upper = frontier.frontier().first().copied();
+        let told = Rc::new(RefCell::new(ToTell { words: Vec::new(), open: Some(0) }));
+        let (telling, mut teller) = (told.clone(), None);
+        let words = source::<_, CapacityContainerBuilder<Vec<(u64, Word)>>, _, _>(scope, "Tell", |capability, info| {
+            teller = Some(scope.activator_for(info.address));
+            let mut capability = Some(capability);
+            move |output| {
+                let mut telling = telling.borrow_mut();
+                let Some(held) = &mut capability else { return };
+                output.session(&*held).give_container(&mut telling.words);
+                telling.words.clear();
+                match telling.open {
+                    Some(open) => held.downgrade(&open),
+                    None => capability = None,
+                }
+            }
         });
-        Relay { input: Some(input), heard: shared, peers: scope.peers() }
+        let heard = Rc::new(RefCell::new(Heard { words: Vec::new(), upper: Some(0) }));
+        let hearing = heard.clone();
+        let way = Exchange::new(|(worker, _): &(u64, Word)| *worker);
+        words.sink(way, "Hear", move |(input, frontier)| {
+            let mut hearing = hearing.borrow_mut();
+            input.for_each(|_, words| hearing.words.extend(words.drain(..).map(|(_, word)| word)));
+            hearing.upper = frontier.frontier().first().copied();
+        });
+        Relay { told, heard, teller, peers: scope.peers() }
     }
 
     /// Tells a worker.
     pub fn tell(&mut self, worker: usize, word: Word) {
-        if let Some(input) = &mut self.input {
-            input.send((worker as u64, word));
-        }
+        self.told.borrow_mut().words.push((worker as u64, word));
+        self.wake();
     }
 
-    /// Tells all workers, this one too, and at once.
+    /// Tells all workers, this one too.
     pub fn tell_all(&mut self, word: &Word) {
         (0..self.peers).for_each(|worker| self.tell(worker, word.clone()));
-        self.input.iter_mut().for_each(Handle::flush);
     }
 
     /// Nothing is told from here on that must be heard before `tick`.
     pub fn advance_to(&mut self, tick: Tick) {
-        self.input.iter_mut().for_each(|input| input.advance_to(tick));
+        let mut told = self.told.borrow_mut();
+        told.open = told.open.map(|open| open.max(tick));
+        self.wake();
     }
 
     /// Nothing more is told.
     pub fn close(&mut self) {
-        self.input = None;
+        self.told.borrow_mut().open = None;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        self.teller.iter().for_each(Activator::activate);
     }
 
     /// What was heard since the last call.

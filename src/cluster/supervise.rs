@@ -173,12 +173,51 @@ fn free_hosts(count: usize) -> anyhow::Result<NamedTempFile> {
     Ok(file)
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn pauses_double_up_to_a_bound() {
         assert_eq!([1, 2, 3, 9, 1000].map(|starts| backoff(starts).as_millis()), [500, 1000, 2000, 30_000, 30_000]);
+    }
+
+    /// Processes that are shells and run `script` in `directory`.
+    fn shells(directory: &Path, script: &str, starts_max: usize) -> Crew {
+        let script = format!("cd {} && {script}", directory.display());
+        let arguments = vec!["-c".into(), script.into(), "shell".into()];
+        Crew { program: "/bin/sh".into(), arguments, processes: 2, hosts: None, starts_max }
+    }
+
+    #[test]
+    fn when_one_ends_all_start_again_and_stop_together() {
+        let directory = tempfile::tempdir().unwrap();
+        // The first to come in the first start ends; all others wait for the end of their standard input.
+        let crew = shells(directory.path(), "echo $* >> started; mkdir first 2> /dev/null && exit 3; cat", 3);
+        let stop = AtomicBool::new(false);
+        let started = || std::fs::read_to_string(directory.path().join("started")).unwrap_or_default();
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| run(&crew, &stop));
+            while started().lines().count() < 4 && !running.is_finished() {
+                std::thread::sleep(LOOK);
+            }
+            stop.store(true, Ordering::Relaxed);
+            running.join().unwrap().unwrap();
+        });
+        let started = started();
+        assert_eq!(started.matches("--process 0 --leashed --hosts /").count(), 2, "{started}");
+        assert_eq!(started.matches("--process 1 --leashed --hosts /").count(), 2, "{started}");
+    }
+
+    #[test]
+    fn what_never_lasts_is_given_up_and_what_cannot_be_started_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let end = |script| run(&shells(directory.path(), script, 2), &AtomicBool::new(false)).unwrap_err().to_string();
+        let said = end("exit 7");
+        assert!(said.starts_with("given up after 2 starts in a row: process 0 ended, exit status: 7"), "{said}");
+        let said = end("exit 2");
+        assert!(said.starts_with("process 0 cannot be started: exit status: 2"), "{said}");
     }
 }

@@ -2,13 +2,16 @@
 //! made of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use beckon::cluster::Cluster;
 use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::meter::Meter;
+use beckon::pipeline::record::Elsewhere;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::{Act, View, wiring};
 use beckon::reclock::Notes;
@@ -82,13 +85,51 @@ fn replay_from(
 ) -> Found {
     let config = Config::load_with(&directory.join("beckon.toml"), Purpose::Replay, kinds);
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
-    let meter = Arc::new(Meter::default());
-    let heard = Arc::new(Mutex::new(Heard::default()));
-    let replay = Replay {
+    let (replay, listener) = (replay_of(&config, until, pace), Listener::of(&config));
+    let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
+    let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+    found(&heard, meter, counts)
+}
+
+/// Replays the world in a cluster of `processes`, which are threads here, each of `pace.workers` workers.
+pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<String> = held.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    drop(held);
+    let run = |process: usize| {
+        let cluster = Cluster::at(process, hosts.clone());
+        let whole = cluster.share().of(source::files::open(directory.path()).unwrap());
+        let partitions = match pace.piece {
+            None => whole,
+            Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records)).collect(),
+        };
+        let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
+        let (replay, bury) = (replay_of(&config, until, pace), Box::new(|_| Ok(())));
+        if process > 0 {
+            replay.run_among(peers, partitions, Elsewhere, bury, |_| {}).unwrap();
+            return None;
+        }
+        let listener = Listener::of(&config);
+        let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
+        let counts = replay.run_among(peers, partitions, listener, bury, |_| {}).unwrap();
+        Some(found(&heard, meter, counts))
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let started: Vec<_> = (0..processes).map(|process| scope.spawn(move || run(process))).collect();
+        started.into_iter().filter_map(|it| it.join().unwrap()).next().unwrap()
+    })
+}
+
+fn replay_of(config: &Config, until: Until, pace: Pace) -> Replay {
+    Replay {
         workers: pace.workers,
         decoders: 1,
-        plan: wiring::plan(&config),
-        decider: wiring::decider(&config),
+        plan: wiring::plan(config),
+        decider: wiring::decider(config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: match until {
             Until::LastEvent => replay::Until::LastEvent,
@@ -97,11 +138,11 @@ fn replay_from(
         },
         noted: Notes::new(),
         advance_after: pace.piece.unwrap_or(replay::RECORDS_AN_ADVANCE),
-        meter: meter.clone(),
-    };
-    let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
-    let listener = Listener { campaigns, heard: heard.clone() };
-    let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+        meter: Arc::default(),
+    }
+}
+
+fn found(heard: &Mutex<Heard>, meter: Arc<Meter>, counts: Arc<Counts>) -> Found {
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     let Heard { decisions, trigger_set, dropped_names, .. } = heard;
     Found { decisions, trigger_set, counts, meter, dropped_names }
@@ -171,6 +212,13 @@ struct Heard {
 struct Listener {
     campaigns: Vec<String>,
     heard: Arc<Mutex<Heard>>,
+}
+
+impl Listener {
+    fn of(config: &Config) -> Listener {
+        let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
+        Listener { campaigns, heard: Arc::default() }
+    }
 }
 
 impl Act for Listener {
