@@ -71,7 +71,7 @@ pub fn replay_directory(directory: &Path, until: Until, pace: Pace) -> Found {
     let whole = source::files::open(directory).unwrap();
     let partitions = match pace.piece {
         None => whole,
-        Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records)).collect(),
+        Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records, Duration::ZERO)).collect(),
     };
     replay_from(&TriggerKinds::default(), directory, partitions, until, pace)
 }
@@ -104,7 +104,9 @@ pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -
         let whole = cluster.share().of(source::files::open(directory.path()).unwrap());
         let partitions = match pace.piece {
             None => whole,
-            Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records)).collect(),
+            Some(records) => {
+                whole.into_iter().map(|whole| Pieces::of(whole, records, Duration::from_millis(3))).collect()
+            }
         };
         let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
         let (replay, bury) = (replay_of(&config, until, pace), Box::new(|_| Ok(())));
@@ -152,12 +154,14 @@ fn found(heard: &Mutex<Heard>, meter: Arc<Meter>, counts: Arc<Counts>) -> Found 
 struct Pieces {
     whole: Box<dyn Partition>,
     records: usize,
+    /// Before each, so that what was read before can have its effect.
+    pause: Duration,
     waiting: VecDeque<Block>,
 }
 
 impl Pieces {
-    fn of(whole: Box<dyn Partition>, records: usize) -> Box<dyn Partition> {
-        Box::new(Pieces { whole, records, waiting: VecDeque::new() })
+    fn of(whole: Box<dyn Partition>, records: usize, pause: Duration) -> Box<dyn Partition> {
+        Box::new(Pieces { whole, records, pause, waiting: VecDeque::new() })
     }
 
     fn cut(&mut self, block: &Block) {
@@ -191,6 +195,7 @@ impl Partition for Pieces {
     fn read(&mut self, wait: Duration) -> Result<Read, SourceError> {
         loop {
             if let Some(piece) = self.waiting.pop_front() {
+                std::thread::sleep(self.pause);
                 return Ok(Read::Block(piece));
             }
             match self.whole.read(wait)? {

@@ -91,7 +91,7 @@ impl Chaos {
 
     /// The same to a cluster.
     pub fn asked_for_a_cluster() -> Chaos {
-        Chaos::asked_of(3, 4, 800)
+        Chaos::asked_of(3, 3, 600)
     }
 
     fn asked_of(processes: usize, kills: u64, sends: u64) -> Chaos {
