@@ -337,16 +337,14 @@ impl Station {
         let Some(among) = self.among.as_ref().filter(|among| among.has_ended() && self.horizon.is_none()) else {
             return;
         };
-        match among.agreed() {
-            Some(end) => {
-                self.advance_to(if matches!(end, End::Furthest(_)) { end.tick() } else { self.at });
-                self.horizon = Some(end.tick());
-            }
+        if let Some(end) = among.agreed() {
+            self.advance_to(if matches!(end, End::Furthest(_)) { end.tick() } else { self.at });
+            self.horizon = Some(end.tick());
+        } else if let Some(tick) =
+            among.held_by_others(&self.pulses).filter(|tick| among.gives_way() && *tick > self.at)
+        {
             // It has nothing more to give, and is not to hold up those that have.
-            None => match among.held_by_others(&self.pulses).filter(|tick| *tick > self.at) {
-                Some(tick) => self.advance_to(tick),
-                None => {}
-            },
+            self.advance_to(tick);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::cluster::{self, Cluster};
 use crate::config::{Purpose, TriggerKinds};
 use crate::pipeline::lanes::{Bury, dead_letters};
 use crate::pipeline::service::Service;
+use crate::pipeline::site::Site;
 use crate::watchdog::Stall;
 
 /// The arguments of `beckon run`.
@@ -39,6 +40,11 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let mut letters = dead_letters(&config.state, cluster.as_ref().map_or(0, Cluster::process))?;
     let bury: Bury<'static> = Box::new(move |letter| letters.write(&letter.json()));
     let service = Service::open_among(&config, arguments.workers.into(), cluster.as_ref(), Arc::new(wall_clock))?;
+    let decides = cluster.as_ref().is_none_or(Cluster::decides);
+    let site = if decides { Site::start(&config, Arc::new(wall_clock))? } else { None };
+    if let Some(site) = &site {
+        eprintln!("answering on http://{}", site.address());
+    }
     super::on_interrupt(service.stop())?;
     if arguments.leashed {
         end_with_standard_input(service.stop());
@@ -49,8 +55,10 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let summary = super::summary::Shown::start(arguments.summary, readings.clone());
     let left = service.run(bury);
     summary.finish();
+    let stopped = site.map_or(Ok(()), Site::stop);
     let cut_off = left?.cut_off;
-    if cluster.as_ref().is_none_or(Cluster::decides) {
+    stopped?;
+    if decides {
         let open = readings.deliveries().open();
         eprintln!("stopped; {open} deliveries are not settled, {cut_off} were cut off; the ledger has all of them");
     }

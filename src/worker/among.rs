@@ -106,6 +106,11 @@ impl Among {
         self.ended
     }
 
+    /// Whether others may go further than where it has ended.
+    pub fn gives_way(&self) -> bool {
+        matches!(self.ends[self.index], Some(End::Furthest(_)))
+    }
+
     /// Where all end; none as long as some have not.
     pub fn agreed(&self) -> Option<End> {
         let all: Option<Vec<End>> = self.ends.iter().copied().collect();
