@@ -31,7 +31,7 @@ use crate::decide::{Asking, Decided, Decider, Facts};
 use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::state::{Edge, State};
-use crate::worker::{self, Closed, Keeping, StartError, Workers};
+use crate::worker::{self, Closed, Crew, Keeping, StartError, Workers};
 use gather::Gather;
 use snapshots::{DecidingState, Restored, Watch};
 
@@ -109,10 +109,10 @@ pub struct Engine {
     deciding: JoinHandle<anyhow::Result<()>>,
 }
 
-/// What an engine is made of.
+/// What an engine is made of. In a cluster nothing is decided but in process 0.
 pub struct Setup {
-    /// How many worker threads.
-    pub workers: usize,
+    /// The workers of this process.
+    pub crew: Crew,
     /// The campaigns.
     pub plan: Plan,
     /// Gates and arbitration.
@@ -154,12 +154,12 @@ impl Setup {
     /// Starts the workers, which go on from what is `kept`, and are written down. Fails as well when that does not read as it was
     /// written.
     pub fn start(self, kept: Kept) -> Result<Started, StartError> {
-        let Setup { workers: threads, plan, decider, dictionary, state, meter } = self;
+        let Setup { crew, plan, decider, dictionary, state, meter } = self;
         let Kept { restored, keeping, watch } = kept;
         let (earlier, restored) = restored.map(|it| (it.earlier, (it.tick, it.known))).unzip();
         let counts = Arc::new(Counts::default());
-        let keeping = Keeping { earlier, ..keeping };
-        let (workers, closed) = worker::start(threads, Arc::new(plan), counts.clone(), keeping)?;
+        let (threads, keeping) = (crew.threads, Keeping { earlier, ..keeping });
+        let (workers, closed) = worker::start(crew, Arc::new(plan), counts.clone(), &dictionary, keeping)?;
         Ok(Started { workers, counts, closed, threads, decider, dictionary, state, meter, restored, watch })
     }
 }
@@ -181,10 +181,11 @@ impl Engine {
         setup.start(Kept::default())?.decide_for(act)
     }
 
-    /// Waits for the workers, which must have been closed, and for the last decision.
+    /// Waits for the last decision and for the workers, which must have been closed.
     pub fn finish(self) -> anyhow::Result<Arc<Counts>> {
-        self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
+        // If deciding has failed, workers among others stay until the process ends.
         self.deciding.join().map_err(|_| anyhow::anyhow!("the deciding thread failed"))??;
+        self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
         Ok(self.counts)
     }
 }

@@ -5,6 +5,8 @@
 mod broker;
 #[path = "kafka/chaos.rs"]
 mod chaos;
+#[path = "kafka/cluster.rs"]
+mod cluster;
 #[path = "kafka/mirror.rs"]
 mod mirror;
 #[path = "kafka/service.rs"]
@@ -23,6 +25,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use broker::{Broker, StoredRecord};
+use chaos::Chaos;
 use skip::or_skip;
 
 /// `count` lines over 50 keys, each naming its key and its number.
@@ -215,7 +218,23 @@ fn the_links_of_a_mail_lead_back_into_the_streams() {
 fn chaos_loses_nothing_and_sends_nothing_twice() {
     let name = "chaos_loses_nothing_and_sends_nothing_twice";
     if let Some(broker) = or_skip(name, Broker::start_own()) {
-        chaos::what_is_sent_is_what_was_decided(broker);
+        chaos::what_is_sent_is_what_was_decided(broker, &Chaos::asked_for());
+    }
+}
+
+#[test]
+fn chaos_in_a_cluster_loses_nothing_and_sends_nothing_twice() {
+    let name = "chaos_in_a_cluster_loses_nothing_and_sends_nothing_twice";
+    if let Some(broker) = or_skip(name, Broker::start_own()) {
+        chaos::what_is_sent_is_what_was_decided(broker, &Chaos::asked_for_a_cluster());
+    }
+}
+
+#[test]
+fn a_cluster_decides_like_a_replay_and_ends_whole() {
+    let name = "a_cluster_decides_like_a_replay_and_ends_whole";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        cluster::a_cluster_decides_like_a_replay(broker);
     }
 }
 

@@ -9,6 +9,8 @@ mod oracle;
 mod own;
 #[path = "worlds/snapshots.rs"]
 mod snapshots;
+#[path = "worlds/stall.rs"]
+mod stall;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -179,7 +179,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Vec<Look>> {
     let act = Closing { decisions: 0, out };
     let mut engine = {
         let (dictionary, state) = (dictionary.clone(), state.clone());
-        Engine::start(Setup { workers: arguments.workers, plan, decider, dictionary, state, meter }, act)?
+        Engine::start(Setup { crew: arguments.workers.into(), plan, decider, dictionary, state, meter }, act)?
     };
     let mut shop = Shop::new(arguments.visits_a_day);
     let begin = shop.now_ms();

@@ -169,3 +169,78 @@ impl<V: Serialize + Default> Keyed<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::snapshot::{Pace, Snapshots, Told};
+
+    /// What is written of the snapshots of one section.
+    type Heard = Arc<Mutex<(Vec<u8>, usize)>>;
+
+    fn keyed(pace: usize) -> (Snapshots, Keyed<u64>, Heard) {
+        let heard = Heard::default();
+        let listener = heard.clone();
+        let listen = Box::new(move |_, told| {
+            let mut heard = listener.lock().unwrap();
+            match told {
+                Told::Part { bytes, .. } => heard.0.extend(bytes),
+                Told::Done => heard.1 += 1,
+            }
+        });
+        let snapshots = Snapshots::new(0, 1, Pace(pace), Some(listen), None);
+        let keyed = Keyed::in_section(snapshots.section("a section"), |_, _, _: u64| unreachable!("nothing is there"));
+        (snapshots, keyed, heard)
+    }
+
+    fn read(mut bytes: &[u8]) -> Vec<(u64, u64)> {
+        let mut rows = Vec::new();
+        while !bytes.is_empty() {
+            let ((key, value), rest) = postcard::take_from_bytes::<(Id, u64)>(bytes).unwrap();
+            rows.push((key.0, value));
+            bytes = rest;
+        }
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Keys of a few shards.
+    fn key(number: u64) -> Id {
+        Id(number << 53 | number)
+    }
+
+    proptest::proptest! {
+        /// Whatever changes meanwhile, and however little is written at a time.
+        #[test]
+        fn a_snapshot_has_each_key_once_as_it_was_when_it_began(
+            before in proptest::collection::vec((0u64..40, 0u64..9), 0..60),
+            meanwhile in proptest::collection::vec((0u64..60, 0u64..9, 0u8..4), 0..120),
+            pace in 1usize..5,
+        ) {
+            let (snapshots, mut keyed, heard) = keyed(pace);
+            for (number, value) in before {
+                keyed.insert(key(number), value);
+            }
+            let expected: BTreeMap<u64, u64> = keyed.iter().map(|(key, value)| (key.0, *value)).collect();
+            snapshots.take(7);
+            proptest::prop_assert_eq!((keyed.due(Some(7)), keyed.due(Some(8))), (None, Some(7)));
+            keyed.begin(7);
+            for (number, value, what) in meanwhile {
+                match what {
+                    0 => drop(keyed.insert(key(number), value)),
+                    1 => drop(keyed.remove(key(number))),
+                    2 => *keyed.get_or_default(key(number)) += value,
+                    _ => drop(keyed.write_some()),
+                }
+            }
+            while keyed.write_some() {}
+            let heard = heard.lock().unwrap();
+            proptest::prop_assert_eq!(heard.1, 1);
+            proptest::prop_assert_eq!(read(&heard.0), expected.into_iter().collect::<Vec<_>>());
+            proptest::prop_assert_eq!(keyed.len(), keyed.iter().count());
+        }
+    }
+}

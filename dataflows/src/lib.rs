@@ -39,7 +39,7 @@ use joins::products::Products;
 use joins::skus::{SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
 use model::{Action, Change, Click, Diff, Id, Opening, Tick};
-use outputs::Outputs;
+use outputs::{Destination, Outputs};
 use per_key::per_key;
 use plan::Plan;
 use snapshot::Snapshots;
@@ -48,9 +48,15 @@ use triggers::{cart_abandonment, low_stock};
 
 type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
 
-/// Builds the graph of one worker. Records go in through the inputs; what changed by each closed tick comes out of the outputs.
-/// They are kept in `snapshots`, and begin with what those have.
-pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>, snapshots: &Snapshots) -> (Inputs, Outputs) {
+/// Builds the graph of one worker. Records go in through the inputs; what changed by each closed tick comes out of the outputs
+/// at its destination, which is the same for all workers. What is kept is written to `snapshots`, and begins with what those have.
+pub fn build(
+    scope: Scope<'_, Tick>,
+    plan: &Plan,
+    counts: &Arc<Counts>,
+    destination: Destination,
+    snapshots: &Snapshots,
+) -> (Inputs, Outputs) {
     let (inputs, Collections { clicks, carts, stock, catalog, orders, profiles, engagement }) = inputs::open(scope);
 
     let horizon = Horizon::of(plan);
@@ -121,7 +127,7 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>, snapshot
         episodes.push(per_key(consents, "Welcomes", welcomes, snapshots));
     }
 
-    let outputs = outputs::collect(scope, |changes| {
+    let outputs = outputs::collect(scope, destination, |changes| {
         changes.entries(episodes);
         changes.state(stock.flat_map(|fact| match fact {
             StockFact::OnHand(sku, units) => Some(Change::Stock(sku, units)),

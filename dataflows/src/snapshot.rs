@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -82,7 +82,10 @@ struct Shared {
     workers: usize,
     pace: Pace,
     listen: Option<Listen>,
-    earlier: Option<Earlier>,
+    /// The tick of the earlier snapshot, and how many workers wrote it.
+    earlier: Option<(Tick, usize)>,
+    /// What it holds, until the graph is built.
+    parts: Mutex<Option<Arc<dyn Parts>>>,
     fault: OnceLock<Fault>,
     /// The tick of the snapshot asked for last; 0 for none.
     asked: AtomicU64,
@@ -100,12 +103,14 @@ impl Snapshots {
         listen: Option<Listen>,
         earlier: Option<Earlier>,
     ) -> Snapshots {
+        let (earlier, parts) = earlier.map(|it| ((it.tick, it.workers), it.parts)).unzip();
         Snapshots(Arc::new(Shared {
             worker,
             workers,
             pace,
             listen,
             earlier,
+            parts: Mutex::new(parts),
             fault: OnceLock::new(),
             asked: AtomicU64::new(0),
             sections: AtomicUsize::new(0),
@@ -124,8 +129,9 @@ impl Snapshots {
         self.0.asked.store(tick, Ordering::Relaxed);
     }
 
-    /// What kept the earlier snapshot from being read, if anything did; asked once the graph is built.
-    pub fn fault(&self) -> Option<Fault> {
+    /// The graph is built, and the earlier snapshot let go. What kept it from being read, if anything did.
+    pub fn built(&self) -> Option<Fault> {
+        *self.0.parts.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.fault.get().cloned()
     }
 
@@ -139,12 +145,12 @@ impl Snapshots {
 
     /// The tick of the earlier snapshot; none when the operators begin with nothing.
     pub fn earlier(&self) -> Option<Tick> {
-        self.0.earlier.as_ref().map(|earlier| earlier.tick)
+        self.0.earlier.map(|(tick, _)| tick)
     }
 
     /// Whether a row of `tick` is for an operator that keeps state: what is in the earlier snapshot already is not.
     pub(crate) fn is_new(&self, tick: Tick) -> bool {
-        self.0.earlier.as_ref().is_none_or(|earlier| tick > earlier.tick)
+        self.earlier().is_none_or(|earlier| tick > earlier)
     }
 
     /// Whether the key is one of this worker's, where keys are spread over the workers.
@@ -154,7 +160,7 @@ impl Snapshots {
 
     /// Whether the earlier snapshot was written by another number of workers, so that keys may be elsewhere now.
     pub(crate) fn are_moved(&self) -> bool {
-        self.0.earlier.as_ref().is_some_and(|earlier| earlier.workers != self.0.workers)
+        self.0.earlier.is_some_and(|(_, workers)| workers != self.0.workers)
     }
 
     /// A section of that name, of which there must be no other.
@@ -232,13 +238,15 @@ impl Section {
     /// Reads what the earlier snapshot has of this section: of this worker alone, or where another number of workers wrote it, of
     /// all. What cannot be read is remembered as the snapshots' fault.
     pub fn read<T: DeserializeOwned>(&self, mut each: impl FnMut(T)) {
-        let Some(earlier) = &self.of.0.earlier else { return };
+        let Some((_, workers)) = self.of.0.earlier else { return };
+        let parts = self.of.0.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(parts) = parts else { return };
         let wrote = match (self.common, self.of.0.worker) {
             (true, _) => 0..1,
-            (false, _) if self.of.are_moved() => 0..earlier.workers,
+            (false, _) if self.of.are_moved() => 0..workers,
             (false, own) => own..own + 1,
         };
-        for part in wrote.flat_map(|worker| earlier.parts.parts(worker, &self.name)) {
+        for part in wrote.flat_map(|worker| parts.parts(worker, &self.name)) {
             if let Err(fault) = part.and_then(|part| self.read_part(&part, &mut each)) {
                 return self.of.fail(Some(fault));
             }

@@ -82,6 +82,9 @@ pub struct Config {
     pub erasure: Erasure,
     /// How long after a decision an order counts for it, in milliseconds; 5 days unless set (SPEC §9).
     pub attribution_ms: u64,
+    /// How long the frontier may stand still while the inputs go on before a running service ends itself, to be started again;
+    /// 5 minutes unless set, in milliseconds.
+    pub watchdog_after_ms: u64,
     /// The folder of ledger, timeline and snapshots; `state` beside the file unless set (SPEC §10).
     pub state: PathBuf,
     /// The folder of the templates; `templates` beside the file unless set (SPEC §10).
@@ -251,6 +254,7 @@ fn read<'d>(
         forget_after_ms: section.get("forget_after").and_then(Value::positive_ms).unwrap_or(90 * DAY_MS),
         erasure: section.get("erasure").and_then(|value| value.one_of(&ERASURES)).unwrap_or_default(),
         attribution_ms: section.get("attribution").and_then(Value::positive_ms).unwrap_or(5 * DAY_MS),
+        watchdog_after_ms: section.get("watchdog_after").and_then(Value::positive_ms).unwrap_or(300_000),
         state: path("state", "state"),
         templates,
         kafka: table("kafka").map(kafka::read),

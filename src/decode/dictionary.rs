@@ -19,6 +19,7 @@ use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
 use super::bad::{Collision, quoted};
+use super::told::{Heard, Told};
 
 /// Shards, each with a lock of its own.
 const SHARDS: usize = 64;
@@ -30,7 +31,7 @@ const UNIT_BYTES: usize = 4;
 /// A horizon is so many generations long.
 const GENERATIONS: u64 = 4;
 /// The generation of what is kept for good.
-const FOR_GOOD: u32 = u32::MAX;
+pub(super) const FOR_GOOD: u32 = u32::MAX;
 /// The generation of a chunk that was dropped.
 const DROPPED: u32 = 0;
 
@@ -45,6 +46,10 @@ pub struct Dictionary {
     generations: Mutex<VecDeque<Generation>>,
     /// How many hold back all dropping.
     held: AtomicU64,
+    /// What another process still has to be told, in order; none where nobody is.
+    untold: Option<Mutex<Vec<Told>>>,
+    /// What others have told.
+    heard: Mutex<Heard>,
 }
 
 /// A name as it is written into a snapshot.
@@ -114,6 +119,8 @@ impl Dictionary {
             next: AtomicU64::new(0),
             generations: Mutex::new([first].into()),
             held: AtomicU64::new(0),
+            untold: None,
+            heard: Mutex::default(),
         }
     }
 
@@ -121,6 +128,11 @@ impl Dictionary {
     pub fn forgetting(horizon: Horizon) -> Self {
         let ever = horizon.name(0) < Tick::MAX;
         Dictionary { horizon: ever.then_some(horizon), ..Dictionary::new() }
+    }
+
+    /// The same dictionary, of which another process is told: see [`Dictionary::untold`].
+    pub fn telling(self) -> Self {
+        Dictionary { untold: Some(Mutex::default()), ..self }
     }
 
     /// The id of `text`, which from here on is known. Fails when its id stands for another text already.
@@ -154,7 +166,7 @@ impl Dictionary {
         check: u32,
     ) -> Result<Id, Collision> {
         let known = self.read(id).find_in(id, generation).map(|name| name.check);
-        let known = known.unwrap_or_else(|| self.insert(generation, id, check, text));
+        let known = known.unwrap_or_else(|| self.insert(generation, namespace, id, check, text));
         // The id of "no name" can be no text's.
         if known == check && !id.is_none() { Ok(id) } else { Err(Collision { namespace, text: quoted(text) }) }
     }
@@ -227,7 +239,7 @@ impl Dictionary {
     pub fn restore(&self, names: Vec<Written>, last: Tick) -> Result<(), Collision> {
         for Written { id, check, for_good, text } in names {
             let generation = if for_good { FOR_GOOD } else { self.current() };
-            if id.is_none() || self.insert(generation, id, check, &text) != check {
+            if id.is_none() || self.place(generation, id, check, &text, || ()) != check {
                 return Err(Collision { namespace: Namespace::Text, text: quoted(&text) });
             }
         }
@@ -236,8 +248,45 @@ impl Dictionary {
         Ok(())
     }
 
+    /// What has become known since the last call, for the process that decides: names read first or first in a generation, and
+    /// when blocks take effect. Whoever tells it before the records does so in time, because a name stands here before
+    /// another thread can find it.
+    pub fn untold(&self) -> Vec<Told> {
+        self.untold.as_ref().map_or(Vec::new(), |untold| std::mem::take(&mut *lock(untold)))
+    }
+
+    fn tell(&self, told: impl FnOnce() -> Told) {
+        if let Some(untold) = &self.untold {
+            lock(untold).push(told());
+        }
+    }
+
+    /// Takes up what the dictionary of the process `from` tells. Fails when a name has the id of another one here.
+    pub fn hear(&self, from: usize, told: Told) -> Result<(), Collision> {
+        let since = |generation| lock(&self.heard).since(from, generation, self.current());
+        match told {
+            Told::Name { generation: FOR_GOOD, namespace, text } => {
+                let (id, check) = Id::of(namespace, &text);
+                self.intern_for_good(namespace, &text, id, check)?;
+            }
+            Told::Name { generation, namespace, text } => {
+                since(generation);
+                self.intern(namespace, &text)?;
+            }
+            Told::Taken { generation, last } => self.taken(since(generation), last),
+        }
+        Ok(())
+    }
+
+    /// Records that were read in `generation` or later take effect at `last` or before.
+    fn taken(&self, generation: u32, last: Tick) {
+        for known in self.generations().iter_mut().filter(|it| it.number >= generation) {
+            known.last = known.last.max(last);
+        }
+    }
+
     fn generations(&self) -> MutexGuard<'_, VecDeque<Generation>> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.generations)
     }
 
     /// The text of an id; `None` for an id that was never interned here.
@@ -262,9 +311,17 @@ impl Dictionary {
         self.shards.iter().map(|shard| of(&read(shard))).sum()
     }
 
-    /// Makes a name known in `generation`, unless another thread just did. The check bits that the id now has.
+    /// Makes a name known in `generation`, unless another thread just did, and tells of it. The check bits that the id now has.
     #[cold]
-    fn insert(&self, generation: u32, id: Id, check: u32, text: &str) -> u32 {
+    fn insert(&self, generation: u32, namespace: Namespace, id: Id, check: u32, text: &str) -> u32 {
+        self.place(generation, id, check, text, || {
+            self.tell(|| Told::Name { generation, namespace, text: text.to_owned() });
+        })
+    }
+
+    /// Puts a name into its shard, unless it is there, and calls `placed` before anybody can find it. The check bits that the id
+    /// now has.
+    fn place(&self, generation: u32, id: Id, check: u32, text: &str, placed: impl FnOnce()) -> u32 {
         let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
         match shard.find(id) {
             Some(name) if name.check != check || shard.texts.generation(name.at) >= generation => name.check,
@@ -274,6 +331,7 @@ impl Dictionary {
                     Some(name) => name.at = at,
                     None => drop(shard.names.insert_unique(id.0, Name { id, check, at }, |name| name.id.0)),
                 }
+                placed();
                 check
             }
         }
@@ -296,6 +354,11 @@ impl Default for Dictionary {
     }
 }
 
+/// A panic elsewhere leaves what is behind a lock whole: each change of it is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A panic elsewhere leaves a shard as it was: a text is appended before its name is.
 fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
     shard.read().unwrap_or_else(PoisonError::into_inner)
@@ -304,10 +367,8 @@ fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
 impl Pin {
     /// The records that were read since take effect at `last` or before.
     pub fn taken(self, last: Tick) {
-        let mut generations = self.dictionary.generations();
-        for generation in generations.iter_mut().filter(|it| it.number >= self.generation) {
-            generation.last = generation.last.max(last);
-        }
+        self.dictionary.taken(self.generation, last);
+        self.dictionary.tell(|| Told::Taken { generation: self.generation, last });
     }
 }
 
@@ -478,5 +539,42 @@ mod tests {
         }
         assert_eq!(known(), [false, true, false, true]);
         assert_eq!(dictionary.len(), 2);
+    }
+
+    #[test]
+    fn what_one_process_reads_another_knows_as_long() {
+        let plan = Plan::new(10, Vec::new(), 100);
+        let dictionary = || Dictionary::forgetting(Horizon::of(&plan));
+        let (reads, decides) = (Arc::new(dictionary().telling()), dictionary());
+        let tell = || reads.untold().into_iter().for_each(|told| decides.hear(1, told).unwrap());
+        let intern = |text| reads.intern(Namespace::Sku, text).unwrap();
+        let pin = reads.pin();
+        let [once, often] = ["once", "often"].map(intern);
+        let (hashed, check) = Id::of(Namespace::User, "for good");
+        let for_good = reads.intern_for_good(Namespace::User, "for good", hashed, check).unwrap();
+        assert_eq!(decides.text(once), None);
+        pin.taken(400);
+        tell();
+        assert_eq!(decides.text(once).as_deref(), Some("once"));
+        let known = || [once, often, for_good].map(|id| decides.text(id).is_some());
+        for upper in (0..=590).step_by(10) {
+            // The one that decides is behind, and so its generations are others.
+            decides.close(upper);
+            reads.close(upper + 70);
+            intern("often");
+            tell();
+        }
+        assert_eq!(known(), [true; 3], "it takes effect at 400: what it told of can stand until 600");
+        for upper in (600..=1_000).step_by(10) {
+            decides.close(upper);
+            reads.close(upper + 70);
+            let pin = reads.pin();
+            intern("often");
+            pin.taken(upper);
+            tell();
+        }
+        assert_eq!(known(), [false, true, true]);
+        let renamed = Told::Name { generation: 1, namespace: Namespace::User, text: "for good".to_owned() };
+        assert_eq!(decides.hear(2, renamed), Ok(()), "the same name from another process");
     }
 }

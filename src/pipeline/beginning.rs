@@ -3,25 +3,26 @@
 //! folder of the snapshots cannot be had; a snapshot that cannot be used is no failure, and is said in the log.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::snapshot::{Fault, Pace};
 
 use super::lanes::{Decoders, Resume};
 use super::snapshots::{self, Restored, Schedule, Snapshots};
 use super::{Kept, Setup, SharedState, Started, wiring};
+use crate::cluster::{Cluster, PEERS_WAIT};
 use crate::config::{Config, Kafka};
 use crate::decide::Remembered;
 use crate::decision::DecisionId;
-use crate::decode::Dictionary;
 use crate::ledger::Ledger;
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
 use crate::snapshot::{Build, Identity, Store, Workers};
 use crate::source::kafka::{self, Extent};
-use crate::source::{Partition, SourceError};
-use crate::worker::StartError;
+use crate::source::{Partition, Share, SourceError};
+use crate::watchdog;
+use crate::worker::{Crew, StartError};
 
 /// Threads that decode live records; a replay, which never waits, uses more.
 const DECODERS: usize = 1;
@@ -37,8 +38,12 @@ pub(super) struct Beginning<'b> {
     pub config: &'b Config,
     pub kafka: &'b Kafka,
     pub workers: usize,
-    pub ledger: &'b Ledger,
+    pub cluster: Option<&'b Cluster>,
+    /// None where another process has it.
+    pub ledger: Option<&'b Ledger>,
     pub meter: &'b Arc<Meter>,
+    /// Set to end the service.
+    pub stop: &'b Arc<AtomicBool>,
 }
 
 /// What a service has begun with.
@@ -78,18 +83,19 @@ impl Beginning<'_> {
 
     /// Begins with a snapshot, or without one.
     fn attempt(&self, restored: Option<Restored>) -> anyhow::Result<Begun> {
-        let Beginning { config, kafka, workers, meter, .. } = self;
+        let Beginning { config, kafka, workers, cluster, meter, stop, .. } = self;
         let schedule = self.schedule();
         let resume = Restored::resume(restored.as_ref(), schedule.map(|schedule| schedule.every_ms));
         let feeder = std::thread::current();
         let wake = Arc::new(move || feeder.unpark());
         let from = |stream, partition| resume.offset(stream, partition);
-        let partitions = kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, &from, wake)?;
+        let share = cluster.map_or(Share::ALL, Cluster::share);
+        let partitions = kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, share, &from, wake)?;
         let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
-        let (timeline, noted) = Timeline::open(&config.state, &retained)?;
+        let (timeline, noted) = Timeline::open_as(share.process, &config.state, &retained)?;
         let timeline = Arc::new(timeline);
         let (plan, decider) = (wiring::plan(config), wiring::decider(config));
-        let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&plan)));
+        let dictionary = wiring::dictionary(&plan, *cluster);
         if let Some(restored) = &restored {
             restored.restore_names(&dictionary).map_err(Unusable)?;
             tracing::info!(tick = restored.tick, "going on from a snapshot");
@@ -102,14 +108,17 @@ impl Beginning<'_> {
         }
         let (state, decoders) = (SharedState::default(), Decoders::start(DECODERS, &dictionary));
         let (state_of_setup, meter) = (state.clone(), (*meter).clone());
-        let setup = Setup { workers: *workers, plan, decider, dictionary, state: state_of_setup, meter };
+        let peers = cluster.map(|cluster| cluster.connect(wiring::terms(config, *workers), PEERS_WAIT)).transpose()?;
+        let beat = watchdog::beat(Duration::from_millis(config.watchdog_after_ms));
+        let crew = Crew { threads: *workers, peers, stop: (*stop).clone(), beat };
+        let setup = Setup { crew, plan, decider, dictionary, state: state_of_setup, meter };
         let started = setup.start(kept)?;
         Ok(Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume })
     }
 
-    /// The folder of the snapshots; none where they are off.
+    /// The folder of the snapshots; none where they are off, or where there are several processes, which read the whole log.
     fn store(&self) -> anyhow::Result<Option<Store>> {
-        if self.config.snapshot_every_ms.is_none() {
+        if self.config.snapshot_every_ms.is_none() || self.cluster.is_some() {
             return Ok(None);
         }
         let identity = Identity {
@@ -129,7 +138,8 @@ impl Beginning<'_> {
 
     /// Whether the ledger has what the snapshot says was decided. One that was lost, or is older, has not; then the log decides again.
     fn is_recorded(&self, restored: &Restored) -> bool {
-        let lost = looked_up(&restored.known.remembered).find(|id| !matches!(self.ledger.decision(*id), Ok(Some(_))));
+        let is_there = |id: &DecisionId| matches!(self.ledger.map(|ledger| ledger.decision(*id)), Some(Ok(Some(_))));
+        let lost = looked_up(&restored.known.remembered).find(|id| !is_there(id));
         if let Some(id) = lost {
             let tick = restored.tick;
             tracing::warn!(

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::file_of;
 use crate::decode::{Bad, Decoder, Dictionary, Pin};
 use crate::json_lines::JsonLines;
 use crate::meter::Meter;
@@ -48,9 +49,9 @@ impl DeadLetter {
     }
 }
 
-/// Where a service keeps its dead letters: a file in the folder `state`, appended to.
-pub fn dead_letters(state: &Path) -> anyhow::Result<JsonLines> {
-    JsonLines::append_to(&state.join("dead_letters.jsonl"))
+/// Where process `process` of a service keeps its dead letters: a file of its own in the folder `state`, appended to.
+pub fn dead_letters(state: &Path, process: usize) -> anyhow::Result<JsonLines> {
+    JsonLines::append_to(&file_of(&state.join("dead_letters.jsonl"), process))
 }
 
 /// A decoded block: records with their event times.

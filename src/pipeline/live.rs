@@ -21,6 +21,8 @@ const BLOCKS_A_TURN: usize = 8;
 
 /// How long a stop waits for a snapshot that is being written.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(5);
+/// Where nothing is to be read, no tick is held open: the partitions of other processes say what is closed.
+const NOTHING_TO_READ: Tick = Tick::MAX - 1;
 
 /// The wall clock, epoch ms; a simulated one in the demo and in tests.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -78,7 +80,7 @@ impl Live<'_> {
             for watched in &mut lanes {
                 read |= self.take_turn(watched, &mut intake)?;
             }
-            let now_open = lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(0);
+            let now_open = lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(NOTHING_TO_READ);
             if now_open > open {
                 self.begin_snapshot(&mut lanes, open, now_open);
                 open = now_open;
@@ -111,7 +113,8 @@ impl Live<'_> {
             let next = lane.reclock.close(open)?;
             Some((lane.partition(), next))
         });
-        Ok(self.timeline.closed(open, &idle.collect::<Vec<_>>())?)
+        self.timeline.closed(open, &idle.collect::<Vec<_>>())?;
+        Ok(self.timeline.sync_for_others()?)
     }
 
     /// Takes what a partition has to give, up to a few blocks. Whether that was anything.

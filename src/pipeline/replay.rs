@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
 
 use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::reading::{Extents, Reading};
 use super::snapshots::{self, Restored, Schedule, Snapshots};
-use super::{Act, Engine, Kept, Setup, SharedState};
+use super::{Act, Engine, Kept, Setup, SharedState, wiring};
+use crate::cluster::Peers;
 use crate::decide::Decider;
-use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::reclock::{Notes, PartitionClock};
 use crate::snapshot::Store;
 use crate::source::Partition;
+use crate::worker::Crew;
 
 /// After how many records the closed ticks are best told to the workers: each time costs what a few thousand records do.
 pub const RECORDS_AN_ADVANCE: usize = 32 << 10;
@@ -59,6 +59,9 @@ pub struct Replay {
     pub meter: Arc<Meter>,
 }
 
+/// Where snapshots go, when they are taken, and what is gone on from.
+pub type Keep = (Store, Schedule, Option<Restored>);
+
 /// What a replay leaves behind.
 pub struct Replayed {
     /// What the graph set aside.
@@ -80,6 +83,19 @@ impl Replay {
         Ok(self.run_unless(&AtomicBool::new(false), partitions, act, bury, progress)?.counts)
     }
 
+    /// [`Replay::run`] of a process's share of the partitions, among others. Only in process 0 `act` hears of decisions.
+    pub fn run_among(
+        self,
+        peers: Peers,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Arc<Counts>> {
+        let crew = Crew { peers: Some(peers), ..Crew::from(self.workers) };
+        Ok(self.run_with(crew, None, &AtomicBool::new(false), partitions, act, bury, progress)?.counts)
+    }
+
     /// [`Replay::run`], which reads no further once `stop` is set.
     pub fn run_unless(
         self,
@@ -89,14 +105,30 @@ impl Replay {
         bury: Bury<'_>,
         progress: impl FnMut(f64),
     ) -> anyhow::Result<Replayed> {
-        self.run_keeping(None, stop, partitions, act, bury, progress)
+        let crew = Crew::from(self.workers);
+        self.run_with(crew, None, stop, partitions, act, bury, progress)
     }
 
     /// [`Replay::run_unless`] with snapshots: taken by their schedule into the store, and where one was restored, gone on from it;
     /// `partitions` then begin where it says.
     pub fn run_keeping(
         self,
-        snapshots: Option<(Store, Schedule, Option<Restored>)>,
+        snapshots: Keep,
+        stop: &AtomicBool,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Replayed> {
+        let crew = Crew::from(self.workers);
+        self.run_with(crew, Some(snapshots), stop, partitions, act, bury, progress)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn run_with(
+        self,
+        crew: Crew,
+        snapshots: Option<Keep>,
         stop: &AtomicBool,
         partitions: Vec<Box<dyn Partition>>,
         act: impl Act,
@@ -105,7 +137,7 @@ impl Replay {
     ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
         let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
-        let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&self.plan)));
+        let dictionary = wiring::dictionary(&self.plan, crew.peers.as_ref().map(Peers::cluster));
         let decoders = Decoders::start(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
         let (mut snapshots, kept, resume) = match snapshots {
@@ -119,8 +151,8 @@ impl Replay {
                 (Some(snapshots), Kept { restored, keeping, watch: Some(watch) }, resume)
             }
         };
-        let Replay { workers, plan, decider, meter, .. } = self;
-        let setup = Setup { workers, plan, decider, dictionary, state: SharedState::default(), meter };
+        let Replay { plan, decider, meter, .. } = self;
+        let setup = Setup { crew, plan, decider, dictionary, state: SharedState::default(), meter };
         let mut engine = setup.start(kept)?.decide_for(act)?;
         let until = self.until;
         let end = match until {

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Block, Framing, Partition, Read, SourceError};
+use super::{Block, Framing, Partition, Read, Share, SourceError};
 
 /// A block is handed out when it has this many bytes or records, or nothing more is there.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -31,12 +31,13 @@ pub enum Extent {
     Endless,
 }
 
-/// Opens every partition of the topics, at the offset that `from` says, or from its beginning. `wake` is called, from any thread, when one that had nothing to
-/// give has something again.
+/// Opens the partitions of the topics that are in the `share`, each at the offset that `from` says, or at its beginning. `wake` is
+/// called, from any thread, when one that had nothing to give has something again.
 pub fn open(
     brokers: &str,
     topics: &[(Stream, String)],
     extent: Extent,
+    share: Share,
     from: &dyn Fn(Stream, u32) -> Option<u64>,
     wake: Arc<dyn Fn() + Send + Sync>,
 ) -> Result<Vec<Box<dyn Partition>>, SourceError> {
@@ -60,7 +61,8 @@ pub fn open(
     for (stream, topic) in topics {
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        let partitions: Vec<i32> = partitions.map(|partition| partition.id()).collect();
+        let mut partitions: Vec<i32> = partitions.map(|partition| partition.id()).collect();
+        partitions.sort_unstable();
         if partitions.is_empty() {
             return Err(SourceError::NoTopic { brokers: brokers.into(), topic: topic.clone(), stream: *stream });
         }
@@ -69,7 +71,7 @@ pub fn open(
     let consumer = Arc::new(consumer);
     let mut assignment = TopicPartitionList::new();
     let mut partitions: Vec<Box<dyn Partition>> = Vec::new();
-    for (stream, topic, number) in found {
+    for (stream, topic, number) in share.of(found) {
         let (low, high) =
             consumer.fetch_watermarks(topic, number, ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
         let next = match from(stream, number.unsigned_abs()).map(|offset| offset as i64) {

@@ -2,14 +2,17 @@
 //! made of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use beckon::cluster::Cluster;
 use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::meter::Meter;
+use beckon::pipeline::record::Elsewhere;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::snapshots::{Restored, Schedule};
 use beckon::pipeline::{Act, View, wiring};
@@ -72,7 +75,7 @@ pub fn replay_directory(directory: &Path, until: Until, pace: Pace) -> Found {
     let whole = source::files::open(directory).unwrap();
     let partitions = match pace.piece {
         None => whole,
-        Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records)).collect(),
+        Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records, Duration::ZERO)).collect(),
     };
     replay_from(&TriggerKinds::default(), directory, partitions, until, pace)
 }
@@ -86,20 +89,50 @@ fn replay_from(
 ) -> Found {
     let config = Config::load_with(&directory.join("beckon.toml"), Purpose::Replay, kinds);
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
-    let meter = Arc::new(Meter::default());
-    let heard = Arc::new(Mutex::new(Heard::default()));
-    let replay = a_replay(&config, until, pace.workers, pace.piece, meter.clone());
-    let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
-    let listener = Listener { campaigns, resumed: false, heard: heard.clone() };
+    let (replay, listener) = (replay_of(&config, until, pace), Listener::of(&config));
+    let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
     let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
-    let heard = std::mem::take(&mut *heard.lock().unwrap());
-    let Heard { decisions, trigger_set, dropped_names, .. } = heard;
-    Found { decisions, trigger_set, counts, meter, dropped_names }
+    found(&heard, meter, counts)
 }
 
-fn a_replay(config: &Config, until: Until, workers: usize, piece: Option<usize>, meter: Arc<Meter>) -> Replay {
+/// Replays the world in a cluster of `processes`, which are threads here, each of `pace.workers` workers.
+pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<String> = held.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    drop(held);
+    let run = |process: usize| {
+        let cluster = Cluster::at(process, hosts.clone());
+        let whole = cluster.share().of(source::files::open(directory.path()).unwrap());
+        let partitions = match pace.piece {
+            None => whole,
+            Some(records) => {
+                whole.into_iter().map(|whole| Pieces::of(whole, records, Duration::from_millis(3))).collect()
+            }
+        };
+        let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
+        let (replay, bury) = (replay_of(&config, until, pace), Box::new(|_| Ok(())));
+        if process > 0 {
+            replay.run_among(peers, partitions, Elsewhere, bury, |_| {}).unwrap();
+            return None;
+        }
+        let listener = Listener::of(&config);
+        let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
+        let counts = replay.run_among(peers, partitions, listener, bury, |_| {}).unwrap();
+        Some(found(&heard, meter, counts))
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let started: Vec<_> = (0..processes).map(|process| scope.spawn(move || run(process))).collect();
+        started.into_iter().filter_map(|it| it.join().unwrap()).next().unwrap()
+    })
+}
+
+fn replay_of(config: &Config, until: Until, pace: Pace) -> Replay {
     Replay {
-        workers,
+        workers: pace.workers,
         decoders: 1,
         plan: wiring::plan(config),
         decider: wiring::decider(config),
@@ -110,9 +143,15 @@ fn a_replay(config: &Config, until: Until, workers: usize, piece: Option<usize>,
             Until::Time(time_ms) => replay::Until::Time(time_ms.unsigned_abs()),
         },
         noted: Notes::new(),
-        advance_after: piece.unwrap_or(replay::RECORDS_AN_ADVANCE),
-        meter,
+        advance_after: pace.piece.unwrap_or(replay::RECORDS_AN_ADVANCE),
+        meter: Arc::default(),
     }
+}
+
+fn found(heard: &Mutex<Heard>, meter: Arc<Meter>, counts: Arc<Counts>) -> Found {
+    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    let Heard { decisions, trigger_set, dropped_names, .. } = heard;
+    Found { decisions, trigger_set, counts, meter, dropped_names }
 }
 
 /// A replay that is broken off, and gone on with from the newest snapshot.
@@ -158,16 +197,14 @@ pub fn replay_broken(world: &World, until: Until, broken: Broken) -> Resumed {
     };
     let open = |records, cut: &Cut, from: &dyn Fn(Stream) -> u64| -> Vec<Box<dyn Partition>> {
         let whole = source::files::open(directory.path()).unwrap().into_iter();
-        whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, Some(cut.clone()))).collect()
+        whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, cut.clone())).collect()
     };
     let run = |(workers, records), cut: Cut, restored: Option<Restored>| {
         let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
         let partitions = open(records, &cut, &|stream| resume.offset(stream, 0).unwrap_or(0));
-        let meter = Arc::new(Meter::default());
-        let heard = Arc::new(Mutex::new(Heard::default()));
-        let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
-        let listener = Listener { campaigns, resumed: restored.is_some(), heard: heard.clone() };
-        let replay = a_replay(&config, until, workers, Some(records), meter.clone());
+        let replay = replay_of(&config, until, Pace { workers, piece: Some(records) });
+        let listener = Listener { resumed: restored.is_some(), ..Listener::of(&config) };
+        let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
         let snapshots = Some((store(workers), schedule, restored));
         replay.run_keeping(snapshots, &cut.stop, partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
         let heard = std::mem::take(&mut *heard.lock().unwrap());
@@ -219,6 +256,8 @@ impl Cut {
 struct Pieces {
     whole: Box<dyn Partition>,
     records: usize,
+    /// Before each, so that what was read before can have its effect.
+    pause: Duration,
     waiting: VecDeque<Block>,
     /// The first offset that is handed out.
     from: u64,
@@ -226,12 +265,13 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn of(whole: Box<dyn Partition>, records: usize) -> Box<dyn Partition> {
-        Pieces::from_on(0, whole, records, None)
+    fn of(whole: Box<dyn Partition>, records: usize, pause: Duration) -> Box<dyn Partition> {
+        Box::new(Pieces { whole, records, pause, waiting: VecDeque::new(), from: 0, cut: None })
     }
 
-    fn from_on(from: u64, whole: Box<dyn Partition>, records: usize, cut: Option<Cut>) -> Box<dyn Partition> {
-        Box::new(Pieces { whole, records, waiting: VecDeque::new(), from, cut })
+    fn from_on(from: u64, whole: Box<dyn Partition>, records: usize, cut: Cut) -> Box<dyn Partition> {
+        let (pause, waiting) = (Duration::ZERO, VecDeque::new());
+        Box::new(Pieces { whole, records, pause, waiting, from, cut: Some(cut) })
     }
 
     fn cut(&mut self, block: &Block) {
@@ -266,6 +306,7 @@ impl Partition for Pieces {
         loop {
             if let Some(piece) = self.waiting.pop_front() {
                 self.cut.iter().for_each(Cut::count);
+                std::thread::sleep(self.pause);
                 return Ok(Read::Block(piece));
             }
             match self.whole.read(wait)? {
@@ -288,6 +329,13 @@ struct Listener {
     campaigns: Vec<String>,
     resumed: bool,
     heard: Arc<Mutex<Heard>>,
+}
+
+impl Listener {
+    fn of(config: &Config) -> Listener {
+        let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
+        Listener { campaigns, resumed: false, heard: Arc::default() }
+    }
 }
 
 impl Act for Listener {
