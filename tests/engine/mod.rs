@@ -205,7 +205,7 @@ pub fn replay_broken(world: &World, until: Until, broken: Broken) -> Resumed {
         let replay = replay_of(&config, until, Pace { workers, piece: Some(records) });
         let listener = Listener { resumed: restored.is_some(), ..Listener::of(&config) };
         let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
-        let snapshots = Some((store(workers), schedule, restored));
+        let snapshots = (store(workers), schedule, restored);
         replay.run_keeping(snapshots, &cut.stop, partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
         let heard = std::mem::take(&mut *heard.lock().unwrap());
         (heard, meter.records())

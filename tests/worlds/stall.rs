@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use beckon::decide::{Decided, Decider, Limits};
 use beckon::decode::Dictionary;
-use beckon::pipeline::{Act, Engine, View};
+use beckon::pipeline::{Act, Engine, Setup, View};
 use beckon::trigger::{Customer, CustomerTrigger, Found, Reads, Rule};
 use beckon::watchdog::{self, Stall};
 use beckon::worker::Crew;
@@ -66,7 +66,9 @@ fn a_rule_that_does_not_return_is_noticed() {
     let crew = Crew { beat: watchdog::beat(after), ..Crew::from(2) };
     let decider = Decider::new(Vec::new(), Limits { caps: Vec::new(), quiet_hours: None });
     let record = order(&dictionary);
-    let mut engine = Engine::start(crew, plan, decider, dictionary, Arc::default(), Arc::default(), Nothing).unwrap();
+    let (state, meter) = (Arc::default(), Arc::default());
+    let setup = Setup { crew, plan, decider, dictionary, state, meter };
+    let mut engine = Engine::start(setup, Nothing).unwrap();
     let (barked_to, barked) = mpsc::channel();
     let bark = move |stall| barked_to.send(stall).unwrap();
     watchdog::start(engine.workers.pulses(), after, Arc::default(), bark).unwrap();
