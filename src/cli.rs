@@ -3,6 +3,7 @@
 
 mod against;
 mod check;
+mod cluster;
 mod coupon;
 mod decisions;
 mod demo;
@@ -21,10 +22,11 @@ use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
+use crate::cluster::{Cluster, HostsFault};
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
 use crate::reclock::{Notes, Timeline};
 use crate::source::kafka::Extent;
-use crate::source::{self, Partition};
+use crate::source::{self, Partition, Share};
 
 /// Decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped being
 /// true.
@@ -43,6 +45,7 @@ Examples:
   beckon replay --input streams --config campaigns/beckon.toml --output decisions.jsonl
   beckon explain DECISION_ID --input streams --config campaigns/beckon.toml
   beckon run --config beckon.toml              the live service, on Kafka
+  beckon cluster --processes 4 --config beckon.toml      the same as four processes
   beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
 #[derive(Subcommand)]
@@ -51,6 +54,8 @@ enum Command {
     Demo(demo::Arguments),
     /// The live service, on Kafka
     Run(run::Arguments),
+    /// The live service as several processes of this machine, started again together when one ends
+    Cluster(cluster::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
     /// Say why a decision was made: the gates asked, and the records that made it
@@ -93,17 +98,44 @@ struct Log {
 impl Log {
     /// Its partitions, from their beginning.
     fn open(&self, config: &Config) -> anyhow::Result<Vec<Box<dyn Partition>>> {
+        self.open_share(config, Share::ALL)
+    }
+
+    /// Those of its partitions that are in the `share`.
+    fn open_share(&self, config: &Config, share: Share) -> anyhow::Result<Vec<Box<dyn Partition>>> {
         if let Some(directory) = &self.input {
-            return Ok(source::files::open(directory)?);
+            return Ok(share.of(source::files::open(directory)?));
         }
         let kafka = config.kafka.as_ref().context("--kafka needs [kafka] brokers in the configuration")?;
         // Whoever reads it waits for the one partition that is next, and needs no waking.
-        Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, Arc::new(|| ()))?)
+        let (whole, wake) = (|_, _| None, Arc::new(|| ()));
+        Ok(source::kafka::open(&kafka.brokers, &kafka.topics(), Extent::Retained, share, &whole, wake)?)
     }
 
     /// What a live run noted of it; nothing of files.
     fn noted(&self, config: &Config) -> anyhow::Result<Notes> {
         Ok(if self.kafka { Timeline::read(&config.state)? } else { Notes::new() })
+    }
+}
+
+/// Which process of a cluster this is, if of any.
+#[derive(clap::Args)]
+struct Place {
+    /// Compute as process I, from 0, of a cluster; process 0 decides and sends
+    #[arg(long, value_name = "I", requires = "hosts")]
+    process: Option<usize>,
+    /// The processes of the cluster, one host:port a line, the same file for all; line I is where process I listens
+    #[arg(long, value_name = "FILE", requires = "process")]
+    hosts: Option<PathBuf>,
+}
+
+impl Place {
+    /// The cluster; none where this process is alone. Fails with every fault of the file of hosts.
+    fn cluster(&self) -> Result<Option<Cluster>, HostsFault> {
+        match (self.process, &self.hosts) {
+            (Some(process), Some(hosts)) => Cluster::of(process, hosts).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -163,6 +195,7 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
     let done = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, &kinds),
+        Command::Cluster(arguments) => cluster::run(&arguments, &kinds),
         Command::Replay(arguments) => replay::run(arguments, &kinds),
         Command::Explain(arguments) => explain::run(&arguments, &kinds),
         Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
@@ -173,7 +206,7 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::from(if error.is::<Faults>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<Faults>() || error.is::<HostsFault>() { 2 } else { 1 })
         }
     }
 }

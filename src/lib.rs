@@ -2,6 +2,7 @@
 //! being true. [`pipeline`] is the way through it.
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod coupon;
 pub mod decide;
@@ -22,5 +23,6 @@ pub mod source;
 pub mod state;
 pub mod tracking;
 pub mod trigger;
+pub mod watchdog;
 pub mod web;
 pub mod worker;

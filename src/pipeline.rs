@@ -3,6 +3,7 @@
 //! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
 
 mod backlog;
+mod beginning;
 pub mod compose;
 pub mod deliver;
 pub mod explain;
@@ -14,11 +15,13 @@ pub mod record;
 pub mod replay;
 pub mod service;
 pub mod site;
+pub mod snapshots;
 pub mod wiring;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
+use anyhow::ensure;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
 use beckon_dataflows::plan::Plan;
@@ -28,8 +31,9 @@ use crate::decide::{Asking, Decided, Decider, Facts};
 use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::state::{Edge, State};
-use crate::worker::{self, Closed, Workers};
+use crate::worker::{self, Closed, Crew, Keeping, StartError, Workers};
 use gather::Gather;
+use snapshots::{DecidingState, Restored, Watch};
 
 /// The state and the dictionary, as decisions are made from them.
 pub struct View<'v> {
@@ -105,24 +109,76 @@ pub struct Engine {
     deciding: JoinHandle<anyhow::Result<()>>,
 }
 
-impl Engine {
-    /// Starts `workers` workers on `plan` and the thread that decides for `act`.
-    pub fn start(
-        workers: usize,
-        plan: Plan,
-        decider: Decider,
-        dictionary: Arc<Dictionary>,
-        state: SharedState,
-        meter: Arc<Meter>,
-        act: impl Act,
-    ) -> anyhow::Result<Engine> {
+/// What an engine is made of. In a cluster nothing is decided but in process 0.
+pub struct Setup {
+    /// The workers of this process.
+    pub crew: Crew,
+    /// The campaigns.
+    pub plan: Plan,
+    /// Gates and arbitration.
+    pub decider: Decider,
+    /// The texts of ids.
+    pub dictionary: Arc<Dictionary>,
+    /// Where the state is kept.
+    pub state: SharedState,
+    /// Where everything is counted.
+    pub meter: Arc<Meter>,
+}
+
+/// What an engine goes on from, and how it is written down.
+#[derive(Default)]
+pub struct Kept {
+    /// An earlier snapshot, whose names the dictionary has already.
+    pub restored: Option<Restored>,
+    /// Where the workers write.
+    pub keeping: Keeping,
+    /// Where the deciding thread does.
+    pub watch: Option<Watch>,
+}
+
+/// Workers that run, and nobody yet who decides what they close.
+pub struct Started {
+    workers: Workers,
+    counts: Arc<Counts>,
+    closed: Receiver<Closed>,
+    threads: usize,
+    decider: Decider,
+    dictionary: Arc<Dictionary>,
+    state: SharedState,
+    meter: Arc<Meter>,
+    restored: Option<(Tick, DecidingState)>,
+    watch: Option<Watch>,
+}
+
+impl Setup {
+    /// Starts the workers, which go on from what is `kept`, and are written down. Fails as well when that does not read as it was
+    /// written.
+    pub fn start(self, kept: Kept) -> Result<Started, StartError> {
+        let Setup { crew, plan, decider, dictionary, state, meter } = self;
+        let Kept { restored, keeping, watch } = kept;
+        let (earlier, restored) = restored.map(|it| (it.earlier, (it.tick, it.known))).unzip();
         let counts = Arc::new(Counts::default());
-        let (started, closed) = worker::start(workers, Arc::new(plan), counts.clone())
-            .map_err(|error| anyhow::anyhow!("workers: {error}"))?;
-        let deciding = std::thread::Builder::new()
-            .name("decide".into())
-            .spawn(move || decide_closed(workers, &closed, decider, &dictionary, &state, &meter, act))?;
-        Ok(Engine { workers: started, counts, deciding })
+        let (threads, keeping) = (crew.threads, Keeping { earlier, ..keeping });
+        let (workers, closed) = worker::start(crew, Arc::new(plan), counts.clone(), &dictionary, keeping)?;
+        Ok(Started { workers, counts, closed, threads, decider, dictionary, state, meter, restored, watch })
+    }
+}
+
+impl Started {
+    /// Starts the thread that decides for `act`.
+    pub fn decide_for(self, act: impl Act) -> anyhow::Result<Engine> {
+        let Started { workers, counts, closed, threads, decider, dictionary, state, meter, restored, watch } = self;
+        let mut deciding = Deciding { decider, dictionary, state, meter, act, restored, watch };
+        let deciding =
+            std::thread::Builder::new().name("decide".into()).spawn(move || deciding.run(threads, &closed))?;
+        Ok(Engine { workers, counts, deciding })
+    }
+}
+
+impl Engine {
+    /// Starts the workers, and the thread that decides for `act`.
+    pub fn start(setup: Setup, act: impl Act) -> anyhow::Result<Engine> {
+        setup.start(Kept::default())?.decide_for(act)
     }
 
     /// Whether what the workers close is still decided: not when that has failed, on a full disk for one.
@@ -130,47 +186,88 @@ impl Engine {
         !self.deciding.is_finished()
     }
 
-    /// Waits for the workers, which must have been closed, and for the last decision.
+    /// Waits for the last decision and for the workers, which must have been closed.
     pub fn finish(self) -> anyhow::Result<Arc<Counts>> {
-        self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
+        // If deciding has failed, workers among others stay until the process ends.
         self.deciding.join().map_err(|_| anyhow::anyhow!("the deciding thread failed"))??;
+        self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
         Ok(self.counts)
     }
 }
 
-/// Takes up what the workers close, and decides it.
-fn decide_closed(
-    workers: usize,
-    closed: &Receiver<Closed>,
-    mut decider: Decider,
-    dictionary: &Dictionary,
-    state: &RwLock<State>,
-    meter: &Meter,
-    mut act: impl Act,
-) -> anyhow::Result<()> {
-    let mut gather = Gather::new(workers);
-    for span in closed {
-        let changes = gather.add(span);
-        let upper = gather.upper();
-        decide_ticks(changes, upper, &mut decider, dictionary, state, |closed, decider, view| {
+/// The deciding thread.
+struct Deciding<A> {
+    decider: Decider,
+    dictionary: Arc<Dictionary>,
+    state: SharedState,
+    meter: Arc<Meter>,
+    act: A,
+    /// What is known at the tick that the workers go on from, until they have told theirs.
+    restored: Option<(Tick, DecidingState)>,
+    watch: Option<Watch>,
+}
+
+impl<A: Act> Deciding<A> {
+    /// Takes up what the workers close, and decides it.
+    fn run(&mut self, workers: usize, closed: &Receiver<Closed>) -> anyhow::Result<()> {
+        let mut gather = Gather::new(workers);
+        for span in closed {
+            let mut changes = gather.add(span);
+            let upper = gather.upper();
+            if let Some((tick, known)) = self.restored.take_if(|(tick, _)| upper.is_none_or(|upper| upper > *tick)) {
+                changes = self.restore(tick, known, changes)?;
+            }
+            if let Some(tick) = self.watch.as_ref().and_then(|watch| watch.due(upper)) {
+                let later = changes.split_off(changes.partition_point(|(at, _)| *at <= tick));
+                self.decide(std::mem::replace(&mut changes, later), Some(tick + 1))?;
+                let beside = read(&self.state).beside();
+                let known = DecidingState { beside, remembered: self.decider.remembered() };
+                if let Some(watch) = &mut self.watch {
+                    watch.hand_over(tick, known);
+                }
+            }
+            self.decide(changes, upper)?;
+            if let Some(upper) = upper {
+                write(&self.state).close(upper.saturating_sub(1));
+                let state = read(&self.state);
+                self.act.closed(Some(upper), &View { state: &state, dictionary: &self.dictionary })?;
+                self.dictionary.close(upper);
+            }
+            let state = read(&self.state);
+            self.meter.closed(state.as_of(), state.trigger_set().len());
+        }
+        let state = read(&self.state);
+        self.act.closed(None, &View { state: &state, dictionary: &self.dictionary })
+    }
+
+    /// Takes up the state at `tick`: what the workers tell again, and what was known beside. Nothing of it is decided again.
+    /// Returns what comes after.
+    fn restore(
+        &mut self,
+        tick: Tick,
+        known: DecidingState,
+        mut changes: Vec<(Tick, Change)>,
+    ) -> anyhow::Result<Vec<(Tick, Change)>> {
+        let later = changes.split_off(changes.partition_point(|(at, _)| *at <= tick));
+        let mut state = write(&self.state);
+        take_up(tick, changes.into_iter().map(|(_, change)| change), &mut state, &self.dictionary);
+        state.restore(&known.beside);
+        ensure!(self.decider.recall(known.remembered), "the snapshot of {tick} is of other campaigns; remove it");
+        Ok(later)
+    }
+
+    /// Decides the ticks before `upper`, one after the other.
+    fn decide(&mut self, changes: Vec<(Tick, Change)>, upper: Option<Tick>) -> anyhow::Result<()> {
+        let Deciding { decider, dictionary, state, meter, act, .. } = self;
+        decide_ticks(changes, upper, decider, dictionary, state, |closed, decider, view| {
             let Decisions { tick, decided, erased } = closed;
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
             decider.take_undecided().into_iter().for_each(|it| meter.undecided(it.campaign, it.why));
             decider.take_askings().into_iter().for_each(|asking| act.asked(asking));
             act.decided(tick, decided, view)?;
             if erased.is_empty() { Ok(()) } else { act.erased(tick, &erased, view) }
-        })?;
-        if let Some(upper) = upper {
-            write(state).close(upper.saturating_sub(1));
-            let state = read(state);
-            act.closed(Some(upper), &View { state: &state, dictionary })?;
-            dictionary.close(upper);
-        }
-        let state = read(state);
-        meter.closed(state.as_of(), state.trigger_set().len());
+        })
     }
-    let state = read(state);
-    act.closed(None, &View { state: &state, dictionary })
 }
 
 /// What a closed tick came to.

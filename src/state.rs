@@ -48,6 +48,15 @@ pub struct State {
     trigger_set: HashSet<Episode>,
 }
 
+/// What is known beside what the graph tells, as rows of ids and ticks.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// SKUs in stock, each with the tick at which its stock rose from nothing.
+    pub in_stock: Vec<[u64; 2]>,
+    /// Customers who were erased, each with the last tick at which they were.
+    pub erased: Vec<[u64; 2]>,
+}
+
 impl State {
     /// Takes up a change of tick `tick`. An edge of the trigger set is handed back. `text` gives what an id stands for.
     pub fn apply(&mut self, tick: Tick, change: Change, text: impl Fn(Id) -> String) -> Option<Edge> {
@@ -80,6 +89,21 @@ impl State {
             }
         }
         None
+    }
+
+    /// What is known beside what the graph tells again after a restart.
+    pub fn beside(&self) -> Beside {
+        let in_stock = self.stock.iter().filter_map(|(sku, stock)| Some([sku.0, stock.since?]));
+        let erased = self.erased.iter().map(|(customer, tick)| [customer.0, *tick]);
+        Beside { in_stock: in_stock.collect(), erased: erased.collect() }
+    }
+
+    /// Takes that up again, once the graph has told the rest.
+    pub fn restore(&mut self, beside: &Beside) {
+        for [sku, since] in &beside.in_stock {
+            self.stock.entry(Id(*sku)).or_default().since = Some(*since);
+        }
+        self.erased.extend(beside.erased.iter().map(|[customer, tick]| (Id(*customer), *tick)));
     }
 
     /// Ticks up to this one are closed, whether or not they changed anything.

@@ -5,6 +5,8 @@
 mod broker;
 #[path = "kafka/chaos.rs"]
 mod chaos;
+#[path = "kafka/cluster.rs"]
+mod cluster;
 #[path = "kafka/disk_full.rs"]
 mod disk_full;
 #[path = "kafka/mirror.rs"]
@@ -12,6 +14,8 @@ mod mirror;
 #[path = "kafka/service.rs"]
 mod service;
 mod skip;
+#[path = "kafka/snapshots.rs"]
+mod snapshots;
 #[path = "kafka/timeline.rs"]
 mod timeline;
 #[path = "kafka/unsubscribe.rs"]
@@ -23,6 +27,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use broker::{Broker, StoredRecord};
+use chaos::Chaos;
 use skip::or_skip;
 
 /// `count` lines over 50 keys, each naming its key and its number.
@@ -188,6 +193,14 @@ fn a_replay_of_the_topics_repeats_a_live_run_late_records_included() {
 }
 
 #[test]
+fn a_restart_reads_what_came_after_the_snapshot() {
+    let name = "a_restart_reads_what_came_after_the_snapshot";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        snapshots::a_restart_reads_what_came_after_the_snapshot(broker);
+    }
+}
+
+#[test]
 fn a_service_that_lost_its_disk_sends_nothing_again() {
     let name = "a_service_that_lost_its_disk_sends_nothing_again";
     if let Some(broker) = or_skip(name, Broker::shared()) {
@@ -215,7 +228,23 @@ fn the_links_of_a_mail_lead_back_into_the_streams() {
 fn chaos_loses_nothing_and_sends_nothing_twice() {
     let name = "chaos_loses_nothing_and_sends_nothing_twice";
     if let Some(broker) = or_skip(name, Broker::start_own()) {
-        chaos::what_is_sent_is_what_was_decided(broker);
+        chaos::what_is_sent_is_what_was_decided(broker, &Chaos::asked_for());
+    }
+}
+
+#[test]
+fn chaos_in_a_cluster_loses_nothing_and_sends_nothing_twice() {
+    let name = "chaos_in_a_cluster_loses_nothing_and_sends_nothing_twice";
+    if let Some(broker) = or_skip(name, Broker::start_own()) {
+        chaos::what_is_sent_is_what_was_decided(broker, &Chaos::asked_for_a_cluster());
+    }
+}
+
+#[test]
+fn a_cluster_decides_like_a_replay_and_ends_whole() {
+    let name = "a_cluster_decides_like_a_replay_and_ends_whole";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        cluster::a_cluster_decides_like_a_replay(broker);
     }
 }
 

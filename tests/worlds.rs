@@ -7,6 +7,10 @@ mod explain;
 mod metamorphic;
 mod oracle;
 mod own;
+#[path = "worlds/snapshots.rs"]
+mod snapshots;
+#[path = "worlds/stall.rs"]
+mod stall;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

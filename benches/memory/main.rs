@@ -16,7 +16,7 @@ use beckon::config::{Config, Purpose};
 use beckon::decide::Decided;
 use beckon::decode::{Decoder, Dictionary};
 use beckon::meter::Meter;
-use beckon::pipeline::{Act, Engine, SharedState, View, wiring};
+use beckon::pipeline::{Act, Engine, Setup, SharedState, View, wiring};
 use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::inputs::Batch;
 use beckon_dataflows::model::{Position, Tick};
@@ -177,7 +177,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<Vec<Look>> {
     let decider = wiring::decider(&config);
     let (meter, state) = (Arc::new(Meter::default()), SharedState::default());
     let act = Closing { decisions: 0, out };
-    let mut engine = Engine::start(arguments.workers, plan, decider, dictionary.clone(), state.clone(), meter, act)?;
+    let mut engine = {
+        let (dictionary, state) = (dictionary.clone(), state.clone());
+        Engine::start(Setup { crew: arguments.workers.into(), plan, decider, dictionary, state, meter }, act)?
+    };
     let mut shop = Shop::new(arguments.visits_a_day);
     let begin = shop.now_ms();
     let (mut looks, mut next) = (Vec::new(), begin);

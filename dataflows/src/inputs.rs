@@ -51,6 +51,17 @@ impl Batch {
         self.engagement.iter_mut().for_each(|row| row.1 = bind(row.0.position, row.1));
     }
 
+    /// Drops what takes effect at `tick` or before.
+    pub fn retain_after(&mut self, tick: Tick) {
+        self.clicks.retain(|row| row.1 > tick);
+        self.carts.retain(|row| row.1 > tick);
+        self.stock.retain(|row| row.1 > tick);
+        self.catalog.retain(|row| row.1 > tick);
+        self.orders.retain(|row| row.1 > tick);
+        self.profiles.retain(|row| row.1 > tick);
+        self.engagement.retain(|row| row.1 > tick);
+    }
+
     /// Its records with their ticks: stream by stream, in the order pushed.
     pub fn into_records(self) -> impl Iterator<Item = (Record, Tick)> {
         let clicks = self.clicks.into_iter().map(|(record, tick, _)| (Record::Click(record), tick));

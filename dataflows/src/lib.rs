@@ -7,10 +7,12 @@ pub mod flat;
 pub mod horizon;
 pub mod inputs;
 pub mod joins;
+mod keyed;
 pub mod model;
 pub mod outputs;
 pub mod per_key;
 pub mod plan;
+pub mod snapshot;
 pub mod time;
 pub mod triggers;
 
@@ -37,29 +39,38 @@ use joins::products::Products;
 use joins::skus::{SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
 use model::{Action, Change, Click, Diff, Id, Opening, Tick};
-use outputs::Outputs;
+use outputs::{Destination, Outputs};
 use per_key::per_key;
 use plan::Plan;
+use snapshot::Snapshots;
 use triggers::welcome::Welcomes;
 use triggers::{cart_abandonment, low_stock};
 
 type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
 
-/// Builds the graph of one worker. Records go in through the inputs; what changed by each closed tick comes out of the outputs.
-pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inputs, Outputs) {
+/// Builds the graph of one worker. Records go in through the inputs; what changed by each closed tick comes out of the outputs
+/// at its destination, which is the same for all workers. What is kept is written to `snapshots`, and begins with what those have.
+pub fn build(
+    scope: Scope<'_, Tick>,
+    plan: &Plan,
+    counts: &Arc<Counts>,
+    destination: Destination,
+    snapshots: &Snapshots,
+) -> (Inputs, Outputs) {
     let (inputs, Collections { clicks, carts, stock, catalog, orders, profiles, engagement }) = inputs::open(scope);
 
     let horizon = Horizon::of(plan);
-    let clicks = once(clicks, "Clicks, once", counts.clone());
-    let engagement = once(engagement, "Engagement, once", counts.clone());
+    let clicks = once(clicks, "Clicks, once", counts.clone(), snapshots);
+    let engagement = once(engagement, "Engagement, once", counts.clone(), snapshots);
     let folds = clicks.clone().flat_map(fold);
     let named = folds.clone().filter(|fold| !fold.is_implicit()).map(|fold| (fold.cart, CartChange::Fold(fold)));
     let carts = carts.map(|record| (record.cart, CartChange::Record(record))).concat(named);
-    let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone(), horizon });
+    let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone(), horizon }, snapshots);
     let lines = folds.filter(model::Fold::is_implicit).map(|fold| (fold.owner, fold));
-    let lines = per_key(lines, "Implicit lines by id", ImplicitLines { horizon });
+    let lines = per_key(lines, "Implicit lines by id", ImplicitLines { horizon }, snapshots);
     let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
-    let orders = per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone(), horizon });
+    let orders =
+        per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone(), horizon }, snapshots);
     let refusals = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
     let refusals = refusals.map(|record| record.user);
     let skus = Skus::with(triggers::over_skus(plan));
@@ -72,50 +83,51 @@ pub fn build(scope: Scope<'_, Tick>, plan: &Plan, counts: &Arc<Counts>) -> (Inpu
         horizon,
     };
     let profiles = profiles.map(|record| (record.user, record));
-    let erased = plan.forget_erased.then(|| per_key(profiles.clone(), "Erasures by user", Erasures));
+    let erased = plan.forget_erased.then(|| per_key(profiles.clone(), "Erasures by user", Erasures, snapshots));
     let told = Raw { clicks, carts, implicit: lines, orders, refusals, erased };
-    let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } = owners(told, remember);
-    let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts);
+    let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } = owners(told, remember, snapshots);
+    let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts, snapshots);
     // What only some plans ask for is copied for those.
     let ordered =
         || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Past(_) | Deed::Reset));
-    let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories));
-    let bought = plan.similar.map(|_| per_key(ordered(), "SKUs by buyer", BoughtSkus));
-    let interests = plan
-        .similar
-        .map(|similar| per_key(interests, "Interests by customer", RecentInterests { similar, tick_ms: plan.tick_ms }));
-    let buyers =
-        Customers::with(triggers::over_orders(plan), counts).map(|buyers| per_key(ordered(), "Buyers", buyers));
-    let stock = per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() });
+    let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories, snapshots));
+    let bought = plan.similar.map(|_| per_key(ordered(), "SKUs by buyer", BoughtSkus, snapshots));
+    let interests = plan.similar.map(|similar| {
+        per_key(interests, "Interests by customer", RecentInterests { similar, tick_ms: plan.tick_ms }, snapshots)
+    });
+    let buyers = Customers::with(triggers::over_orders(plan), counts)
+        .map(|buyers| per_key(ordered(), "Buyers", buyers, snapshots));
+    let stock =
+        per_key(stock.map(|record| (record.sku, record)), "Stock by SKU", Stock { counts: counts.clone() }, snapshots);
     let in_stock = stock.clone().flat_map(in_stock_since);
     let catalog = catalog.map(|record| (record.sku, record));
-    let products = per_key(catalog, "Products by SKU", Products { counts: counts.clone() });
+    let products = per_key(catalog, "Products by SKU", Products { counts: counts.clone() }, snapshots);
     let prices = products.clone().flat_map(|(sku, product)| product.price.map(|price| (sku, price)));
     let profiles = profiles.map(|(user, record)| (user, ContactChange::Profile(record)));
     let contacts = profiles.concat(refusals);
-    let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() });
+    let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() }, snapshots);
 
     let mut episodes: Vec<Rows<Opening>> = Vec::new();
     if let Some(customers) = customers {
         let deeds = deeds.concat(implicit.map(|(owner, cart)| (owner, (0, Deed::Cart(cart)))));
-        let found = per_key(deeds, "Customers", customers);
+        let found = per_key(deeds, "Customers", customers, snapshots);
         let skus_in_stock = in_stock.clone().map(|(sku, _)| sku);
         episodes.extend(cart_abandonment::in_stock(&found, plan, skus_in_stock, prices.clone()));
-        episodes.extend(low_stock::running_out(&found, plan, stock.clone()));
+        episodes.extend(low_stock::running_out(&found, plan, stock.clone(), snapshots));
         episodes.push(triggers::whole(found, plan));
     }
     episodes.extend(buyers);
     if let Some(skus) = skus {
         let events = wishes.concat(in_stock.map(|(sku, since)| (sku, SkuEvent::InStockSince(since))));
         let events = events.concat(prices.map(|(sku, price)| (sku, SkuEvent::Price(price))));
-        episodes.push(per_key(events, "SKUs", skus));
+        episodes.push(per_key(events, "SKUs", skus, snapshots));
     }
     if let Some(welcomes) = Welcomes::of(plan) {
         let consents = contacts.clone().map(|row| (row.customer, (row.contact, row.consented)));
-        episodes.push(per_key(consents, "Welcomes", welcomes));
+        episodes.push(per_key(consents, "Welcomes", welcomes, snapshots));
     }
 
-    let outputs = outputs::collect(scope, |changes| {
+    let outputs = outputs::collect(scope, destination, |changes| {
         changes.entries(episodes);
         changes.state(stock.flat_map(|fact| match fact {
             StockFact::OnHand(sku, units) => Some(Change::Stock(sku, units)),

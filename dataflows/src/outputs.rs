@@ -7,12 +7,21 @@ use std::rc::Rc;
 use differential_dataflow::VecCollection;
 use differential_dataflow::consolidation::consolidate_updates;
 use timely::dataflow::Scope;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::model::{Change, Diff, Opening, Tick};
 
-/// The changes that one worker's graph has concluded and not handed out yet.
+/// To whom a worker's conclusions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To whoever asks the worker itself.
+    Here,
+    /// To the first so many of all workers, those of the process that decides. The others hand out closed ticks without changes.
+    First(usize),
+}
+
+/// The changes that one worker's graph has concluded, or was sent, and not handed out yet.
 pub struct Outputs {
     shared: Rc<RefCell<Gathered>>,
 }
@@ -73,20 +82,38 @@ impl<'scope> Watched<'scope> {
     }
 }
 
-/// Gathers the changes of the collections that `watch` names.
-pub(crate) fn collect<'scope>(scope: Scope<'scope, Tick>, watch: impl FnOnce(&mut Watched<'scope>)) -> Outputs {
+/// A change on its way out.
+type Row = (Change, Tick, Diff);
+
+/// Gathers the changes of the collections that `watch` names, at their destination.
+pub(crate) fn collect<'scope>(
+    scope: Scope<'scope, Tick>,
+    destination: Destination,
+    watch: impl FnOnce(&mut Watched<'scope>),
+) -> Outputs {
     let mut watched = Watched::default();
     watch(&mut watched);
+    let changes = differential_dataflow::collection::concatenate(scope, watched.0);
+    match destination {
+        Destination::Here => gather(changes, Pipeline),
+        Destination::First(workers) => {
+            // All of one worker's go to the same one, so that what cancels out still meets.
+            let worker = (scope.index() % workers) as u64;
+            gather(changes, Exchange::new(move |_: &Row| worker))
+        }
+    }
+}
+
+fn gather(
+    changes: VecCollection<'_, Tick, Change, Diff>,
+    way: impl ParallelizationContract<Tick, Vec<Row>>,
+) -> Outputs {
     let shared = Rc::new(RefCell::new(Gathered { changes: Vec::new(), upper: Some(0) }));
     let gathered = shared.clone();
-    differential_dataflow::collection::concatenate(scope, watched.0).inner.sink(
-        Pipeline,
-        "Changes",
-        move |(input, frontier)| {
-            let mut gathered = gathered.borrow_mut();
-            input.for_each(|_, changes| gathered.changes.append(changes));
-            gathered.upper = frontier.frontier().first().copied();
-        },
-    );
+    changes.inner.sink(way, "Changes", move |(input, frontier)| {
+        let mut gathered = gathered.borrow_mut();
+        input.for_each(|_, changes| gathered.changes.append(changes));
+        gathered.upper = frontier.frontier().first().copied();
+    });
     Outputs { shared }
 }

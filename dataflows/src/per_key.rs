@@ -11,17 +11,20 @@
 //! force, an early one is kept, finds nothing to do, and asks again. There is no scan of pending deadlines.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::Hasher;
 use std::vec::Drain;
 
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
-use hashbrown::HashMap;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use timely::PartialOrder;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::keyed::Keyed;
 use crate::model::{Diff, Id, Tick};
+use crate::snapshot::{Fault, Section, Snapshots};
 
 /// What becomes of a key's state after it was visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub trait PerKey: 'static {
     /// A change of the key.
     type In: ExchangeData;
     /// What is kept of a key.
-    type State: Default + 'static;
+    type State: Default + Serialize + DeserializeOwned + 'static;
     /// What is concluded about it.
     type Out: Clone + 'static;
 
@@ -60,39 +63,70 @@ pub trait PerKey: 'static {
         changes: &mut dyn Iterator<Item = (Self::In, Diff)>,
         emit: &mut dyn FnMut(Self::Out, Diff),
     ) -> Next;
+
+    /// Says once more all that was emitted of `key` and not retracted, when it is kept since an earlier snapshot. Only for those
+    /// who do not themselves keep what they were told: who reads this by key alone needs nothing.
+    fn restate(&self, _key: Id, _state: &Self::State, _emit: &mut dyn FnMut(Self::Out)) {}
+
+    /// What is kept beside the keys' states, for a snapshot; little.
+    fn beside(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes up what [`PerKey::beside`] gave.
+    fn restore_beside(&mut self, _bytes: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
-/// Runs `logic` for each key of `changes`. The name is shown in timely's logs.
+/// Runs `logic` for each key of `changes`. The name is shown in timely's logs, and is that of its section in `snapshots`.
 pub fn per_key<'scope, L: PerKey>(
     changes: VecCollection<'scope, Tick, (Id, L::In), Diff>,
     name: &str,
     mut logic: L,
+    snapshots: &Snapshots,
 ) -> VecCollection<'scope, Tick, L::Out, Diff> {
     let spread = Exchange::new(|((key, _), _, _): &((Id, L::In), Tick, Diff)| key.0);
+    let scope = changes.inner.scope();
+    let snapshots = snapshots.clone();
     changes
         .inner
         .unary_frontier::<CapacityContainerBuilder<Vec<(L::Out, Tick, Diff)>>, _, _, _>(
             spread,
             name,
-            |capability, _| {
+            |capability, operator| {
+                let again = scope.activator_for(operator.address);
                 let mut capability = Some(capability);
                 let mut pending = Pending::<L::In>::default();
-                let mut keys = Keys::<L::State>::default();
+                let mut keys = Keys::<L::State>::of(&mut logic, name, &snapshots);
+                let mut restated = snapshots.earlier();
                 move |(input, frontier), output| {
-                    input.for_each(|_, updates| pending.updates.append(updates));
+                    input.for_each(|_, updates| pending.add(updates, &snapshots));
                     let closed = frontier.frontier();
                     let upper = closed.first().copied();
-                    if let Some(held) = capability.as_mut()
-                        && upper.is_none_or(|upper| held.time().less_than(&upper))
-                    {
-                        let due = pending.before(upper);
+                    let Some(held) = capability.as_mut() else { return };
+                    if let Some(tick) = restated.take() {
+                        held.downgrade(&tick);
                         let mut session = output.session(&*held);
-                        keys.advance(&mut logic, due, upper, |out, tick, diff| session.give((out, tick, diff)));
+                        keys.restate(&logic, |out| session.give((out, tick, 1)));
+                    }
+                    if upper.is_none_or(|upper| held.time().less_than(&upper)) {
+                        let mut session = output.session(&*held);
+                        let mut emit = |out, tick, diff| session.give((out, tick, diff));
+                        if let Some(tick) = keys.slots.due(upper) {
+                            let upper = Some(tick + 1);
+                            keys.advance(&mut logic, pending.before(upper), upper, &mut emit);
+                            keys.begin(&logic, tick);
+                        }
+                        keys.advance(&mut logic, pending.before(upper), upper, &mut emit);
                         drop(session);
                         match upper {
                             Some(upper) => held.downgrade(&upper),
                             None => capability = None,
                         }
+                    }
+                    if keys.slots.write_some() {
+                        again.activate();
                     }
                 }
             },
@@ -114,6 +148,14 @@ impl<In> Default for Pending<In> {
 }
 
 impl<In> Pending<In> {
+    /// Takes up updates, but for those that an earlier snapshot has.
+    fn add(&mut self, updates: &mut Vec<((Id, In), Tick, Diff)>, snapshots: &Snapshots) {
+        if snapshots.earlier().is_some() {
+            updates.retain(|(_, tick, _)| snapshots.is_new(*tick));
+        }
+        self.updates.append(updates);
+    }
+
     /// Takes the updates of ticks before `upper` (all when there is none), by tick, then key, retractions first. What stays
     /// is a sorted run, which the next sort finds as it is; and so does the buffer, which is filled again and again: to let
     /// it grow anew each time cost a tenth of a replay, most of it the kernel's, for clearing pages.
@@ -128,7 +170,7 @@ impl<In> Pending<In> {
 }
 
 /// A key's state and the wake-up in force for it; [`ASLEEP`] for none.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Slot<State> {
     state: State,
     wake: Tick,
@@ -138,24 +180,54 @@ const ASLEEP: Tick = 0;
 
 /// All keys of this worker.
 struct Keys<State> {
-    slots: HashMap<Id, Slot<State>, BuildHasherDefault<IdHasher>>,
+    slots: Keyed<Slot<State>>,
     wakes: BTreeMap<Tick, Vec<Id>>,
+    /// Where what is kept beside them is written.
+    beside: Section,
 }
 
-impl<State> Default for Keys<State> {
-    fn default() -> Self {
-        Keys { slots: HashMap::default(), wakes: BTreeMap::new() }
+impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
+    /// Those of the earlier snapshot, if there is one.
+    fn of<L: PerKey<State = State>>(logic: &mut L, name: &str, snapshots: &Snapshots) -> Keys<State> {
+        let mut wakes: BTreeMap<Tick, Vec<Id>> = BTreeMap::new();
+        let slots = Keyed::in_section(snapshots.section(name), |slots, key, slot: Slot<State>| {
+            if snapshots.owns(key.0) {
+                if slot.wake != ASLEEP {
+                    wakes.entry(slot.wake).or_default().push(key);
+                }
+                slots.insert(key, slot);
+            }
+        });
+        let beside = snapshots.section(&format!("{name}, beside"));
+        let mut fault = None;
+        beside.read(|bytes: Vec<u8>| fault = logic.restore_beside(&bytes).err());
+        snapshots.fail(fault);
+        Keys { slots, wakes, beside }
     }
-}
 
-impl<State: Default> Keys<State> {
+    /// Says all that is out once more.
+    fn restate<L: PerKey<State = State>>(&self, logic: &L, mut emit: impl FnMut(L::Out)) {
+        self.slots.iter().for_each(|(key, slot)| logic.restate(key, &slot.state, &mut emit));
+    }
+
+    /// Begins the snapshot of `tick`, up to which all ticks have been visited and no later one.
+    fn begin<L: PerKey<State = State>>(&mut self, logic: &L, tick: Tick) {
+        self.slots.begin(tick);
+        self.beside.begin(tick);
+        let beside = logic.beside();
+        if !beside.is_empty() {
+            self.beside.write(&beside);
+        }
+        self.beside.end();
+    }
+
     /// Visits the ticks before `upper` in order, and in each the changed keys, then those woken.
     fn advance<L: PerKey<State = State>>(
         &mut self,
         logic: &mut L,
         due: Drain<'_, ((Id, L::In), Tick, Diff)>,
         upper: Option<Tick>,
-        mut emit: impl FnMut(L::Out, Tick, Diff),
+        emit: &mut impl FnMut(L::Out, Tick, Diff),
     ) {
         let mut due = due.peekable();
         loop {
@@ -175,7 +247,7 @@ impl<State: Default> Keys<State> {
             }
             for key in self.wakes.remove(&now).unwrap_or_default() {
                 // A key that was visited at this tick, or has put its wake-up off, has another one in force.
-                if self.slots.get(&key).is_some_and(|slot| slot.wake == now) {
+                if self.slots.get(key).is_some_and(|slot| slot.wake == now) {
                     self.visit(logic, now, key, &mut std::iter::empty(), &mut |out, diff| emit(out, now, diff));
                 }
             }
@@ -190,10 +262,10 @@ impl<State: Default> Keys<State> {
         changes: &mut dyn Iterator<Item = (L::In, Diff)>,
         emit: &mut dyn FnMut(L::Out, Diff),
     ) {
-        let slot = self.slots.entry(key).or_default();
+        let slot = self.slots.get_or_default(key);
         match logic.visit(now, key, &mut slot.state, changes, emit) {
             Next::Forget => {
-                self.slots.remove(&key);
+                self.slots.remove(key);
             }
             Next::Keep => {
                 if slot.wake <= now {

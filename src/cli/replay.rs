@@ -10,13 +10,16 @@ use beckon_dataflows::model::{Stream, Tick};
 
 use super::against::Against;
 use super::{progress_bar, set_share};
+use crate::cluster::{self, Cluster, PEERS_WAIT, file_of};
 use crate::config::{Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::json_lines::JsonLines;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
+use crate::pipeline::record::Elsewhere;
 use crate::pipeline::replay::{RECORDS_AN_ADVANCE, Replay, Until};
 use crate::pipeline::{Act, View, wiring};
+use crate::source::Share;
 
 /// The arguments of `beckon replay`.
 #[derive(clap::Args)]
@@ -25,16 +28,19 @@ pub struct Arguments {
     log: super::Log,
     #[command(flatten)]
     file: super::ConfigFile,
-    /// Where the decisions go, one JSON object a line; - for standard output
+    /// Where the decisions go, one JSON object a line; - for standard output. In a cluster only process 0 writes it
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// Worker threads of the dataflow
+    /// Worker threads of the dataflow; in a cluster of each process, and the same number in all
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
+    #[command(flatten)]
+    place: super::Place,
     /// How far: to the last event, or on until no deadline is pending (drain), or to a time (RFC 3339 or epoch ms)
     #[arg(long, value_name = "drain|TIME")]
     until: Option<Until>,
-    /// Where records go that cannot be used, with their place and the reason, one JSON object a line
+    /// Where records go that cannot be used, with their place and the reason, one JSON object a line; process I of a cluster
+    /// writes a file of its own beside it, NAME-I.jsonl
     #[arg(long, value_name = "FILE")]
     dead_letters: Option<PathBuf>,
     /// Decisions of an earlier replay; a summary of what differs goes to standard output
@@ -63,9 +69,12 @@ impl FromStr for Until {
 /// Replays.
 pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let config = arguments.file.load(Purpose::Replay, kinds)?;
-    let partitions = arguments.log.open(&config)?;
-    let against =
-        arguments.against.as_deref().map(Against::read).transpose()?.map(|against| Arc::new(Mutex::new(against)));
+    let cluster = arguments.place.cluster()?;
+    cluster.iter().for_each(cluster::end_with_peers);
+    let partitions = arguments.log.open_share(&config, cluster.as_ref().map_or(Share::ALL, Cluster::share))?;
+    let decides = cluster.as_ref().is_none_or(Cluster::decides);
+    let against = arguments.against.as_deref().filter(|_| decides).map(Against::read).transpose()?;
+    let against = against.map(|against| Arc::new(Mutex::new(against)));
     let meter = Arc::new(Meter::default());
     let replay = Replay {
         workers: arguments.workers.into(),
@@ -78,7 +87,10 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         advance_after: RECORDS_AN_ADVANCE,
         meter: meter.clone(),
     };
-    let writer = Writer { lines: JsonLines::create(&arguments.output)?, against: against.clone() };
+    let letters = arguments.dead_letters.map(|path| file_of(&path, cluster.as_ref().map_or(0, Cluster::process)));
+    let bury = bury(letters.as_ref())?;
+    let peers = cluster.as_ref().map(|it| it.connect(wiring::terms(&config, arguments.workers.into()), PEERS_WAIT));
+    let peers = peers.transpose()?;
     let (bar, began) = (
         progress_bar(arguments.quiet, "replay {bar:40} {percent:>3}%  {msg}  {elapsed} (still {eta})"),
         Instant::now(),
@@ -87,7 +99,13 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         set_share(&bar, share);
         bar.set_message(format!("{} records", meter.records()));
     };
-    let counts = replay.run(partitions, writer, bury(arguments.dead_letters.as_ref())?, progress)?;
+    let writer =
+        || Ok::<_, anyhow::Error>(Writer { lines: JsonLines::create(&arguments.output)?, against: against.clone() });
+    let counts = match peers {
+        None => replay.run(partitions, writer()?, bury, progress)?,
+        Some(peers) if decides => replay.run_among(peers, partitions, writer()?, bury, progress)?,
+        Some(peers) => replay.run_among(peers, partitions, Elsewhere, bury, progress)?,
+    };
     bar.finish_and_clear();
     if let Some(against) = against {
         let mut against = against.lock().unwrap_or_else(PoisonError::into_inner);

@@ -101,7 +101,8 @@ fn or_none(parts: Vec<String>) -> String {
     if parts.is_empty() { "none yet".into() } else { parts.join(", ") }
 }
 
-fn time(tick_ms: u64) -> String {
+/// A tick as people write it, UTC.
+pub(super) fn time(tick_ms: u64) -> String {
     let time = i64::try_from(tick_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     time.filter(|_| tick_ms > 0).map_or_else(|| "—".into(), |time| time.strftime("%F %T").to_string())
 }

@@ -14,6 +14,7 @@ mod enrich;
 mod esp;
 mod expression;
 mod fault;
+mod fingerprint;
 mod kafka;
 mod kinds;
 mod limits;
@@ -70,12 +71,20 @@ pub struct Config {
     pub allowed_lateness_ms: u64,
     /// How long a live partition may be silent before it follows the wall clock, in milliseconds; 10 s unless set (SPEC §2).
     pub idle_after_ms: u64,
+    /// A snapshot is taken of the multiples of this time, in milliseconds: 10 minutes unless set, none where it is off
+    /// (ARCHITECTURE, "Snapshots").
+    pub snapshot_every_ms: Option<u64>,
+    /// A hash of all that the state depends on: what it has of one configuration is of no use under another.
+    pub state_fingerprint: u64,
     /// How long what does not change is kept at least, in milliseconds; 90 days unless set (ARCHITECTURE, "What leaves").
     pub forget_after_ms: u64,
     /// What becomes of a customer's carts, orders and the rest when their profile is deleted (ARCHITECTURE, "Erasure").
     pub erasure: Erasure,
     /// How long after a decision an order counts for it, in milliseconds; 5 days unless set (SPEC §9).
     pub attribution_ms: u64,
+    /// How long the frontier may stand still while the inputs go on before a running service ends itself, to be started again;
+    /// 5 minutes unless set, in milliseconds.
+    pub watchdog_after_ms: u64,
     /// The folder of ledger, timeline and snapshots; `state` beside the file unless set (SPEC §10).
     pub state: PathBuf,
     /// The folder of the templates; `templates` beside the file unless set (SPEC §10).
@@ -240,9 +249,12 @@ fn read<'d>(
         tick_ms: section.get("tick").and_then(read_tick).unwrap_or(1_000),
         allowed_lateness_ms: section.get("allowed_lateness").and_then(Value::duration_ms).unwrap_or(5_000),
         idle_after_ms: section.get("idle_after").and_then(Value::positive_ms).unwrap_or(10_000),
+        snapshot_every_ms: section.get("snapshot_every").map_or(Some(600_000), read_snapshot_every),
+        state_fingerprint: fingerprint::of(document),
         forget_after_ms: section.get("forget_after").and_then(Value::positive_ms).unwrap_or(90 * DAY_MS),
         erasure: section.get("erasure").and_then(|value| value.one_of(&ERASURES)).unwrap_or_default(),
         attribution_ms: section.get("attribution").and_then(Value::positive_ms).unwrap_or(5 * DAY_MS),
+        watchdog_after_ms: section.get("watchdog_after").and_then(Value::positive_ms).unwrap_or(300_000),
         state: path("state", "state"),
         templates,
         kafka: table("kafka").map(kafka::read),
@@ -299,6 +311,11 @@ fn read_tick(value: Value<'_>) -> Option<u64> {
         return None;
     }
     Some(tick_ms)
+}
+
+/// A length of time, or off.
+fn read_snapshot_every(value: Value<'_>) -> Option<u64> {
+    if value.clone().text()? == "off" { None } else { value.positive_ms() }
 }
 
 fn read_similar(section: Section<'_>) -> Similar {

@@ -34,6 +34,7 @@ fn nothing_set_is_every_default() {
     assert_eq!((config.tick_ms, config.allowed_lateness_ms, config.idle_after_ms), (1_000, 5_000, 10_000));
     assert_eq!(config.erasure, Erasure::Suppress);
     assert_eq!((config.forget_after_ms, config.attribution_ms), (90 * DAY_MS, 5 * DAY_MS));
+    assert_eq!(config.watchdog_after_ms, 300_000);
     assert_eq!(config.state, Path::new("shop/state"));
     assert_eq!(config.templates, Path::new("shop/templates"));
     assert_eq!((config.kafka, config.esp), (None, None));

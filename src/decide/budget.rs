@@ -20,6 +20,16 @@ impl Budgets {
         Budgets { recipients: Some(HashMap::new()), ..self }
     }
 
+    /// Writes down all counts as rows of SKU, restock and sends.
+    pub fn rows(&self) -> Vec<[u64; 3]> {
+        self.sends.iter().map(|(sku, (restock, sends))| [sku.0, *restock, *sends]).collect()
+    }
+
+    /// Counts as was written down.
+    pub fn restore(&mut self, rows: &[[u64; 3]]) {
+        self.sends.extend(rows.iter().map(|[sku, restock, sends]| (Id(*sku), (*restock, *sends))));
+    }
+
     /// The sends that named `sku` since the restock at `since`.
     pub fn sends(&self, sku: Id, since: Option<Tick>) -> u64 {
         self.sends.get(&sku).filter(|(restock, _)| Some(*restock) == since).map_or(0, |(_, sends)| *sends)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use beckon_dataflows::model::{Id, Tick};
 use hashbrown::{HashMap, HashSet};
 
+use super::Remembered;
 use crate::decision::DecisionId;
 
 /// A decided send.
@@ -15,6 +16,14 @@ pub struct Sent {
     pub campaign: u16,
     /// When.
     pub at: Tick,
+}
+
+fn words(id: DecisionId) -> [u64; 2] {
+    [(id.0 >> 64) as u64, id.0 as u64]
+}
+
+fn id([high, low]: [u64; 2]) -> DecisionId {
+    DecisionId(u128::from(high) << 64 | u128::from(low))
 }
 
 /// The decider's memory.
@@ -32,6 +41,27 @@ impl Memory {
     pub fn new(window_ms: u64) -> Memory {
         let (sends, sent_at) = (HashMap::new(), BTreeMap::new());
         Memory { window_ms, sends, sent_at, decided: HashSet::new(), over_at: BTreeMap::new() }
+    }
+
+    /// Writes down all that is remembered, as rows.
+    pub fn write(&self, remembered: &mut Remembered) {
+        let sends = self.sends.iter().flat_map(|(customer, sends)| sends.iter().map(|send| (*customer, *send)));
+        remembered.sends = sends.map(|(customer, Sent { campaign, at })| [customer.0, campaign.into(), at]).collect();
+        remembered.decided = self.decided.iter().map(|id| words(*id)).collect();
+        let over = self.over_at.iter().flat_map(|(tick, ids)| ids.iter().map(|id| (*tick, words(*id))));
+        remembered.over = over.map(|(tick, [high, low])| [tick, high, low]).collect();
+    }
+
+    /// Remembers what was written down; false if that is no memory.
+    pub fn read(&mut self, remembered: &Remembered) -> bool {
+        self.decided.extend(remembered.decided.iter().map(|words| id(*words)));
+        for [tick, high, low] in &remembered.over {
+            self.over_at.entry(*tick).or_default().push(id([*high, *low]));
+        }
+        remembered.sends.iter().all(|[customer, campaign, at]| {
+            let campaign = u16::try_from(*campaign);
+            campaign.map(|campaign| self.sent(Id(*customer), campaign, *at)).is_ok()
+        })
     }
 
     /// Forgets what no longer matters at `tick`.

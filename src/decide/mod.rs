@@ -141,6 +141,21 @@ impl Watch {
     }
 }
 
+/// All that a decider remembers, as rows of words: ids, ticks, counts.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Sends: customer, campaign, tick.
+    pub sends: Vec<[u64; 3]>,
+    /// Decisions, by the halves of their ids.
+    pub decided: Vec<[u64; 2]>,
+    /// Those of them that need not be remembered for ever: the last tick at which they need, the halves of their ids.
+    pub over: Vec<[u64; 3]>,
+    /// Sends that named a SKU as hero: SKU, restock, how many.
+    pub budgets: Vec<[u64; 3]>,
+    /// Episodes in quiet hours, each with when they are over.
+    pub waiting: Vec<(Opening, Tick)>,
+}
+
 /// Decides, tick by tick, and remembers what it must not decide or send again.
 pub struct Decider {
     campaigns: Vec<Campaign>,
@@ -181,6 +196,24 @@ impl Decider {
     /// One of the same campaigns and limits that has decided nothing yet.
     pub fn anew(&self) -> Decider {
         Decider::new(self.campaigns.clone(), self.limits.clone())
+    }
+
+    /// What is remembered of the ticks so far. Takes some milliseconds for a hundred thousand decisions.
+    pub fn remembered(&self) -> Remembered {
+        let mut remembered = Remembered { waiting: self.waiting.all(), ..Remembered::default() };
+        self.memory.write(&mut remembered);
+        remembered.budgets = self.budgets.as_ref().map(Budgets::rows).unwrap_or_default();
+        remembered
+    }
+
+    /// Goes on after what another decider of the same campaigns and limits remembered. False if that cannot be.
+    pub fn recall(&mut self, remembered: Remembered) -> bool {
+        self.budgets.iter_mut().for_each(|budgets| budgets.restore(&remembered.budgets));
+        let is_memory = self.memory.read(&remembered);
+        let campaigns = self.campaigns.len();
+        let mut known = remembered.waiting.into_iter().filter(|(it, _)| usize::from(it.episode.campaign) < campaigns);
+        known.by_ref().for_each(|(opening, wake)| self.waiting.wait(opening, wake));
+        is_memory
     }
 
     /// Listens to gates: [`Decider::take_askings`] says what they answered.

@@ -43,6 +43,11 @@ impl Waiting {
         self.openings.insert(opening.episode, (opening, wake));
     }
 
+    /// All that wait, each until when.
+    pub fn all(&self) -> Vec<(Opening, Tick)> {
+        self.openings.values().cloned().collect()
+    }
+
     /// The next tick at which a wait is over.
     pub fn next_wake(&self) -> Option<Tick> {
         self.wakes.first().map(|(wake, _)| *wake)

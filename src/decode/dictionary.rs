@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::{Id, Namespace, Tick};
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 use super::bad::{Collision, quoted};
+use super::told::{Heard, Told};
 
 /// Shards, each with a lock of its own.
 const SHARDS: usize = 64;
@@ -29,7 +31,7 @@ const UNIT_BYTES: usize = 4;
 /// A horizon is so many generations long.
 const GENERATIONS: u64 = 4;
 /// The generation of what is kept for good.
-const FOR_GOOD: u32 = u32::MAX;
+pub(super) const FOR_GOOD: u32 = u32::MAX;
 /// The generation of a chunk that was dropped.
 const DROPPED: u32 = 0;
 
@@ -42,6 +44,34 @@ pub struct Dictionary {
     /// The tick at which the next generation begins.
     next: AtomicU64,
     generations: Mutex<VecDeque<Generation>>,
+    /// How many hold back all dropping.
+    held: AtomicU64,
+    /// What another process still has to be told, in order; none where nobody is.
+    untold: Option<Mutex<Vec<Told>>>,
+    /// What others have told.
+    heard: Mutex<Heard>,
+}
+
+/// A name as it is written into a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its id.
+    pub id: Id,
+    /// Further bits of its hash.
+    pub check: u32,
+    /// It is never dropped.
+    pub for_good: bool,
+    /// Itself.
+    pub text: Box<str>,
+}
+
+/// Holds back the dropping of any name.
+pub struct Hold(Arc<Dictionary>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// A generation of names.
@@ -88,6 +118,9 @@ impl Dictionary {
             current: AtomicU32::new(first.number),
             next: AtomicU64::new(0),
             generations: Mutex::new([first].into()),
+            held: AtomicU64::new(0),
+            untold: None,
+            heard: Mutex::default(),
         }
     }
 
@@ -95,6 +128,11 @@ impl Dictionary {
     pub fn forgetting(horizon: Horizon) -> Self {
         let ever = horizon.name(0) < Tick::MAX;
         Dictionary { horizon: ever.then_some(horizon), ..Dictionary::new() }
+    }
+
+    /// The same dictionary, of which another process is told: see [`Dictionary::untold`].
+    pub fn telling(self) -> Self {
+        Dictionary { untold: Some(Mutex::default()), ..self }
     }
 
     /// The id of `text`, which from here on is known. Fails when its id stands for another text already.
@@ -128,7 +166,7 @@ impl Dictionary {
         check: u32,
     ) -> Result<Id, Collision> {
         let known = self.read(id).find_in(id, generation).map(|name| name.check);
-        let known = known.unwrap_or_else(|| self.insert(generation, id, check, text));
+        let known = known.unwrap_or_else(|| self.insert(generation, namespace, id, check, text));
         // The id of "no name" can be no text's.
         if known == check && !id.is_none() { Ok(id) } else { Err(Collision { namespace, text: quoted(text) }) }
     }
@@ -157,7 +195,7 @@ impl Dictionary {
     /// stand for. Takes long then (every name is looked at once), and no time otherwise.
     pub fn close(&self, upper: Tick) {
         let Some(horizon) = &self.horizon else { return };
-        if upper < self.next.load(Ordering::Relaxed) {
+        if upper < self.next.load(Ordering::Relaxed) || self.held.load(Ordering::Acquire) > 0 {
             return;
         }
         self.next.store(upper.saturating_add((horizon.after_ms() / GENERATIONS).max(1)), Ordering::Relaxed);
@@ -180,8 +218,75 @@ impl Dictionary {
         }
     }
 
+    /// Holds back the dropping of names, of those that are known now and of later ones, until it is dropped itself.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        self.held.fetch_add(1, Ordering::AcqRel);
+        Hold(self.clone())
+    }
+
+    /// All names, some at a time; interning waits no longer than for those.
+    pub fn written(&self) -> impl Iterator<Item = Vec<Written>> + '_ {
+        self.shards.iter().map(|shard| read(shard).written())
+    }
+
+    /// The last tick at which a record takes effect whose names are known, as far as that is known itself.
+    pub fn last(&self) -> Tick {
+        self.generations().back().map_or(0, |generation| generation.last)
+    }
+
+    /// Makes names known that a snapshot has, and keeps them as long as if all were read in records of tick `last`. Fails when one
+    /// is not what it says.
+    pub fn restore(&self, names: Vec<Written>, last: Tick) -> Result<(), Collision> {
+        for Written { id, check, for_good, text } in names {
+            let generation = if for_good { FOR_GOOD } else { self.current() };
+            if id.is_none() || self.place(generation, id, check, &text, || ()) != check {
+                return Err(Collision { namespace: Namespace::Text, text: quoted(&text) });
+            }
+        }
+        let mut generations = self.generations();
+        generations.iter_mut().for_each(|generation| generation.last = generation.last.max(last));
+        Ok(())
+    }
+
+    /// What has become known since the last call, for the process that decides: names read first or first in a generation, and
+    /// when blocks take effect. Whoever tells it before the records does so in time, because a name stands here before
+    /// another thread can find it.
+    pub fn untold(&self) -> Vec<Told> {
+        self.untold.as_ref().map_or(Vec::new(), |untold| std::mem::take(&mut *lock(untold)))
+    }
+
+    fn tell(&self, told: impl FnOnce() -> Told) {
+        if let Some(untold) = &self.untold {
+            lock(untold).push(told());
+        }
+    }
+
+    /// Takes up what the dictionary of the process `from` tells. Fails when a name has the id of another one here.
+    pub fn hear(&self, from: usize, told: Told) -> Result<(), Collision> {
+        let since = |generation| lock(&self.heard).since(from, generation, self.current());
+        match told {
+            Told::Name { generation: FOR_GOOD, namespace, text } => {
+                let (id, check) = Id::of(namespace, &text);
+                self.intern_for_good(namespace, &text, id, check)?;
+            }
+            Told::Name { generation, namespace, text } => {
+                since(generation);
+                self.intern(namespace, &text)?;
+            }
+            Told::Taken { generation, last } => self.taken(since(generation), last),
+        }
+        Ok(())
+    }
+
+    /// Records that were read in `generation` or later take effect at `last` or before.
+    fn taken(&self, generation: u32, last: Tick) {
+        for known in self.generations().iter_mut().filter(|it| it.number >= generation) {
+            known.last = known.last.max(last);
+        }
+    }
+
     fn generations(&self) -> MutexGuard<'_, VecDeque<Generation>> {
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.generations)
     }
 
     /// The text of an id; `None` for an id that was never interned here.
@@ -206,9 +311,17 @@ impl Dictionary {
         self.shards.iter().map(|shard| of(&read(shard))).sum()
     }
 
-    /// Makes a name known in `generation`, unless another thread just did. The check bits that the id now has.
+    /// Makes a name known in `generation`, unless another thread just did, and tells of it. The check bits that the id now has.
     #[cold]
-    fn insert(&self, generation: u32, id: Id, check: u32, text: &str) -> u32 {
+    fn insert(&self, generation: u32, namespace: Namespace, id: Id, check: u32, text: &str) -> u32 {
+        self.place(generation, id, check, text, || {
+            self.tell(|| Told::Name { generation, namespace, text: text.to_owned() });
+        })
+    }
+
+    /// Puts a name into its shard, unless it is there, and calls `placed` before anybody can find it. The check bits that the id
+    /// now has.
+    fn place(&self, generation: u32, id: Id, check: u32, text: &str, placed: impl FnOnce()) -> u32 {
         let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
         match shard.find(id) {
             Some(name) if name.check != check || shard.texts.generation(name.at) >= generation => name.check,
@@ -218,6 +331,7 @@ impl Dictionary {
                     Some(name) => name.at = at,
                     None => drop(shard.names.insert_unique(id.0, Name { id, check, at }, |name| name.id.0)),
                 }
+                placed();
                 check
             }
         }
@@ -240,6 +354,11 @@ impl Default for Dictionary {
     }
 }
 
+/// A panic elsewhere leaves what is behind a lock whole: each change of it is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A panic elsewhere leaves a shard as it was: a text is appended before its name is.
 fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
     shard.read().unwrap_or_else(PoisonError::into_inner)
@@ -248,10 +367,8 @@ fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
 impl Pin {
     /// The records that were read since take effect at `last` or before.
     pub fn taken(self, last: Tick) {
-        let mut generations = self.dictionary.generations();
-        for generation in generations.iter_mut().filter(|it| it.number >= self.generation) {
-            generation.last = generation.last.max(last);
-        }
+        self.dictionary.taken(self.generation, last);
+        self.dictionary.tell(|| Told::Taken { generation: self.generation, last });
     }
 }
 
@@ -271,6 +388,16 @@ impl Shard {
     /// A name that need not be read into `generation`.
     fn find_in(&self, id: Id, generation: u32) -> Option<Name> {
         self.find(id).filter(|name| self.texts.generation(name.at) >= generation)
+    }
+
+    fn written(&self) -> Vec<Written> {
+        let written = |name: &Name| Written {
+            id: name.id,
+            check: name.check,
+            for_good: self.texts.generation(name.at) == FOR_GOOD,
+            text: self.texts.get(name.at).into(),
+        };
+        self.names.iter().map(written).collect()
     }
 
     /// Drops what was not read after the generation `last`.
@@ -412,5 +539,42 @@ mod tests {
         }
         assert_eq!(known(), [false, true, false, true]);
         assert_eq!(dictionary.len(), 2);
+    }
+
+    #[test]
+    fn what_one_process_reads_another_knows_as_long() {
+        let plan = Plan::new(10, Vec::new(), 100);
+        let dictionary = || Dictionary::forgetting(Horizon::of(&plan));
+        let (reads, decides) = (Arc::new(dictionary().telling()), dictionary());
+        let tell = || reads.untold().into_iter().for_each(|told| decides.hear(1, told).unwrap());
+        let intern = |text| reads.intern(Namespace::Sku, text).unwrap();
+        let pin = reads.pin();
+        let [once, often] = ["once", "often"].map(intern);
+        let (hashed, check) = Id::of(Namespace::User, "for good");
+        let for_good = reads.intern_for_good(Namespace::User, "for good", hashed, check).unwrap();
+        assert_eq!(decides.text(once), None);
+        pin.taken(400);
+        tell();
+        assert_eq!(decides.text(once).as_deref(), Some("once"));
+        let known = || [once, often, for_good].map(|id| decides.text(id).is_some());
+        for upper in (0..=590).step_by(10) {
+            // The one that decides is behind, and so its generations are others.
+            decides.close(upper);
+            reads.close(upper + 70);
+            intern("often");
+            tell();
+        }
+        assert_eq!(known(), [true; 3], "it takes effect at 400: what it told of can stand until 600");
+        for upper in (600..=1_000).step_by(10) {
+            decides.close(upper);
+            reads.close(upper + 70);
+            let pin = reads.pin();
+            intern("often");
+            pin.taken(upper);
+            tell();
+        }
+        assert_eq!(known(), [false, true, true]);
+        let renamed = Told::Name { generation: 1, namespace: Namespace::User, text: "for good".to_owned() };
+        assert_eq!(decides.hear(2, renamed), Ok(()), "the same name from another process");
     }
 }

@@ -4,7 +4,7 @@
 //! - `json`, `row`: what the text says, read once, strictly, without allocating.
 //! - `value`, `time`, `names`: what one member means: money, a time, an id.
 //! - one file for each stream: what its records mean. `event` and `lines` serve those that need them.
-//! - `dictionary`: the texts behind the ids, for all threads.
+//! - `dictionary`: the texts behind the ids, for all threads; `told`: and for all processes.
 
 mod bad;
 mod carts;
@@ -21,6 +21,7 @@ mod orders;
 mod profiles;
 mod row;
 mod time;
+mod told;
 mod value;
 
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use std::sync::Arc;
 use beckon_dataflows::model::{Line, Position, Record, Stream, Written};
 
 pub use bad::{Bad, Collision};
-pub use dictionary::{Dictionary, Pin};
+pub use dictionary::{Dictionary, Hold, Pin, Written as WrittenName};
+pub use told::Told;
 
 use json::Value;
 use names::Names;

@@ -24,7 +24,7 @@ pub(super) struct Log {
 impl Log {
     /// Fails when the dead letters cannot be opened.
     pub(super) fn open(config: &Config, ledger: Arc<Ledger>) -> anyhow::Result<Log> {
-        let dead_letters = Mutex::new(dead_letters(&config.state)?);
+        let dead_letters = Mutex::new(dead_letters(&config.state, 0)?);
         Ok(Log { ledger, campaigns: Campaigns::of(config), dead_letters })
     }
 

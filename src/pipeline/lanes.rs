@@ -1,19 +1,22 @@
 //! Partitions on their way into the graph: read and decoded a few blocks ahead, on threads of their own, then retimed in
 //! their own order. In: partitions. Out: batches of records at the ticks at which they take effect, and the dead letters.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use beckon_dataflows::inputs::Batch;
-use beckon_dataflows::model::{Position, Stream};
+use beckon_dataflows::model::{Position, Stream, Tick};
 use crossbeam_channel::{Receiver, Sender};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
+use crate::cluster::file_of;
 use crate::decode::{Bad, Decoder, Dictionary, Pin};
 use crate::json_lines::JsonLines;
 use crate::meter::Meter;
-use crate::reclock::{Binding, Notes, PartitionClock, Reclock};
+use crate::reclock::{Binding, Checkpoint, Note, Notes, PartitionClock, Reclock};
 use crate::source::{Block, Partition, Read, SourceError};
 
 /// How many blocks of a partition are read ahead.
@@ -46,9 +49,9 @@ impl DeadLetter {
     }
 }
 
-/// Where a service keeps its dead letters: a file in the folder `state`, appended to.
-pub fn dead_letters(state: &Path) -> anyhow::Result<JsonLines> {
-    JsonLines::append_to(&state.join("dead_letters.jsonl"))
+/// Where process `process` of a service keeps its dead letters: a file of its own in the folder `state`, appended to.
+pub fn dead_letters(state: &Path, process: usize) -> anyhow::Result<JsonLines> {
+    JsonLines::append_to(&file_of(&state.join("dead_letters.jsonl"), process))
 }
 
 /// A decoded block: records with their event times.
@@ -155,6 +158,39 @@ pub struct Intake<'a> {
 /// Keeps a dead letter, or fails to.
 pub type Bury<'a> = Box<dyn FnMut(DeadLetter) -> anyhow::Result<()> + 'a>;
 
+/// Where a partition is read on after a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Offset of the first record to read.
+    pub offset: u64,
+    /// What is known of those before.
+    pub checkpoint: Checkpoint,
+}
+
+/// How lanes go on after a snapshot, and how they are prepared for the next.
+#[derive(Clone, Debug, Default)]
+pub struct Resume {
+    /// How far apart the ticks are of which snapshots can be taken, ms; none: there are none.
+    pub every_ms: Option<u64>,
+    /// The tick of the snapshot, and where each partition is read on after it.
+    pub from: Option<(Tick, Places)>,
+}
+
+/// Where each partition is read on.
+pub type Places = HashMap<(Stream, u32), Place>;
+
+impl Resume {
+    /// The offset at which a partition is read on; none: at its beginning.
+    pub fn offset(&self, stream: Stream, partition: u32) -> Option<u64> {
+        self.from.as_ref().and_then(|(_, places)| places.get(&(stream, partition))).map(|place| place.offset)
+    }
+
+    /// The tick that everything is resumed after.
+    pub fn tick(&self) -> Option<Tick> {
+        self.from.as_ref().map(|(tick, _)| *tick)
+    }
+}
+
 /// One partition.
 pub struct Lane {
     partition: Box<dyn Partition>,
@@ -163,6 +199,12 @@ pub struct Lane {
     caught_up: bool,
     share_read: f64,
     read_to: Option<Position>,
+    /// How far apart snapshots can be, ms.
+    every_ms: Option<u64>,
+    /// For the ticks of snapshots to come, the last place before which no record takes effect later. The first is for all earlier.
+    places: BTreeMap<Tick, Place>,
+    /// The tick of the snapshot that is gone on from, as long as records may come that it has.
+    known_to: Option<Tick>,
     /// Its way from event time to ticks.
     pub reclock: Reclock,
 }
@@ -178,14 +220,42 @@ pub struct Taken {
 }
 
 impl Lane {
-    /// Lanes of which nothing has been read, and of which the timeline says `noted`.
-    pub fn open(partitions: Vec<Box<dyn Partition>>, clock: &PartitionClock, mut noted: Notes) -> Vec<Lane> {
+    /// Lanes of which nothing has been read since the snapshot that `resume` tells of, and of which the timeline says `noted`.
+    pub fn open(
+        partitions: Vec<Box<dyn Partition>>,
+        clock: &PartitionClock,
+        mut noted: Notes,
+        resume: &Resume,
+    ) -> Vec<Lane> {
         let lane = |partition: Box<dyn Partition>| {
-            let noted = noted.remove(&(partition.stream(), partition.number())).unwrap_or_default();
-            let (ahead, reclock) = (VecDeque::new(), Reclock::new(clock.clone(), partition.first(), noted));
-            Lane { partition, ahead, ended: false, caught_up: false, share_read: 0.0, read_to: None, reclock }
+            let key = (partition.stream(), partition.number());
+            Lane::open_one(partition, clock, noted.remove(&key).unwrap_or_default(), resume)
         };
         partitions.into_iter().map(lane).collect()
+    }
+
+    fn open_one(partition: Box<dyn Partition>, clock: &PartitionClock, noted: Vec<Note>, resume: &Resume) -> Lane {
+        let place = resume.from.as_ref().and_then(|(_, all)| all.get(&(partition.stream(), partition.number())));
+        let mut reclock = match place {
+            Some(place) => Reclock::resume(clock.clone(), place.checkpoint, noted),
+            None => Reclock::new(clock.clone(), partition.first(), noted),
+        };
+        if let (None, Some(tick)) = (place, resume.tick()) {
+            reclock.pass(clock.tick_after(tick));
+        }
+        let here = Place { offset: partition.first(), checkpoint: reclock.checkpoint() };
+        Lane {
+            partition,
+            ahead: VecDeque::new(),
+            ended: false,
+            caught_up: false,
+            share_read: 0.0,
+            read_to: None,
+            every_ms: resume.every_ms,
+            places: [(0, place.copied().unwrap_or(here))].into(),
+            known_to: resume.tick(),
+            reclock,
+        }
     }
 
     /// The next block's good records, each at the tick at which it takes effect (SPEC §2); live, `now_ms` is what the wall
@@ -204,6 +274,8 @@ impl Lane {
         let before = (self.reclock.clock().late(), self.reclock.clock().skewed());
         let note = self.reclock.bind(&mut decoded.batch, now_ms);
         decoded.names.taken(decoded.batch.last());
+        self.leave_out_known(&mut decoded.batch);
+        self.note_place();
         let clock = self.reclock.clock();
         intake.meter.rebound(clock.late() - before.0, clock.skewed() - before.1);
         intake.meter.read(decoded.stream, decoded.records);
@@ -213,6 +285,32 @@ impl Lane {
             (intake.bury)(dead)?;
         }
         Ok(Some(Taken { batch: decoded.batch, note, block: decoded.block }))
+    }
+
+    /// Leaves out what the snapshot has that was gone on from.
+    fn leave_out_known(&mut self, batch: &mut Batch) {
+        let Some(tick) = self.known_to else { return };
+        batch.retain_after(tick);
+        if self.reclock.open() > tick {
+            self.known_to = None;
+        }
+    }
+
+    /// Notes that a later run can go on here, for the snapshots that have all so far.
+    fn note_place(&mut self) {
+        let Some(every_ms) = self.every_ms else { return };
+        let checkpoint = self.reclock.checkpoint();
+        let offset = self.read_to.map_or(checkpoint.next, |last| checkpoint.next.max(last.offset() + 1));
+        self.places.insert(checkpoint.latest.next_multiple_of(every_ms), Place { offset, checkpoint });
+    }
+
+    /// Where a later run can go on that has the state at `tick`, a multiple of those at which snapshots can be taken. Ticks are asked
+    /// for in their order.
+    pub fn place_at(&mut self, tick: Tick) -> Option<Place> {
+        while self.places.range(..=tick).nth(1).is_some() {
+            self.places.pop_first();
+        }
+        self.places.first_key_value().map(|(_, place)| *place)
     }
 
     /// Which partition it is.

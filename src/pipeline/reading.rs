@@ -7,7 +7,7 @@ use std::time::Duration;
 use beckon_dataflows::model::{Position, Stream, Tick};
 use hashbrown::HashMap;
 
-use super::lanes::{Intake, Lane, Taken};
+use super::lanes::{Intake, Lane, Resume, Taken};
 use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
 
@@ -22,7 +22,7 @@ pub struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Nothing read yet of the partitions, of which the timeline says `noted`. Ends where the watermark of each has passed the
+    /// Nothing read yet of the partitions since what `resume` goes on from, of which the timeline says `noted`. Ends where the watermark of each has passed the
     /// ticks before `stop`.
     pub fn new(
         partitions: Vec<Box<dyn Partition>>,
@@ -30,8 +30,14 @@ impl<'a> Reading<'a> {
         noted: Notes,
         intake: Intake<'a>,
         stop: Tick,
+        resume: &Resume,
     ) -> Reading<'a> {
-        Reading { lanes: Lane::open(partitions, clock, noted), intake, stop }
+        Reading { lanes: Lane::open(partitions, clock, noted, resume), intake, stop }
+    }
+
+    /// The partitions.
+    pub fn lanes(&mut self) -> &mut [Lane] {
+        &mut self.lanes
     }
 
     /// The next block; none at the end.

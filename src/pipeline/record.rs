@@ -62,6 +62,15 @@ impl Recorder {
     }
 }
 
+/// Where another process decides, nothing is to be recorded.
+pub struct Elsewhere;
+
+impl Act for Elsewhere {
+    fn decided(&mut self, _tick: Tick, _decided: Vec<Decided>, _view: &View<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
 impl Act for Recorder {
     fn decided(&mut self, _tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
         if decided.is_empty() {

@@ -2,23 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::Tick;
 use beckon_dataflows::plan::Plan;
 
-use super::lanes::{Bury, Decoders, Intake};
+use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::reading::{Extents, Reading};
-use super::{Act, Engine, SharedState};
+use super::snapshots::{self, Restored, Schedule, Snapshots};
+use super::{Act, Engine, Kept, Setup, SharedState, wiring};
+use crate::cluster::Peers;
 use crate::decide::Decider;
-use crate::decode::Dictionary;
 use crate::meter::Meter;
 use crate::reclock::{Notes, PartitionClock};
+use crate::snapshot::Store;
 use crate::source::Partition;
+use crate::worker::Crew;
 
 /// After how many records the closed ticks are best told to the workers: each time costs what a few thousand records do.
 pub const RECORDS_AN_ADVANCE: usize = 32 << 10;
+
+/// How long the end of a replay waits for a snapshot that is being written.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
 
 /// How far a replay goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,9 @@ pub struct Replay {
     pub meter: Arc<Meter>,
 }
 
+/// Where snapshots go, when they are taken, and what is gone on from.
+pub type Keep = (Store, Schedule, Option<Restored>);
+
 /// What a replay leaves behind.
 pub struct Replayed {
     /// What the graph set aside.
@@ -74,9 +83,52 @@ impl Replay {
         Ok(self.run_unless(&AtomicBool::new(false), partitions, act, bury, progress)?.counts)
     }
 
+    /// [`Replay::run`] of a process's share of the partitions, among others. Only in process 0 `act` hears of decisions.
+    pub fn run_among(
+        self,
+        peers: Peers,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Arc<Counts>> {
+        let crew = Crew { peers: Some(peers), ..Crew::from(self.workers) };
+        Ok(self.run_with(crew, None, &AtomicBool::new(false), partitions, act, bury, progress)?.counts)
+    }
+
     /// [`Replay::run`], which reads no further once `stop` is set.
     pub fn run_unless(
         self,
+        stop: &AtomicBool,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Replayed> {
+        let crew = Crew::from(self.workers);
+        self.run_with(crew, None, stop, partitions, act, bury, progress)
+    }
+
+    /// [`Replay::run_unless`] with snapshots: taken by their schedule into the store, and where one was restored, gone on from it;
+    /// `partitions` then begin where it says.
+    pub fn run_keeping(
+        self,
+        snapshots: Keep,
+        stop: &AtomicBool,
+        partitions: Vec<Box<dyn Partition>>,
+        act: impl Act,
+        bury: Bury<'_>,
+        progress: impl FnMut(f64),
+    ) -> anyhow::Result<Replayed> {
+        let crew = Crew::from(self.workers);
+        self.run_with(crew, Some(snapshots), stop, partitions, act, bury, progress)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn run_with(
+        self,
+        crew: Crew,
+        snapshots: Option<Keep>,
         stop: &AtomicBool,
         partitions: Vec<Box<dyn Partition>>,
         act: impl Act,
@@ -85,16 +137,30 @@ impl Replay {
     ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
         let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
-        let dictionary = Arc::new(Dictionary::forgetting(Horizon::of(&self.plan)));
+        let dictionary = wiring::dictionary(&self.plan, crew.peers.as_ref().map(Peers::cluster));
         let decoders = Decoders::start(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
-        let mut engine =
-            Engine::start(self.workers, self.plan, self.decider, dictionary, SharedState::default(), self.meter, act)?;
-        let end = match self.until {
+        let (mut snapshots, kept, resume) = match snapshots {
+            None => (None, Kept::default(), Resume::default()),
+            Some((store, schedule, restored)) => {
+                if let Some(restored) = &restored {
+                    restored.restore_names(&dictionary).map_err(|fault| anyhow::anyhow!("the snapshot: {fault}"))?;
+                }
+                let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
+                let (snapshots, keeping, watch) = snapshots::start(store, schedule, self.workers, &dictionary, None)?;
+                (Some(snapshots), Kept { restored, keeping, watch: Some(watch) }, resume)
+            }
+        };
+        let Replay { plan, decider, meter, .. } = self;
+        let setup = Setup { crew, plan, decider, dictionary, state: SharedState::default(), meter };
+        let mut engine = setup.start(kept)?.decide_for(act)?;
+        let until = self.until;
+        let end = match until {
             Until::Time(time_ms) => time_ms / tick_ms * tick_ms + 1,
             Until::LastEvent | Until::Drain => Tick::MAX,
         };
-        let mut reading = Reading::new(partitions, &clock, self.noted, intake, end);
+        let mut closed = resume.tick().map_or(0, |tick| tick + 1);
+        let mut reading = Reading::new(partitions, &clock, self.noted, intake, end, &resume);
         let mut unadvanced = 0;
         while let Some(taken) = reading.take()? {
             unadvanced += taken.batch.len();
@@ -104,11 +170,15 @@ impl Replay {
             }
             if unadvanced >= self.advance_after {
                 unadvanced = 0;
-                reading.open().into_iter().for_each(|open| engine.workers.advance(open));
+                if let Some(open) = reading.open().filter(|open| *open > closed) {
+                    advance(&mut engine, &mut snapshots, closed, open, &mut reading);
+                    closed = open;
+                }
                 progress(reading.share_read());
             }
         }
-        engine.workers.close(match self.until {
+        snapshots.iter().for_each(|snapshots| snapshots.wait(SNAPSHOT_WAIT));
+        engine.workers.close(match until {
             _ if stop.load(Ordering::Relaxed) => reading.open().unwrap_or(end).max(1),
             Until::LastEvent => reading.latest() + 1,
             Until::Drain => Tick::MAX,
@@ -117,4 +187,20 @@ impl Replay {
         progress(1.0);
         Ok(Replayed { counts: engine.finish()?, extents: reading.extents() })
     }
+}
+
+/// Closes the ticks before `open`; those before `closed` are. Where a snapshot is due meanwhile, it begins.
+fn advance(
+    engine: &mut Engine,
+    snapshots: &mut Option<Snapshots>,
+    closed: Tick,
+    open: Tick,
+    reading: &mut Reading<'_>,
+) {
+    if let Some(snapshots) = snapshots
+        && let Some(tick) = snapshots.begin(closed, open, reading.lanes().iter_mut())
+    {
+        engine.workers.snapshot(tick);
+    }
+    engine.workers.advance(open);
 }

@@ -2,26 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::horizon::Horizon;
+use beckon_dataflows::model::Tick;
 
+use super::Engine;
+use super::beginning::{Beginning, Begun};
 use super::deliver::Sender;
-use super::lanes::{Bury, Decoders, Intake};
+use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Live, Timing, WallClock};
-use super::record::Recorder;
-use super::{Engine, SharedState, wiring};
-use crate::config::Config;
-use crate::decode::Dictionary;
+use super::record::{Elsewhere, Recorder};
+use super::snapshots::Snapshots;
+use crate::cluster::Cluster;
+use crate::config::{Config, Kafka};
 use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
 use crate::sink::delivery::Drained;
 use crate::source::Partition;
-use crate::source::kafka::{self, Extent};
-
-/// Threads that decode live records; a replay, which never waits, uses more.
-const DECODERS: usize = 1;
+use crate::watchdog::{self, Stall};
 
 /// A service that is set up and not yet running.
 pub struct Service {
@@ -29,11 +29,15 @@ pub struct Service {
     timeline: Arc<Timeline>,
     noted: Notes,
     engine: Engine,
-    sender: Sender,
+    /// None where another process decides and sends.
+    sender: Option<Sender>,
     decoders: Decoders,
     timing: Timing,
     clock: WallClock,
+    watchdog_after: Duration,
     readings: Readings,
+    snapshots: Option<Snapshots>,
+    resume: Resume,
     stop: Arc<AtomicBool>,
 }
 
@@ -46,46 +50,76 @@ pub struct Readings {
     pub counts: Arc<Counts>,
     /// The clock that event times are compared with.
     pub clock: WallClock,
-    ledger: Arc<Ledger>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Readings {
-    /// Deliveries by state, as the ledger has them.
+    /// Deliveries by state, as the ledger has them; none where another process has it.
     pub fn deliveries(&self) -> ledger::Counts {
-        self.ledger.counts().unwrap_or_default()
+        self.ledger.as_ref().and_then(|ledger| ledger.counts().ok()).unwrap_or_default()
     }
 }
 
 impl Service {
-    /// Connects to Kafka, opens the ledger and sets up the sender. Fails when one of them cannot be had.
+    /// Connects to Kafka, opens the ledger, takes up the newest snapshot, if there is one that can be used, and sets up the
+    /// sender. Fails when one of the others cannot be had.
     pub fn open(config: &Config, workers: usize, clock: WallClock) -> anyhow::Result<Service> {
+        Service::open_among(config, workers, None, clock)
+    }
+
+    /// The same as a process of a cluster, if one is given: connects to the others too. The ledger and the sender are process 0's.
+    pub fn open_among(
+        config: &Config,
+        workers: usize,
+        cluster: Option<&Cluster>,
+        clock: WallClock,
+    ) -> anyhow::Result<Service> {
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let feeder = std::thread::current();
-        let partitions =
-            kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, Arc::new(move || feeder.unpark()))?;
-        let mirror = kafka.mirror_prefix.as_ref().map(|prefix| MirrorTopics {
-            brokers: kafka.brokers.clone(),
-            decisions: format!("{prefix}.decisions"),
-            deliveries: format!("{prefix}.deliveries"),
-        });
-        let ledger = Arc::new(Ledger::open_mirrored(&config.state, mirror.as_ref())?);
-        let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
-        let (timeline, noted) = Timeline::open(&config.state, &retained)?;
-        let timeline = Arc::new(timeline);
-        let (plan, decider, meter) = (wiring::plan(config), wiring::decider(config), Arc::new(Meter::default()));
-        let (state, dictionary) = (SharedState::default(), Arc::new(Dictionary::forgetting(Horizon::of(&plan))));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (sender, wake) = Sender::start(config, ledger.clone(), state.clone(), clock.clone(), stop.clone())?;
-        let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), wake);
-        let decoders = Decoders::start(DECODERS, &dictionary);
-        let engine = Engine::start(workers, plan, decider, dictionary, state, meter.clone(), recorder)?;
+        let ledger = cluster.is_none_or(Cluster::decides).then(|| open_ledger(config, kafka)).transpose()?;
+        let (meter, stop) = (Arc::new(Meter::default()), Arc::new(AtomicBool::new(false)));
+        let watchdog_after = Duration::from_millis(config.watchdog_after_ms);
+        let beginning =
+            Beginning { config, kafka, workers, cluster, ledger: ledger.as_deref(), meter: &meter, stop: &stop };
+        let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume } = beginning.begin()?;
+        let (engine, sender) = match &ledger {
+            Some(ledger) => {
+                let (sender, wake) = Sender::start(config, ledger.clone(), state, clock.clone(), stop.clone())?;
+                let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), wake);
+                (started.decide_for(recorder)?, Some(sender))
+            }
+            None => (started.decide_for(Elsewhere)?, None),
+        };
         let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };
         let timing = Timing {
             tick_ms: config.tick_ms,
             allowed_lateness_ms: config.allowed_lateness_ms,
             idle_after_ms: config.idle_after_ms,
         };
-        Ok(Service { partitions, timeline, noted, engine, sender, decoders, timing, clock, readings, stop })
+        Ok(Service {
+            partitions,
+            timeline,
+            noted,
+            engine,
+            sender,
+            decoders,
+            timing,
+            clock,
+            watchdog_after,
+            readings,
+            snapshots,
+            resume,
+            stop,
+        })
+    }
+
+    /// The tick of the snapshot that it goes on from; none when it reads the whole log.
+    pub fn resumed_from(&self) -> Option<Tick> {
+        self.resume.tick()
+    }
+
+    /// Watches over the workers until the service is stopped. A stall goes to `bark`, which is to end the process.
+    pub fn watch(&self, bark: impl FnOnce(Stall) + Send + 'static) -> anyhow::Result<()> {
+        Ok(watchdog::start(self.engine.workers.pulses(), self.watchdog_after, self.stop.clone(), bark)?)
     }
 
     /// What can be read of it, also while it runs.
@@ -102,13 +136,23 @@ impl Service {
     pub fn run(mut self, bury: Bury<'_>) -> anyhow::Result<Drained> {
         let intake = Intake { decoders: self.decoders, meter: self.readings.meter.clone(), bury };
         let (engine, timeline) = (&mut self.engine, &*self.timeline);
-        let live = Live { engine, timing: self.timing, clock: self.clock, timeline, stop: self.stop };
-        let ran = live.run(self.partitions, self.noted, intake);
+        let snapshots = self.snapshots;
+        let live = Live { engine, timing: self.timing, clock: self.clock, snapshots, timeline, stop: self.stop };
+        let ran = live.run(self.partitions, self.noted, &self.resume, intake);
         // The sender first: what the last ticks still decide is for the next start to send.
-        let left = self.sender.stop();
-        self.engine.workers.close(ran?.max(1));
+        let left = self.sender.map(Sender::stop).transpose();
+        self.engine.workers.stop(ran?.max(1));
         // A fault that both met is said by whoever met it first.
         self.engine.finish()?;
-        left
+        Ok(left?.unwrap_or_default())
     }
+}
+
+fn open_ledger(config: &Config, kafka: &Kafka) -> anyhow::Result<Arc<Ledger>> {
+    let mirror = kafka.mirror_prefix.as_ref().map(|prefix| MirrorTopics {
+        brokers: kafka.brokers.clone(),
+        decisions: format!("{prefix}.decisions"),
+        deliveries: format!("{prefix}.deliveries"),
+    });
+    Ok(Arc::new(Ledger::open_mirrored(&config.state, mirror.as_ref())?))
 }

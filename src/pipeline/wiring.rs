@@ -1,11 +1,17 @@
 //! The configuration as each stage wants it. One rule of its own: times are compared by tick, so every length of time is
 //! rounded up to a tick here, once (SPEC §2; ARCHITECTURE, "Time").
 
-use beckon_dataflows::custom::Custom;
-use beckon_dataflows::plan::{self, Plan};
+use std::sync::Arc;
 
+use beckon_dataflows::custom::Custom;
+use beckon_dataflows::horizon::Horizon;
+use beckon_dataflows::plan::{self, Plan};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::cluster::{Cluster, Terms};
 use crate::config::{self, Config, Erasure, Trigger};
 use crate::decide::{self, Arms, Campaign, Cap, Condition, Decider, Discount, QuietHours, Stocked, Variant};
+use crate::decode::Dictionary;
 
 /// What the graph is built for.
 pub fn plan(config: &Config) -> Plan {
@@ -22,6 +28,22 @@ pub fn plan(config: &Config) -> Plan {
     let forget_after_ms = ticks(config.forget_after_ms, tick_ms).max(similar_ms);
     let forget_erased = config.erasure == Erasure::Forget;
     Plan { history, similar, forget_erased, ..Plan::new(tick_ms, triggers, forget_after_ms) }
+}
+
+/// The names, for as long as the plan needs them. Where they are read and not decided upon, another process is told.
+pub fn dictionary(plan: &Plan, cluster: Option<&Cluster>) -> Arc<Dictionary> {
+    let dictionary = Dictionary::forgetting(Horizon::of(plan));
+    let is_told = cluster.is_some_and(|cluster| !cluster.decides());
+    Arc::new(if is_told { dictionary.telling() } else { dictionary })
+}
+
+/// What all processes of a cluster must have alike: the build, and what is configured as far as it changes what is computed.
+pub fn terms(config: &Config, workers: usize) -> Terms {
+    let streams = config.kafka.as_ref().map(|kafka| kafka.topics());
+    let timing = (config.allowed_lateness_ms, config.idle_after_ms);
+    let build = env!("CARGO_PKG_VERSION");
+    let fingerprint = xxh3_64(format!("{build} {:?} {timing:?} {streams:?}", plan(config)).as_bytes());
+    Terms { workers, fingerprint }
 }
 
 /// Gates and arbitration.

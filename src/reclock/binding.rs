@@ -54,6 +54,19 @@ impl Note {
 /// The notes of each partition, by ascending offsets.
 pub type Notes = HashMap<(Stream, u32), Vec<Note>>;
 
+/// A place between two records of a partition from which a later run can go on as if it had read those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Offset after the last record that was bound.
+    pub next: u64,
+    /// The clock that a replay has here, epoch ms.
+    pub greatest_ms: Option<u64>,
+    /// The latest tick at which a record before it takes effect.
+    pub latest: Tick,
+    /// The binding noted of the records here, if any.
+    pub current: Option<Binding>,
+}
+
 /// One partition on its way from event time to ticks.
 #[derive(Clone, Debug)]
 pub struct Reclock {
@@ -71,6 +84,25 @@ impl Reclock {
     /// A partition of which nothing has been read, which begins at the offset `first`, and what an earlier run noted of it.
     pub fn new(clock: PartitionClock, first: u64, noted: Vec<Note>) -> Reclock {
         Reclock { again: clock.clone(), clock, ahead: noted.into(), current: None, next: first }
+    }
+
+    /// A partition that goes on after what was read before `checkpoint`.
+    pub fn resume(mut clock: PartitionClock, checkpoint: Checkpoint, mut noted: Vec<Note>) -> Reclock {
+        clock.resume(checkpoint.greatest_ms, checkpoint.latest);
+        noted.retain(|note| note.first() >= checkpoint.next);
+        let Checkpoint { next, current, .. } = checkpoint;
+        Reclock { again: clock.clone(), clock, ahead: noted.into(), current, next }
+    }
+
+    /// From where a later run can go on, which knows the timeline besides.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let (greatest_ms, latest) = (self.again.greatest_ms(), self.clock.latest());
+        Checkpoint { next: self.next, greatest_ms, latest, current: self.current }
+    }
+
+    /// All ticks before `open` are closed, whatever comes: for a partition that was not there when they were.
+    pub fn pass(&mut self, open: Tick) {
+        self.clock.pass(open);
     }
 
     /// The clock in force.
@@ -110,6 +142,8 @@ impl Reclock {
                 let offset = position.offset();
                 new.get_or_insert(Binding { first: offset, last: offset, greatest_ms, now_ms }).last = offset;
                 differs |= self.again.bind(event_ms, None) != tick;
+            } else {
+                self.again.follow(&self.clock);
             }
             tick
         });

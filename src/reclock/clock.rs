@@ -60,6 +60,11 @@ impl PartitionClock {
         self.greatest_ms = greatest_ms;
     }
 
+    /// Goes on from where another clock was.
+    pub(super) fn resume(&mut self, greatest_ms: Option<u64>, latest: Tick) {
+        (self.greatest_ms, self.latest) = (greatest_ms, latest);
+    }
+
     /// All ticks before `open` are closed: the least watermark that says so.
     pub(super) fn pass(&mut self, open: Tick) {
         let least_ms = (open + 1).saturating_sub(self.tick_ms).saturating_add(self.allowed_lateness_ms);
@@ -69,6 +74,11 @@ impl PartitionClock {
     /// Shows the time of `other`.
     pub(super) fn follow(&mut self, other: &PartitionClock) {
         self.greatest_ms = other.greatest_ms;
+    }
+
+    /// The tick after `tick`.
+    pub fn tick_after(&self, tick: Tick) -> Tick {
+        tick_at(tick + 1, self.tick_ms)
     }
 
     /// Records whose tick was closed.

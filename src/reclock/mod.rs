@@ -9,6 +9,6 @@ mod binding;
 mod clock;
 mod timeline;
 
-pub use binding::{Binding, Note, Notes, Reclock};
+pub use binding::{Binding, Checkpoint, Note, Notes, Reclock};
 pub use clock::PartitionClock;
 pub use timeline::{Timeline, TimelineError};

@@ -4,6 +4,9 @@
 //! A file of its own beside the ledger, so that `replay` and `explain` can read it while the service runs. A line that was
 //! cut off by a crash is dropped: nothing was decided from it yet. While partitions idle there is a line for each closed tick,
 //! of which only the last tells anything; the file is written anew when it has become long.
+//!
+//! In a cluster each process notes its own partitions in a file of its own: `timeline.jsonl` is process 0's, `timeline-I.jsonl` process
+//! I's. All files of the folder are read, because a partition may have been another process's before.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use super::{Binding, Note, Notes};
 use crate::durable;
 
-/// The file in the configured `state` folder.
+/// The file in the configured `state` folder, and what those of further processes begin with.
 const FILE: &str = "timeline.jsonl";
+const FILE_OF: &str = "timeline-";
 
 /// After so many lines the file is written anew.
 const LINES_MAX: u64 = 100_000;
@@ -44,17 +48,31 @@ pub struct Timeline {
     file: Mutex<Arc<File>>,
     lines: AtomicU64,
     unsynced: AtomicBool,
+    /// Another process decides from these notes, and cannot know whether they are durable.
+    decided_elsewhere: bool,
 }
 
 impl Timeline {
-    /// Reads the timeline in the folder `dir`: nothing where there is none.
+    /// Reads the timeline in the folder `dir`, of all processes: nothing where there is none.
     pub fn read(dir: &Path) -> Result<Notes, TimelineError> {
-        read(&dir.join(FILE))
+        let files = files(dir).map_err(|error| TimelineError::Disk { path: dir.into(), error })?;
+        merge(dir, files.iter().map(|file| read(file)).collect::<Result<_, _>>()?)
     }
 
     /// Opens the timeline in the folder `dir`, made if there is none, and returns what it says. What it says of records that the
     /// log has dropped is dropped too: `retained` tells the first offset that a partition still has.
     pub fn open(dir: &Path, retained: &HashMap<(Stream, u32), u64>) -> Result<(Timeline, Notes), TimelineError> {
+        Timeline::open_as(0, dir, retained)
+    }
+
+    /// The same for process `process` of a cluster, whose partitions are the `retained` ones.
+    pub fn open_as(
+        process: usize,
+        dir: &Path,
+        retained: &HashMap<(Stream, u32), u64>,
+    ) -> Result<(Timeline, Notes), TimelineError> {
+        let path = dir.join(if process == 0 { FILE.to_owned() } else { format!("{FILE_OF}{process}.jsonl") });
+        let own = read(&path)?;
         let mut notes = Timeline::read(dir)?;
         notes.iter_mut().for_each(|(partition, notes)| {
             let first = retained.get(partition).copied().unwrap_or(0);
@@ -63,10 +81,14 @@ impl Timeline {
                 Note::Closed { next, .. } => *next >= first,
             });
         });
-        let path = dir.join(FILE);
-        let file = rewrite(&path, &notes).map_err(|error| TimelineError::Disk { path: path.clone(), error })?;
+        // What this file says of partitions that are another's by now stays, for that one may not have read it yet.
+        let kept =
+            notes.iter().filter(|(partition, _)| retained.contains_key(*partition) || own.contains_key(*partition));
+        let kept: Notes = kept.map(|(partition, notes)| (*partition, notes.clone())).collect();
+        let file = rewrite(&path, &kept).map_err(|error| TimelineError::Disk { path: path.clone(), error })?;
         let (file, lines) = (Mutex::new(Arc::new(file)), AtomicU64::new(0));
-        Ok((Timeline { path, file, lines, unsynced: AtomicBool::new(false) }, notes))
+        let decided_elsewhere = process > 0;
+        Ok((Timeline { path, file, lines, unsynced: AtomicBool::new(false), decided_elsewhere }, notes))
     }
 
     /// Notes how records were bound. It is durable after the next [`Timeline::sync`].
@@ -93,6 +115,11 @@ impl Timeline {
         Ok(())
     }
 
+    /// Comes before ticks are closed that were noted of: whoever decides syncs itself, unless that is another process.
+    pub fn sync_for_others(&self) -> Result<(), TimelineError> {
+        if self.decided_elsewhere { self.sync() } else { Ok(()) }
+    }
+
     fn append(&self, line: &Line) -> Result<(), TimelineError> {
         if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES_MAX {
             let notes = read(&self.path)?;
@@ -111,6 +138,46 @@ impl Timeline {
     fn disk(&self, error: io::Error) -> TimelineError {
         TimelineError::Disk { path: self.path.clone(), error }
     }
+}
+
+/// The files of all processes in the folder `dir`.
+fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let is_one = |name: &str| {
+        let process = name.strip_prefix(FILE_OF).and_then(|name| name.strip_suffix(".jsonl"));
+        name == FILE || process.is_some_and(|process| process.parse::<usize>().is_ok())
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_one) {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What several files say together. A note that a process has taken over from another's file is in both.
+fn merge(dir: &Path, files: Vec<Notes>) -> Result<Notes, TimelineError> {
+    let mut all = Notes::new();
+    for (partition, notes) in files.into_iter().flatten() {
+        all.entry(partition).or_default().extend(notes);
+    }
+    for ((stream, partition), notes) in &mut all {
+        notes.sort_by_key(|note| match note {
+            Note::Closed { next, open } => (*next, false, *open),
+            Note::Bound(binding) => (binding.first, true, binding.last),
+        });
+        notes.dedup();
+        let sorted = std::mem::take(notes);
+        let fault = |why| TimelineError::Files { dir: dir.into(), stream: *stream, partition: *partition, why };
+        sorted.into_iter().try_for_each(|note| take(notes, note)).map_err(fault)?;
+    }
+    Ok(all)
 }
 
 fn read(path: &Path) -> Result<Notes, TimelineError> {
@@ -209,6 +276,21 @@ pub enum TimelineError {
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// Files of several processes that cannot be of one log.
+    #[error(
+        "{}: of {stream}, partition {partition}, the files timeline*.jsonl say different things: {why}\n  keep those that belong to this log",
+        dir.display()
+    )]
+    Files {
+        /// The folder.
+        dir: PathBuf,
+        /// The stream.
+        stream: Stream,
+        /// The partition.
+        partition: u32,
+        /// What is wrong.
+        why: String,
     },
     /// A line that was not written so.
     #[error(
@@ -311,5 +393,41 @@ mod tests {
         let (_, kept) = Timeline::open(dir.path(), &HashMap::from([(CARTS, 6)])).unwrap();
         assert_eq!(kept[&CARTS], [bound(6, 8)]);
         assert_eq!(Timeline::read(dir.path()).unwrap(), kept);
+    }
+
+    #[test]
+    fn a_partition_may_change_hands_between_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let orders = (Stream::Orders, 1);
+        let first = |partitions: &[(Stream, u32)]| partitions.iter().map(|it| (*it, 0)).collect();
+        let closed = |next, open| Note::Closed { next, open };
+        // Alone.
+        let (timeline, _) = Timeline::open_as(0, dir.path(), &first(&[CARTS, orders])).unwrap();
+        timeline.bound(CARTS, binding(2, 5)).unwrap();
+        timeline.closed(50_000, &[(CARTS, 6), (orders, 7)]).unwrap();
+        // Two processes: the carts are the second's, which may open the timeline when the first has written it anew.
+        let (timeline, _) = Timeline::open_as(0, dir.path(), &first(&[orders])).unwrap();
+        let (other, notes) = Timeline::open_as(1, dir.path(), &first(&[CARTS])).unwrap();
+        assert_eq!(notes[&CARTS], [bound(2, 5), closed(6, 50_000)]);
+        other.closed(51_000, &[(CARTS, 6)]).unwrap();
+        other.bound(CARTS, binding(6, 8)).unwrap();
+        other.closed(52_000, &[(CARTS, 9)]).unwrap();
+        timeline.closed(52_000, &[(orders, 7)]).unwrap();
+        // The other way round, and alone again.
+        Timeline::open_as(0, dir.path(), &first(&[CARTS])).unwrap();
+        let (timeline, notes) = Timeline::open_as(1, dir.path(), &first(&[orders])).unwrap();
+        assert_eq!(notes[&orders], [closed(7, 52_000)]);
+        timeline.closed(53_000, &[(orders, 8)]).unwrap();
+        let (_, notes) = open(dir.path());
+        assert_eq!(notes[&CARTS], [bound(2, 5), closed(6, 51_000), bound(6, 8), closed(9, 52_000)]);
+        assert_eq!(notes[&orders], [closed(7, 52_000), closed(8, 53_000)]);
+        // Files of two logs.
+        fs::write(
+            dir.path().join("timeline-7.jsonl"),
+            json(&Line::Bound { stream: CARTS.0, partition: CARTS.1, binding: binding(3, 4) }),
+        )
+        .unwrap();
+        let error = Timeline::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("of carts, partition 3, the files timeline*.jsonl say different things"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Block, Framing, Partition, Read, SourceError};
+use super::{Block, Framing, Partition, Read, Share, SourceError};
 
 /// A block is handed out when it has this many bytes or records, or nothing more is there.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -31,12 +31,14 @@ pub enum Extent {
     Endless,
 }
 
-/// Opens every partition of the topics, from its beginning. `wake` is called, from any thread, when one that had nothing to
-/// give has something again.
+/// Opens the partitions of the topics that are in the `share`, each at the offset that `from` says, or at its beginning. `wake` is
+/// called, from any thread, when one that had nothing to give has something again.
 pub fn open(
     brokers: &str,
     topics: &[(Stream, String)],
     extent: Extent,
+    share: Share,
+    from: &dyn Fn(Stream, u32) -> Option<u64>,
     wake: Arc<dyn Fn() + Send + Sync>,
 ) -> Result<Vec<Box<dyn Partition>>, SourceError> {
     let failed = |topic: &str, error: KafkaError| SourceError::Kafka {
@@ -59,7 +61,8 @@ pub fn open(
     for (stream, topic) in topics {
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        let partitions: Vec<i32> = partitions.map(|partition| partition.id()).collect();
+        let mut partitions: Vec<i32> = partitions.map(|partition| partition.id()).collect();
+        partitions.sort_unstable();
         if partitions.is_empty() {
             return Err(SourceError::NoTopic { brokers: brokers.into(), topic: topic.clone(), stream: *stream });
         }
@@ -68,17 +71,30 @@ pub fn open(
     let consumer = Arc::new(consumer);
     let mut assignment = TopicPartitionList::new();
     let mut partitions: Vec<Box<dyn Partition>> = Vec::new();
-    for (stream, topic, number) in found {
+    for (stream, topic, number) in share.of(found) {
         let (low, high) =
             consumer.fetch_watermarks(topic, number, ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
-        assignment.add_partition_offset(topic, number, Offset::Beginning).map_err(|error| failed(topic, error))?;
+        let next = match from(stream, number.unsigned_abs()).map(|offset| offset as i64) {
+            Some(offset) if offset > high => {
+                return Err(SourceError::Shorter { topic: topic.into(), partition: number, high, offset });
+            }
+            Some(offset) if offset < low => {
+                let dropped = low - offset;
+                tracing::warn!(topic, partition = number, dropped, "the topic has dropped records that were not read");
+                low
+            }
+            Some(offset) => offset,
+            None => low,
+        };
+        let begin = if next > low { Offset::Offset(next) } else { Offset::Beginning };
+        assignment.add_partition_offset(topic, number, begin).map_err(|error| failed(topic, error))?;
         let mut queue = consumer
             .split_partition_queue(topic, number)
             .ok_or_else(|| failed(topic, KafkaError::Subscription(format!("no queue for partition {number}"))))?;
         let wake = wake.clone();
         queue.set_nonempty_callback(move || wake());
         let ends_at = (extent == Extent::Retained).then_some(high);
-        let ended = ends_at.is_some_and(|high| low >= high);
+        let ended = ends_at.is_some_and(|high| next >= high);
         let topic = topic.to_owned();
         partitions.push(Box::new(TopicPartition {
             stream,
@@ -89,7 +105,7 @@ pub fn open(
             high,
             ends_at,
             ended,
-            next: low,
+            next,
             caught_up: false,
         }));
     }

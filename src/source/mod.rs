@@ -24,6 +24,26 @@ pub trait Partition: Send {
     fn read(&mut self, wait: Duration) -> Result<Read, SourceError>;
 }
 
+/// Which partitions a process reads: of those of all topics, in order, each one in turn is another process's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which process, from 0.
+    pub process: usize,
+    /// Of how many.
+    pub processes: usize,
+}
+
+impl Share {
+    /// Of a process that is alone.
+    pub const ALL: Share = Share { process: 0, processes: 1 };
+
+    /// Those of `partitions` that it reads.
+    pub fn of<T>(self, partitions: Vec<T>) -> Vec<T> {
+        let turns = partitions.into_iter().enumerate();
+        turns.filter(|(turn, _)| turn % self.processes == self.process).map(|(_, partition)| partition).collect()
+    }
+}
+
 /// What a partition had to give.
 pub enum Read {
     /// Records.
@@ -106,6 +126,20 @@ pub enum SourceError {
         topic: String,
         /// Why.
         error: Box<rdkafka::error::KafkaError>,
+    },
+    /// A topic that is not the one that was read before.
+    #[error(
+        "topic {topic}, partition {partition} ends at offset {high}, but was read up to {offset} before\n  it was made anew, or its brokers have lost records"
+    )]
+    Shorter {
+        /// Which.
+        topic: String,
+        /// Which of its partitions.
+        partition: i32,
+        /// The offset after its last record.
+        high: i64,
+        /// The offset to read on from.
+        offset: i64,
     },
     /// A topic that is not there.
     #[error(

@@ -2,19 +2,26 @@
 //! made of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use beckon::cluster::Cluster;
 use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::meter::Meter;
+use beckon::pipeline::record::Elsewhere;
 use beckon::pipeline::replay::{self, Replay};
+use beckon::pipeline::snapshots::{Restored, Schedule};
 use beckon::pipeline::{Act, View, wiring};
 use beckon::reclock::Notes;
+use beckon::snapshot::{Build, Identity, Store, Workers};
 use beckon::source::{self, Block, Framing, Partition, Read, SourceError};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Stream, Tick};
+use beckon_dataflows::snapshot::Pace as KeysAtATime;
 
 use super::oracle::{Member, Until, World, write_world};
 
@@ -68,7 +75,7 @@ pub fn replay_directory(directory: &Path, until: Until, pace: Pace) -> Found {
     let whole = source::files::open(directory).unwrap();
     let partitions = match pace.piece {
         None => whole,
-        Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records)).collect(),
+        Some(records) => whole.into_iter().map(|whole| Pieces::of(whole, records, Duration::ZERO)).collect(),
     };
     replay_from(&TriggerKinds::default(), directory, partitions, until, pace)
 }
@@ -82,13 +89,53 @@ fn replay_from(
 ) -> Found {
     let config = Config::load_with(&directory.join("beckon.toml"), Purpose::Replay, kinds);
     let config = config.unwrap_or_else(|faults| panic!("{faults}"));
-    let meter = Arc::new(Meter::default());
-    let heard = Arc::new(Mutex::new(Heard::default()));
-    let replay = Replay {
+    let (replay, listener) = (replay_of(&config, until, pace), Listener::of(&config));
+    let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
+    let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+    found(&heard, meter, counts)
+}
+
+/// Replays the world in a cluster of `processes`, which are threads here, each of `pace.workers` workers.
+pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -> Found {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<String> = held.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    drop(held);
+    let run = |process: usize| {
+        let cluster = Cluster::at(process, hosts.clone());
+        let whole = cluster.share().of(source::files::open(directory.path()).unwrap());
+        let partitions = match pace.piece {
+            None => whole,
+            Some(records) => {
+                whole.into_iter().map(|whole| Pieces::of(whole, records, Duration::from_millis(3))).collect()
+            }
+        };
+        let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
+        let (replay, bury) = (replay_of(&config, until, pace), Box::new(|_| Ok(())));
+        if process > 0 {
+            replay.run_among(peers, partitions, Elsewhere, bury, |_| {}).unwrap();
+            return None;
+        }
+        let listener = Listener::of(&config);
+        let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
+        let counts = replay.run_among(peers, partitions, listener, bury, |_| {}).unwrap();
+        Some(found(&heard, meter, counts))
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let started: Vec<_> = (0..processes).map(|process| scope.spawn(move || run(process))).collect();
+        started.into_iter().filter_map(|it| it.join().unwrap()).next().unwrap()
+    })
+}
+
+fn replay_of(config: &Config, until: Until, pace: Pace) -> Replay {
+    Replay {
         workers: pace.workers,
         decoders: 1,
-        plan: wiring::plan(&config),
-        decider: wiring::decider(&config),
+        plan: wiring::plan(config),
+        decider: wiring::decider(config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: match until {
             Until::LastEvent => replay::Until::LastEvent,
@@ -97,30 +144,138 @@ fn replay_from(
         },
         noted: Notes::new(),
         advance_after: pace.piece.unwrap_or(replay::RECORDS_AN_ADVANCE),
-        meter: meter.clone(),
-    };
-    let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
-    let listener = Listener { campaigns, heard: heard.clone() };
-    let counts = replay.run(partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+        meter: Arc::default(),
+    }
+}
+
+fn found(heard: &Mutex<Heard>, meter: Arc<Meter>, counts: Arc<Counts>) -> Found {
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     let Heard { decisions, trigger_set, dropped_names, .. } = heard;
     Found { decisions, trigger_set, counts, meter, dropped_names }
+}
+
+/// A replay that is broken off, and gone on with from the newest snapshot.
+#[derive(Clone, Copy)]
+pub struct Broken {
+    /// How it is read before and after: with so many workers, so many records at a time.
+    pub paces: [(usize, usize); 2],
+    /// After so many pieces.
+    pub after: usize,
+    /// Of which ticks snapshots are taken: the multiples of this, ms.
+    pub every_ms: u64,
+    /// How many keys are written at a time.
+    pub keys: usize,
+}
+
+/// What came of such a replay.
+pub struct Resumed {
+    /// The tick of the snapshot; none when there was none yet, so that the second replay began at the beginning.
+    pub from: Option<Tick>,
+    /// How many records the second one read.
+    pub records_read: u64,
+    /// What was decided up to that tick by the first, and after it by the second.
+    pub decisions: Vec<String>,
+    /// The trigger set likewise.
+    pub trigger_set: BTreeMap<i64, BTreeSet<Member>>,
+}
+
+/// Replays the world, but is broken off and gone on with.
+pub fn replay_broken(world: &World, until: Until, broken: Broken) -> Resumed {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let [first, second] = broken.paces;
+    let store = |workers| {
+        let (build, configuration) = (Build::running().unwrap(), config.state_fingerprint);
+        let identity = Identity { build, configuration, workers: Workers::all(workers) };
+        Store::open(&directory.path().join("snapshots"), identity).unwrap()
+    };
+    let schedule = Schedule {
+        every_ms: broken.every_ms.next_multiple_of(config.tick_ms),
+        apart: Duration::ZERO,
+        pace: KeysAtATime(broken.keys),
+    };
+    let open = |records, cut: &Cut, from: &dyn Fn(Stream) -> u64| -> Vec<Box<dyn Partition>> {
+        let whole = source::files::open(directory.path()).unwrap().into_iter();
+        whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, cut.clone())).collect()
+    };
+    let run = |(workers, records), cut: Cut, restored: Option<Restored>| {
+        let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
+        let partitions = open(records, &cut, &|stream| resume.offset(stream, 0).unwrap_or(0));
+        let replay = replay_of(&config, until, Pace { workers, piece: Some(records) });
+        let listener = Listener { resumed: restored.is_some(), ..Listener::of(&config) };
+        let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
+        let snapshots = (store(workers), schedule, restored);
+        replay.run_keeping(snapshots, &cut.stop, partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+        let heard = std::mem::take(&mut *heard.lock().unwrap());
+        (heard, meter.records())
+    };
+    let (before, _) = run(first, Cut::after(broken.after), None);
+    let restored = Restored::newest(&store(second.0));
+    let from = restored.as_ref().map(|restored| restored.tick);
+    let (after, records_read) = run(second, Cut::after(usize::MAX), restored);
+    let known = from.map_or(i64::MIN, |tick| tick as i64);
+    let mut trigger_set: BTreeMap<i64, BTreeSet<Member>> =
+        before.trigger_set.into_iter().filter(|(tick, _)| *tick <= known).collect();
+    for (tick, set) in after.trigger_set {
+        let last = trigger_set.values().next_back();
+        if last.map_or(!set.is_empty(), |last| *last != set) {
+            trigger_set.insert(tick, set);
+        }
+    }
+    let is_known = |line: &String| {
+        let decision: serde_json::Value = serde_json::from_str(line).unwrap();
+        let as_of: jiff::Timestamp = decision["as_of"].as_str().unwrap().parse().unwrap();
+        as_of.as_millisecond() <= known
+    };
+    let decisions = before.decisions.into_iter().filter(is_known).chain(after.decisions).collect();
+    Resumed { from, records_read, decisions, trigger_set }
+}
+
+/// Breaks a replay off after so many pieces.
+#[derive(Clone)]
+struct Cut {
+    pieces: Arc<AtomicUsize>,
+    after: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Cut {
+    fn after(after: usize) -> Cut {
+        Cut { pieces: Arc::default(), after, stop: Arc::default() }
+    }
+
+    fn count(&self) {
+        if self.pieces.fetch_add(1, Ordering::Relaxed) + 1 >= self.after {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A partition that is read in pieces.
 struct Pieces {
     whole: Box<dyn Partition>,
     records: usize,
+    /// Before each, so that what was read before can have its effect.
+    pause: Duration,
     waiting: VecDeque<Block>,
+    /// The first offset that is handed out.
+    from: u64,
+    cut: Option<Cut>,
 }
 
 impl Pieces {
-    fn of(whole: Box<dyn Partition>, records: usize) -> Box<dyn Partition> {
-        Box::new(Pieces { whole, records, waiting: VecDeque::new() })
+    fn of(whole: Box<dyn Partition>, records: usize, pause: Duration) -> Box<dyn Partition> {
+        Box::new(Pieces { whole, records, pause, waiting: VecDeque::new(), from: 0, cut: None })
+    }
+
+    fn from_on(from: u64, whole: Box<dyn Partition>, records: usize, cut: Cut) -> Box<dyn Partition> {
+        let (pause, waiting) = (Duration::ZERO, VecDeque::new());
+        Box::new(Pieces { whole, records, pause, waiting, from, cut: Some(cut) })
     }
 
     fn cut(&mut self, block: &Block) {
-        let records: Vec<(u64, &[u8])> = block.records().collect();
+        let records: Vec<(u64, &[u8])> = block.records().filter(|(offset, _)| *offset >= self.from).collect();
         for piece in records.chunks(self.records) {
             let bytes = piece.iter().flat_map(|(_, record)| record.iter().copied()).collect();
             let ends = piece.iter().scan(0, |end, (offset, record)| {
@@ -150,6 +305,8 @@ impl Partition for Pieces {
     fn read(&mut self, wait: Duration) -> Result<Read, SourceError> {
         loop {
             if let Some(piece) = self.waiting.pop_front() {
+                self.cut.iter().for_each(Cut::count);
+                std::thread::sleep(self.pause);
                 return Ok(Read::Block(piece));
             }
             match self.whole.read(wait)? {
@@ -170,7 +327,15 @@ struct Heard {
 
 struct Listener {
     campaigns: Vec<String>,
+    resumed: bool,
     heard: Arc<Mutex<Heard>>,
+}
+
+impl Listener {
+    fn of(config: &Config) -> Listener {
+        let campaigns = config.campaigns.iter().map(|campaign| campaign.name.clone()).collect();
+        Listener { campaigns, resumed: false, heard: Arc::default() }
+    }
 }
 
 impl Act for Listener {
@@ -186,7 +351,9 @@ impl Act for Listener {
         };
         let set: BTreeSet<Member> = view.state.trigger_set().iter().map(member).collect();
         let before = heard.trigger_set.values().next_back();
-        if before.map_or(!set.is_empty(), |before| *before != set) {
+        // A set that is gone on with may be empty for the first time.
+        let is_first = !set.is_empty() || self.resumed;
+        if before.map_or(is_first, |before| *before != set) {
             heard.trigger_set.insert(tick as i64, set);
         }
         let names = view.dictionary.len();

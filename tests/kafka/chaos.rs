@@ -5,6 +5,9 @@
 //! ```text
 //! BECKON_CHAOS_KILLS=200 BECKON_CHAOS_SENDS=100000 BECKON_SEED=1 cargo test --release --test kafka chaos -- --nocapture
 //! ```
+//!
+//! The same happens to a cluster, of which one process is killed at a time: the others must notice and end, and all start again, as
+//! another number of processes and workers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -39,6 +42,7 @@ const CONFIG: &str = r#"
 tick = "200ms"
 allowed_lateness = "1s"
 idle_after = "500ms"
+snapshot_every = "1s"
 templates = "templates"
 [kafka]
 brokers = "BROKERS"
@@ -58,37 +62,82 @@ requests_per_second = 10000
 max_in_flight = 256
 "#;
 
+/// How long a process may take to notice that another is gone.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is done to whom.
-struct Chaos {
+pub struct Chaos {
     seed: u64,
     kills: u64,
     sends: u64,
+    /// Of how many processes the service is, at most.
+    processes: usize,
 }
 
 /// What was done, for the report.
 #[derive(Debug, Default)]
 struct Done {
     service_kills: u64,
+    /// Processes that ended by themselves because another was gone.
+    noticed: u64,
     broker_kills: u64,
     esp_moods: u64,
 }
 
 impl Chaos {
-    /// As the environment asks, or little enough for the gate.
-    fn asked_for() -> Chaos {
+    /// As the environment asks, or little enough for the gate: to a service that is one process.
+    pub fn asked_for() -> Chaos {
+        Chaos::asked_of(1, 5, 2_000)
+    }
+
+    /// The same to a cluster.
+    pub fn asked_for_a_cluster() -> Chaos {
+        Chaos::asked_of(3, 3, 600)
+    }
+
+    fn asked_of(processes: usize, kills: u64, sends: u64) -> Chaos {
         let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
         Chaos {
             seed: number("BECKON_SEED", 1),
-            kills: number("BECKON_CHAOS_KILLS", 5),
-            sends: number("BECKON_CHAOS_SENDS", 2_000),
+            kills: number("BECKON_CHAOS_KILLS", kills),
+            sends: number("BECKON_CHAOS_SENDS", sends),
+            processes,
         }
+    }
+
+    fn start(&self, directory: &Path, rng: &mut ChaCha8Rng) -> Running {
+        let workers = rng.random_range(1..3);
+        match self.processes {
+            1 => service::start(directory, workers),
+            most => service::start_cluster(directory, rng.random_range(2..=most), workers),
+        }
+    }
+
+    /// Kills the service, or one process of it: the others end by themselves once all have found each other. How many did.
+    fn kill(&self, mut running: Running, directory: &Path, rng: &mut ChaCha8Rng) -> u64 {
+        if running.processes() == 1 {
+            return 0;
+        }
+        let killed = rng.random_range(0..running.processes());
+        running.signal(killed, "KILL");
+        let log = |process| std::fs::read_to_string(directory.join(format!("run-{process}.log"))).unwrap();
+        let mut noticed = 0;
+        for other in (0..running.processes()).filter(|it| *it != killed) {
+            let wait = if noticed == 0 { NOTICED_WITHIN } else { NOTICED_WITHIN / 10 };
+            if let Some(status) = running.ended_within(other, wait) {
+                assert_eq!(status.code(), Some(1), "{}", log(other));
+                assert!(log(other).contains("is gone\n  this one ends too"), "{}", log(other));
+                noticed += 1;
+            }
+        }
+        noticed
     }
 
     /// Kills and spoils until it has killed often enough and the shop is closed.
     fn reign(&self, directory: &Path, broker: &mut Broker, esp: &EspHandle, closed: &AtomicBool) -> Done {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut done = Done::default();
-        let mut running = service::start(directory, 1);
+        let mut running = self.start(directory, &mut rng);
         while done.service_kills < self.kills || !closed.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(rng.random_range(300..2_500)));
             match rng.random_range(0..20) {
@@ -103,8 +152,8 @@ impl Chaos {
                     done.esp_moods += 1;
                 }
                 _ => {
-                    drop::<Running>(running);
-                    running = service::start(directory, rng.random_range(1..3));
+                    done.noticed += self.kill(running, directory, &mut rng);
+                    running = self.start(directory, &mut rng);
                     done.service_kills += 1;
                 }
             }
@@ -219,8 +268,7 @@ fn heal(directory: &Path, esp: &EspHandle) {
 }
 
 /// See the module.
-pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
-    let chaos = Chaos::asked_for();
+pub fn what_is_sent_is_what_was_decided(mut broker: Broker, chaos: &Chaos) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = EspConfig {
         hold: Duration::from_secs(1),
@@ -230,7 +278,7 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
         ..EspConfig::default()
     };
     let esp = runtime.block_on(Esp::start(config)).unwrap();
-    let folder = Folder(tempfile::tempdir().unwrap());
+    let folder = Folder(tempfile::tempdir().unwrap(), if chaos.processes == 1 { "chaos" } else { "chaos-cluster" });
     let directory = folder.0.path();
     STREAMS.iter().for_each(|stream| broker.create_topic(stream, 3).unwrap());
     configure(directory, &broker, &esp);
@@ -238,7 +286,7 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
     let bootstrap = broker.bootstrap().to_owned();
     let (done, refunds) = std::thread::scope(|scope| {
         let selling = scope.spawn(|| {
-            let refunds = sell(&bootstrap, &chaos);
+            let refunds = sell(&bootstrap, chaos);
             closed.store(true, Ordering::Relaxed);
             refunds
         });
@@ -256,13 +304,15 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
         std::fs::write(directory.join("replay.jsonl"), undisturbed.join("\n")).unwrap();
         panic!("seed {}: a replay decides otherwise", chaos.seed);
     }
+    assert!(chaos.processes == 1 || done.noticed > 0, "no process noticed that another was killed: {done:?}");
     let sent = Sent::judge(&decided, directory, &esp, &refunds);
     println!(
-        "seed {}, {:.0} s: {} kills of the service, {} of the broker, {} moods of the ESP; {} sends decided, {} accepted, {} \
+        "seed {}, {:.0} s: {} kills of the service ({} processes noticed that of another), {} of the broker, {} moods of the ESP; {} sends decided, {} accepted, {} \
          withdrawn, {} taken back while unanswered; {} requests, {} repeated with a key that was taken; 0 lost, 0 extra, 0 twice, 0 stale",
         chaos.seed,
         began.elapsed().as_secs_f64(),
         done.service_kills,
+        done.noticed,
         done.broker_kills,
         done.esp_moods,
         sent.decided,
@@ -276,12 +326,12 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker) {
 }
 
 /// The service's folder, which is kept for whoever looks for the cause when the test fails.
-struct Folder(TempDir);
+struct Folder(TempDir, &'static str);
 
 impl Drop for Folder {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos");
+            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.1);
             let _ = std::fs::remove_dir_all(&kept);
             let _ = Command::new("cp").arg("-r").arg(self.0.path()).arg(&kept).status();
             eprintln!("kept in {}", kept.display());

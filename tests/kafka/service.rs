@@ -1,8 +1,9 @@
 //! `beckon run` against a real broker and the simulated ESP.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use beckon::decision::{DecisionId, DeliveryState};
@@ -17,27 +18,53 @@ use crate::broker::Broker;
 /// How long a service may take to read, decide and deliver everything.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// A service that is killed when the test ends.
-pub struct Running(Child);
+/// A service, of one process or several, that is killed when the test ends.
+pub struct Running(Vec<Child>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
 impl Running {
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.0.try_wait().unwrap()
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.iter_mut().find_map(|child| child.try_wait().unwrap())
     }
 
-    /// Asks it to stop, as Ctrl-C does, and waits.
-    pub fn interrupt(mut self) -> std::process::ExitStatus {
-        let interrupted = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
-        assert!(interrupted.success());
-        self.0.wait().unwrap()
+    /// Asks it to stop, as Ctrl-C does, and waits. Of several processes the last is asked, and all stop.
+    pub fn interrupt(mut self) -> ExitStatus {
+        self.signal(self.0.len() - 1, "INT");
+        let ended: Vec<ExitStatus> = self.0.iter_mut().map(|child| child.wait().unwrap()).collect();
+        ended.iter().copied().find(|status| !status.success()).unwrap_or(ended[0])
+    }
+
+    /// Sends a process a signal.
+    pub fn signal(&self, process: usize, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.0[process].id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// How many processes it has.
+    pub fn processes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Waits for a process to end by itself; none if it does not.
+    pub fn ended_within(&mut self, process: usize, wait: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            let ended = self.0[process].try_wait().unwrap();
+            if ended.is_some() {
+                return ended;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
     }
 }
 
@@ -53,14 +80,21 @@ pub fn shop_of_this_morning() -> Vec<Event> {
 pub fn produce(broker: &Broker, events: &[Event]) -> String {
     let prefix = broker.topic_name("shop");
     for stream in STREAMS {
+        broker.create_topic(&format!("{prefix}.{stream}"), 3).unwrap();
+    }
+    produce_to(broker, &prefix, events);
+    prefix
+}
+
+/// Produces the events to topics that are there.
+pub fn produce_to(broker: &Broker, prefix: &str, events: &[Event]) {
+    for stream in STREAMS {
         let topic = format!("{prefix}.{stream}");
-        broker.create_topic(&topic, 3).unwrap();
         let of_stream = events.iter().filter(|event| event.stream == stream);
         let lines: Vec<(String, String)> =
             of_stream.map(|event| (event.key.clone(), String::from_utf8_lossy(&event.json).into_owned())).collect();
         broker.produce(&topic, &lines).unwrap();
     }
-    prefix
 }
 
 /// The configuration of the tests: two campaigns, no limits that a restart could hide behind.
@@ -112,16 +146,40 @@ pub async fn moody_esp() -> EspHandle {
 
 /// Starts `beckon run` in `directory`.
 pub fn start(directory: &Path, workers: usize) -> Running {
-    start_command(
-        directory,
-        Command::new(env!("CARGO_BIN_EXE_beckon")).args(["run", "--workers", &workers.to_string()]),
-    )
+    Running(vec![spawn(directory, "run.log", &["run", "--workers", &workers.to_string()])])
+}
+
+/// Starts the processes of a cluster in `directory`, which share its folder `state`. Process I logs to `run-I.log`.
+pub fn start_cluster(directory: &Path, processes: usize, workers: usize) -> Running {
+    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: String = held.iter().map(|it| format!("{}\n", it.local_addr().unwrap())).collect();
+    drop(held);
+    std::fs::write(directory.join("hosts"), hosts).unwrap();
+    let process = |process: usize| {
+        let (process, workers) = (process.to_string(), workers.to_string());
+        let arguments = ["run", "--workers", &workers, "--process", &process, "--hosts", "hosts"];
+        spawn(directory, &format!("run-{process}.log"), &arguments)
+    };
+    Running((0..processes).map(process).collect())
+}
+
+/// Starts `beckon cluster` in `directory`.
+pub fn start_supervised(directory: &Path, processes: usize) -> Running {
+    Running(vec![spawn(directory, "run.log", &["cluster", "--processes", &processes.to_string()])])
 }
 
 /// Starts a command that becomes `beckon run`, in `directory`.
 pub fn start_command(directory: &Path, command: &mut Command) -> Running {
-    let log = std::fs::File::create(directory.join("run.log")).unwrap();
-    Running(command.current_dir(directory).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    Running(vec![spawn_command(directory, "run.log", command)])
+}
+
+fn spawn(directory: &Path, log: &str, arguments: &[&str]) -> Child {
+    spawn_command(directory, log, Command::new(env!("CARGO_BIN_EXE_beckon")).args(arguments))
+}
+
+fn spawn_command(directory: &Path, log: &str, command: &mut Command) -> Child {
+    let log = std::fs::File::create(directory.join(log)).unwrap();
+    command.current_dir(directory).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 /// What a replay of the same records decides.

@@ -14,12 +14,16 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::oracle::world::{EVERYTHING, random_world_of};
+use super::engine::Pace;
+use super::oracle::world::{ERASING_FORGETFUL, EVERYTHING, FORGETFUL, random_world_of};
 use super::oracle::{self, Until, World};
 use super::{engine, worlds_to_try};
 
 /// Enough that each change is made in most of them.
 const WORLDS: u64 = 60;
+
+/// Those that are computed in several processes: each takes a while to connect them.
+const PROCESS_WORLDS: u64 = 40;
 
 /// A world, the generator that changes it, and what the engine makes of it as it is.
 fn each_world(mut check: impl FnMut(&World, &mut ChaCha8Rng, &[String])) {
@@ -88,6 +92,27 @@ fn blocks_make_no_difference() {
         let found = engine::replay_partitions(world, partitions, Until::Drain, 2);
         same(world, &found.decisions, decided);
     });
+}
+
+/// The partitions and the computation are spread over processes, which learn names from each other as they read.
+#[test]
+fn processes_make_no_difference() {
+    let mut dropped_names = 0;
+    for seed in worlds_to_try(PROCESS_WORLDS) {
+        let turn = seed as usize;
+        let world = random_world_of(seed, [EVERYTHING, FORGETFUL, ERASING_FORGETFUL][turn % 3]);
+        let until = [Until::Drain, Until::LastEvent][turn / 3 % 2];
+        let (processes, workers) = [(2, 1), (3, 2), (2, 2), (3, 1)][turn / 2 % 4];
+        let pace = Pace { workers, piece: [Some(8), None][turn % 2] };
+        let alone = engine::replay(&world, until, 1);
+        let found = engine::replay_among(&world, until, processes, pace);
+        same(&world, &found.decisions, &alone.decisions);
+        assert_eq!(found.trigger_set, alone.trigger_set, "seed {seed}, {processes} processes");
+        dropped_names += u64::from(found.dropped_names);
+    }
+    if worlds_to_try(PROCESS_WORLDS).count() as u64 == PROCESS_WORLDS {
+        assert!(dropped_names > 0, "no world has dropped names that another process read");
+    }
 }
 
 /// Neighbours change places as long as each record still takes effect at its tick: within the allowed lateness.

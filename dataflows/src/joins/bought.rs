@@ -2,6 +2,7 @@
 //! stands, where that changes. An order costs what it has lines, however many there were before.
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use super::customers::Deed;
 use crate::model::{Diff, Id, Tick};
@@ -11,7 +12,7 @@ use crate::per_key::{Next, PerKey};
 pub struct BoughtSkus;
 
 /// In how many lines of standing orders each SKU is.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Lines(HashMap<Id, isize>);
 
 impl PerKey for BoughtSkus {
@@ -54,5 +55,9 @@ impl PerKey for BoughtSkus {
             }
         }
         if lines.is_empty() { Next::Forget } else { Next::Keep }
+    }
+
+    fn restate(&self, key: Id, Lines(lines): &Lines, emit: &mut dyn FnMut((Id, Id, bool))) {
+        lines.iter().filter(|(_, count)| **count > 0).for_each(|(sku, _)| emit((key, *sku, true)));
     }
 }

@@ -63,6 +63,7 @@ pub struct Carts {
 }
 
 /// What is kept of a cart.
+#[derive(Serialize, Deserialize)]
 pub enum Known {
     /// The last record: it replaces the lines for as long as it is known.
     Record(Written, Id, Cart),
@@ -95,7 +96,7 @@ impl Cart {
 }
 
 /// A cart folded from single lines, as its owner has it.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct LastCart {
     owner: Id,
     cart: Option<Cart>,

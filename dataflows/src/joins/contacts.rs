@@ -27,7 +27,7 @@ pub struct Contacts {
 }
 
 /// The last write of a profile, and whether consent is withheld.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct LastContact {
     profile: Option<(Written, Arc<Contact>)>,
     /// The tick at which a profile first consented.
@@ -87,6 +87,10 @@ impl PerKey for Contacts {
             after.into_iter().for_each(|row| emit(row, 1));
         }
         Next::Keep
+    }
+
+    fn restate(&self, key: Id, last: &LastContact, emit: &mut dyn FnMut(ContactRow)) {
+        last.row(key).into_iter().for_each(emit);
     }
 }
 

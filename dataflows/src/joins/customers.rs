@@ -93,7 +93,7 @@ impl Reads {
 }
 
 /// What is kept of a customer.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Customer {
     /// a(c, T) of SPEC §3: the latest activity.
     pub active: Tick,
@@ -110,6 +110,7 @@ pub struct Customer {
 }
 
 /// What a customer did on the way. Most have none of it kept.
+#[derive(Serialize, Deserialize)]
 pub struct Trail {
     /// How many orders are history: neither cancelled nor refunded.
     pub bought: isize,
@@ -122,7 +123,7 @@ pub struct Trail {
 }
 
 /// A product viewed. Views are ordered by their ticks; in one, like the writes of a key (SPEC §1), by time and position.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct View {
     /// The tick at which it took effect.
     pub tick: Tick,
@@ -327,6 +328,11 @@ impl PerKey for Customers {
             None if customer.is_empty() => Next::Forget,
             None => Next::Keep,
         }
+    }
+
+    fn restate(&self, _key: Id, customer: &Customer, emit: &mut dyn FnMut(Opening)) {
+        self.counts.opened_carts(customer.open_carts.into());
+        customer.open.iter().cloned().for_each(emit);
     }
 }
 

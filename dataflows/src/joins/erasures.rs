@@ -1,6 +1,8 @@
 //! Erasures by user, where the plan has the erased forgotten. In: `profiles` records, last write wins. Out: a row at each tick at
 //! which the last write came to be one that says `deleted`. Cannot fail.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Diff, Id, ProfileRecord, Tick, Written};
 use crate::per_key::{Next, PerKey};
 
@@ -8,7 +10,7 @@ use crate::per_key::{Next, PerKey};
 pub struct Erasures;
 
 /// The place of a user's last write.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct LastWrite(Option<Written>);
 
 impl PerKey for Erasures {

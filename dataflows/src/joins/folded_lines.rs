@@ -1,12 +1,14 @@
 //! The lines of a cart told by single messages, as far as it is to be known when they are forgotten (ARCHITECTURE, "What leaves"). In:
 //! the SKUs that messages name. Out: those that none has named for long. Pure; cannot fail.
 
+use serde::{Deserialize, Serialize};
+
 use crate::horizon::Horizon;
 use crate::model::{Id, Tick};
 use crate::per_key::Next;
 
 /// The SKUs of a folded cart, each with the tick of the last message that named it.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct FoldedLines(Vec<(Id, Tick)>);
 
 impl FoldedLines {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 use super::customers::Deed;
 use crate::model::{Diff, History, Id, Money, OrderStatus, Tick};
@@ -13,10 +13,10 @@ use crate::per_key::{Next, PerKey};
 pub struct Histories;
 
 /// The orders that are history.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Bought {
     /// Each with the tick at which it was placed and its total.
-    orders: BTreeMap<Id, (Tick, Decimal)>,
+    orders: BTreeMap<Id, (Tick, Money)>,
     /// Those forgotten.
     past: History,
 }
@@ -51,7 +51,7 @@ impl PerKey for Histories {
             if diff < 0 {
                 bought.orders.remove(&order.id);
             } else if order.status == OrderStatus::Placed {
-                bought.orders.insert(order.id, (order.placed, order.total.unwrap_or_default().0));
+                bought.orders.insert(order.id, (order.placed, order.total.unwrap_or_default()));
             }
         }
         let after = bought.history();
@@ -62,12 +62,19 @@ impl PerKey for Histories {
         }
         if after == History::default() { Next::Forget } else { Next::Keep }
     }
+
+    fn restate(&self, key: Id, bought: &Bought, emit: &mut dyn FnMut((Id, History))) {
+        let history = bought.history();
+        if history != History::default() {
+            emit((key, history));
+        }
+    }
 }
 
 impl Bought {
     /// Summed anew each time, in the order of ids, so that no sum depends on what came and went before.
     fn history(&self) -> History {
-        let own = |(placed, total): &(Tick, Decimal)| History::of(*placed, Money(*total));
+        let own = |(placed, total): &(Tick, Money)| History::of(*placed, *total);
         self.orders.values().map(own).fold(self.past, |sum, order| sum.and(&order))
     }
 }

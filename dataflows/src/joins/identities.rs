@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
 
 use crate::horizon::Horizon;
+use crate::keyed::Keyed;
 use crate::model::{Id, Tick};
+use crate::snapshot::Snapshots;
 
 /// All links and aliases that are known.
 #[derive(Default)]
@@ -17,17 +20,17 @@ pub struct Identities {
     /// When links lapse; none: never.
     horizon: Option<Horizon>,
     /// For each visitor the users they were linked to.
-    links: HashMap<Id, Links>,
+    links: Keyed<Links>,
     /// The visitors some of whose links may lapse at a tick; at most one entry for each.
     lapses: BTreeMap<Tick, Vec<Id>>,
     /// For each user the one whom they were last made an alias of.
-    aliases: HashMap<Id, Id>,
+    aliases: Keyed<Id>,
     /// The other way round: for each user the visitors linked to them, and the users made an alias of them.
     into: HashMap<Id, Vec<Id>>,
 }
 
 /// A visitor's links.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Links {
     /// The users, each from its tick on, in order. [`Id::NONE`] stands where those before lapsed: between it and the next, the
     /// visitor's records are that next one's.
@@ -40,6 +43,46 @@ impl Identities {
     /// Nobody is linked to anybody yet.
     pub fn new(horizon: Horizon) -> Identities {
         Identities { horizon: Some(horizon), ..Identities::default() }
+    }
+
+    /// Those that an earlier snapshot has, which are written down in the next.
+    pub(crate) fn kept_in(snapshots: &Snapshots, horizon: Horizon) -> Identities {
+        let mut identities = Identities::new(horizon);
+        identities.links = Keyed::in_section(snapshots.common_section("Links"), |links, visitor, of| {
+            links.insert(visitor, of);
+        });
+        identities.aliases = Keyed::in_section(snapshots.common_section("Aliases"), |aliases, from, to| {
+            aliases.insert(from, to);
+        });
+        for (visitor, links) in identities.links.iter() {
+            let users: HashSet<Id> = links.users.iter().map(|(_, user)| *user).filter(|user| !user.is_none()).collect();
+            users.into_iter().for_each(|user| identities.into.entry(user).or_default().push(visitor));
+            let lapse = identities.lapse_at(links);
+            if lapse < Tick::MAX {
+                identities.lapses.entry(lapse).or_default().push(visitor);
+            }
+        }
+        for (from, to) in identities.aliases.iter() {
+            identities.into.entry(*to).or_default().push(from);
+        }
+        identities
+    }
+
+    /// Writes the snapshot of `tick` from now on.
+    pub(crate) fn begin(&mut self, tick: Tick) {
+        self.links.begin(tick);
+        self.aliases.begin(tick);
+    }
+
+    /// Writes some more of a snapshot. Whether there is still more.
+    pub(crate) fn write_some(&mut self) -> bool {
+        // Both, not only the first.
+        self.links.write_some() | self.aliases.write_some()
+    }
+
+    /// All aliases, each with whom they are one of.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (Id, Id)> {
+        self.aliases.iter().map(|(from, to)| (from, *to))
     }
 
     /// Whether nobody was ever linked to anybody.
@@ -55,7 +98,7 @@ impl Identities {
 
     /// Whom the visitor `raw` was linked to, for a record of `time`; `raw` itself when to nobody, or when it is a user.
     pub fn linked(&self, raw: Id, time: Tick, ahead: bool) -> Id {
-        let Some(links) = self.links.get(&raw).filter(|links| ahead || time < links.until) else { return raw };
+        let Some(links) = self.links.get(raw).filter(|links| ahead || time < links.until) else { return raw };
         let next = links.users.partition_point(|(linked, _)| *linked <= time);
         let latest_before = next.checked_sub(1).map(|before| links.users[before].1).filter(|user| !user.is_none());
         latest_before.or_else(|| links.users.get(next).map(|(_, user)| *user)).unwrap_or(raw)
@@ -63,23 +106,23 @@ impl Identities {
 
     /// Follows aliases to their end; a circle ends where it would begin again.
     pub fn follow(&self, user: Id) -> Id {
-        let Some(next) = self.aliases.get(&user) else { return user };
+        let Some(next) = self.aliases.get(user) else { return user };
         let (mut visited, mut next) = (vec![user], Some(next));
         while let Some(user) = next.filter(|user| !visited.contains(user)) {
             visited.push(*user);
-            next = self.aliases.get(user);
+            next = self.aliases.get(*user);
         }
         visited[visited.len() - 1]
     }
 
     /// The user whom `user` was last made an alias of, or themselves.
     pub fn next(&self, user: Id) -> Id {
-        self.aliases.get(&user).copied().unwrap_or(user)
+        self.aliases.get(user).copied().unwrap_or(user)
     }
 
     /// How many links make whose a record of `time` is that carries `raw`: those at or before it, or the first one, known or not.
     pub fn link_before(&self, raw: Id, time: Tick) -> usize {
-        match self.links.get(&raw) {
+        match self.links.get(raw) {
             None => 1,
             Some(links) if time >= links.until => links.users.len() + 1,
             Some(links) => links.users.partition_point(|(linked, _)| *linked <= time).max(1),
@@ -89,7 +132,7 @@ impl Identities {
     /// Links a visitor to a user from `now` on. Whose records may change owner by it is added to `concerned`.
     pub fn link(&mut self, visitor: Id, user: Id, now: Tick, concerned: &mut HashSet<Id>) {
         let until = self.end(now);
-        if let Some(links) = self.links.get_mut(&visitor)
+        if let Some(links) = self.links.get_mut(visitor)
             && now < links.until
             && links.users.last().is_some_and(|(_, last)| *last == user)
         {
@@ -98,7 +141,7 @@ impl Identities {
         }
         self.add_owners(visitor, concerned);
         let lapse = self.end(until);
-        let links = self.links.entry(visitor).or_default();
+        let links = self.links.get_or_default(visitor);
         if links.users.is_empty() {
             if lapse < Tick::MAX {
                 self.lapses.entry(lapse).or_default().push(visitor);
@@ -130,19 +173,18 @@ impl Identities {
     }
 
     fn lapse_of(&mut self, visitor: Id, now: Tick, concerned: &mut HashSet<Id>) {
-        while let Some(links) = self.links.get(&visitor) {
-            let over = links.users.iter().position(|(_, user)| user.is_none());
-            let lapse = self.end(over.map_or(links.until, |over| links.users[over].0));
+        while let Some(links) = self.links.get(visitor) {
+            let (over, lapse) = (links.over(), self.lapse_at(links));
             if lapse > now {
                 self.lapses.entry(lapse).or_default().push(visitor);
                 return;
             }
             self.add_owners(visitor, concerned);
-            if let Some(links) = self.links.get_mut(&visitor) {
+            if let Some(links) = self.links.get_mut(visitor) {
                 let gone: Vec<(Tick, Id)> = links.users.drain(..=over.unwrap_or(links.users.len() - 1)).collect();
                 let rest: HashSet<Id> = links.users.iter().map(|(_, user)| *user).collect();
                 if links.users.is_empty() {
-                    self.links.remove(&visitor);
+                    self.links.remove(visitor);
                 }
                 for (_, user) in gone.into_iter().filter(|(_, user)| !rest.contains(user)) {
                     self.part(visitor, user);
@@ -162,6 +204,11 @@ impl Identities {
         }
     }
 
+    /// The tick at which the first of a visitor's links are forgotten.
+    fn lapse_at(&self, links: &Links) -> Tick {
+        self.end(links.over().map_or(links.until, |over| links.users[over].0))
+    }
+
     /// The tick at which a link is over that was last said at `said`.
     fn end(&self, said: Tick) -> Tick {
         self.horizon.map_or(Tick::MAX, |horizon| horizon.link(said))
@@ -170,7 +217,7 @@ impl Identities {
     /// Makes `from` an alias of `to`, whatever it was one of before; false if it was just that. Whose records may change owner by
     /// it, and who may come to own them, is added to `concerned`.
     pub fn alias(&mut self, from: Id, to: Id, concerned: &mut HashSet<Id>) -> bool {
-        if self.aliases.get(&from) == Some(&to) {
+        if self.aliases.get(from) == Some(&to) {
             return false;
         }
         let moved = self.all_of([from]);
@@ -198,8 +245,15 @@ impl Identities {
     /// Adds all who own a record that carries `raw`, whatever its time.
     fn add_owners(&self, raw: Id, owners: &mut HashSet<Id>) {
         owners.insert(self.follow(raw));
-        let users = self.links.get(&raw).into_iter().flat_map(|links| &links.users).map(|(_, user)| *user);
+        let users = self.links.get(raw).into_iter().flat_map(|links| &links.users).map(|(_, user)| *user);
         owners.extend(users.filter(|user| !user.is_none()).map(|user| self.follow(user)));
+    }
+}
+
+impl Links {
+    /// The place at which those before lapsed, if any did.
+    fn over(&self) -> Option<usize> {
+        self.users.iter().position(|(_, user)| user.is_none())
     }
 }
 

@@ -61,7 +61,7 @@ pub enum ImplicitChange {
 pub struct ImplicitCarts;
 
 /// What is kept of an implicit cart: all that it was folded from, so that it can be folded without what was forgotten.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Implicit {
     /// In their order.
     folds: Vec<(Tick, Fold)>,

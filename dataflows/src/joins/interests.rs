@@ -30,7 +30,7 @@ pub struct RecentInterests {
 }
 
 /// The latest interest in each SKU that counts, the latest first.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Latest {
     interests: Vec<(Tick, Id)>,
     told: Interests,
@@ -66,6 +66,12 @@ impl PerKey for RecentInterests {
         match latest.interests.last() {
             Some((oldest, _)) => Next::WakeAt(oldest.saturating_add(self.similar.interest_ms(self.tick_ms))),
             None => Next::Forget,
+        }
+    }
+
+    fn restate(&self, key: Id, latest: &Latest, emit: &mut dyn FnMut((Id, Interests))) {
+        if latest.told != Interests::default() {
+            emit((key, latest.told.clone()));
         }
     }
 }

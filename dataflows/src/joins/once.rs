@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use differential_dataflow::{ExchangeData, VecCollection};
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
 use crate::model::{Click, Diff, EngagementRecord, Id, MessageId, Position, Stream, Tick};
 use crate::per_key::{IdHasher, Next, PerKey, per_key};
+use crate::snapshot::{Fault, Snapshots};
 
 /// How long an id is remembered, ms of event time.
 const WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
@@ -54,9 +56,10 @@ pub fn once<'scope, M: Message>(
     messages: VecCollection<'scope, Tick, M, Diff>,
     name: &str,
     counts: Arc<Counts>,
+    snapshots: &Snapshots,
 ) -> VecCollection<'scope, Tick, M, Diff> {
     let keyed = messages.map(|message| (Id(message.id().low), message));
-    per_key(keyed, name, Once { counts, others: HashMap::default(), message: PhantomData })
+    per_key(keyed, name, Once { counts, others: HashMap::default(), message: PhantomData }, snapshots)
 }
 
 struct Once<M> {
@@ -68,7 +71,7 @@ struct Once<M> {
 }
 
 /// An id that was seen: the half of it that is not the key, and when; at tick 0 for none.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Seen {
     high: u64,
     at: Tick,
@@ -113,6 +116,19 @@ impl<M: Message> PerKey for Once<M> {
         let others = self.others.get(&key).into_iter().flatten();
         let oldest = others.chain([&*seen]).filter(|seen| seen.at != 0).map(|seen| seen.at).min();
         oldest.map_or(Next::Forget, |at| Next::WakeAt(at + WINDOW_MS))
+    }
+
+    fn beside(&self) -> Vec<u8> {
+        // Serialising to memory what has no maps of unknown length cannot fail.
+        if self.others.is_empty() { Vec::new() } else { postcard::to_stdvec(&self.others).unwrap_or_default() }
+    }
+
+    fn restore_beside(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let others: HashMap<Id, Vec<Seen>> = postcard::from_bytes(bytes).map_err(|error| {
+            Fault(format!("what is kept beside message ids does not read as it was written: {error}"))
+        })?;
+        self.others.extend(others);
+        Ok(())
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Orders {
 }
 
 /// The last write of an order. Its lines lie in the order, not in the record.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct LastOrder {
     last: Option<(OrderRecord, Order)>,
     /// The tick of that write, or the one at which the order is placed, if that is later.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::counts::Counts;
 use crate::model::{CatalogRecord, Diff, Id, Product, Stream, Tick, Written};
 use crate::per_key::{Next, PerKey};
@@ -13,7 +15,7 @@ pub struct Products {
 }
 
 /// The last write of a SKU.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct LastProduct(Option<(Written, Arc<Product>)>);
 
 impl PerKey for Products {
@@ -45,5 +47,9 @@ impl PerKey for Products {
             after.into_iter().for_each(|product| emit((key, product), 1));
         }
         Next::Keep
+    }
+
+    fn restate(&self, key: Id, LastProduct(last): &LastProduct, emit: &mut dyn FnMut((Id, Arc<Product>))) {
+        last.iter().for_each(|(_, product)| emit((key, product.clone())));
     }
 }

@@ -28,7 +28,7 @@ pub enum SkuEvent {
 }
 
 /// On what terms a SKU can be had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// Since when there is stock, if there is any.
     pub in_stock_since: Option<Tick>,
@@ -58,7 +58,7 @@ pub trait SkuTrigger: 'static {
 }
 
 /// What is kept of a SKU.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Sku {
     wishes: Wishes,
     terms: Terms,
@@ -66,7 +66,7 @@ pub struct Sku {
 }
 
 /// Who wants a SKU.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Wishes {
     by_customer: HashMap<Id, Wish>,
     /// The latest interest of any.
@@ -76,13 +76,14 @@ struct Wishes {
 }
 
 /// A customer's latest interest and the orders at or after it, each with the tick it was placed.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Wish {
     interest: Tick,
     orders: Vec<(Id, Tick)>,
 }
 
 /// An offer in force, or one that can be again.
+#[derive(Serialize, Deserialize)]
 struct Offer {
     /// The place of its trigger.
     trigger: usize,
@@ -157,6 +158,12 @@ impl PerKey for Skus {
             self.begin(now, key, sku, &before, emit);
         }
         self.next(now, sku)
+    }
+
+    fn restate(&self, key: Id, sku: &Sku, emit: &mut dyn FnMut(Opening)) {
+        for offer in sku.offers.iter().filter(|offer| offer.holds) {
+            self.emit(key, offer, 1, &mut |opening, _| emit(opening));
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::counts::Counts;
 use crate::model::{Diff, Id, StockRecord, Stream, Tick, Written};
 use crate::per_key::{Next, PerKey};
@@ -23,7 +25,7 @@ pub struct Stock {
 }
 
 /// The last writes of a SKU.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Shelf {
     locations: Vec<(Id, Written, i64)>,
     on_hand: i64,
@@ -71,6 +73,11 @@ impl PerKey for Stock {
             _ => {}
         }
         Next::Keep
+    }
+
+    fn restate(&self, key: Id, shelf: &Shelf, emit: &mut dyn FnMut(StockFact)) {
+        emit(StockFact::OnHand(key, shelf.on_hand));
+        shelf.in_stock_since.into_iter().for_each(|since| emit(StockFact::InStockSince(key, since)));
     }
 }
 

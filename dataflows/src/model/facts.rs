@@ -84,7 +84,7 @@ pub struct History {
 }
 
 /// The SKUs that a customer was interested in lately, as many as count (SPEC §3, "Similar").
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interests {
     /// Those that count, by id.
     pub skus: Arc<[Id]>,
@@ -112,7 +112,7 @@ impl History {
 
 /// A change of what the graph maintains, at one tick. Read in the order of their ticks they give the state that a decision
 /// at a tick is made from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Change {
     /// A user is from now on an alias of another: what was sent to them counts as sent to that one.
     Aliased(Id, Id),

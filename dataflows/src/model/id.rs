@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// What kind of name an [`Id`] stands for. Two namespaces never share an id, so a user and an anonymous visitor of the
 /// same text stay two customers (ARCHITECTURE, "Records").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Namespace {
     /// A known user: `userId`, `user_id`.

@@ -15,6 +15,7 @@ use crate::joins::stock::StockFact;
 use crate::model::{Diff, Episode, Id, Opening, Tick};
 use crate::per_key::{Next, PerKey, per_key};
 use crate::plan::{LowStock, Plan, Trigger};
+use crate::snapshot::Snapshots;
 use crate::time::expiry;
 use crate::triggers::found::{Found, product_line};
 
@@ -48,6 +49,7 @@ pub fn running_out<'scope>(
     found: &VecCollection<'scope, Tick, Opening, Diff>,
     plan: &Plan,
     stock: VecCollection<'scope, Tick, StockFact, Diff>,
+    snapshots: &Snapshots,
 ) -> Option<VecCollection<'scope, Tick, Opening, Diff>> {
     let campaigns = campaigns(plan);
     let (told_by, _) = *campaigns.first()?;
@@ -58,7 +60,7 @@ pub fn running_out<'scope>(
         StockFact::OnHand(sku, units) => Some((sku, ShelfEvent::OnHand(units))),
         StockFact::InStockSince(..) => None,
     });
-    Some(per_key(lines.concat(stock), "Low stock by SKU", Shelves { campaigns }))
+    Some(per_key(lines.concat(stock), "Low stock by SKU", Shelves { campaigns }, snapshots))
 }
 
 fn campaigns(plan: &Plan) -> Vec<(u16, LowStock)> {
@@ -83,7 +85,7 @@ struct Shelves {
 }
 
 /// What is kept of a SKU.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Shelf {
     /// Who has it in an open cart.
     wanted_by: HashSet<Id>,
@@ -91,6 +93,7 @@ struct Shelf {
 }
 
 /// Stock is low for a campaign.
+#[derive(Serialize, Deserialize)]
 struct Low {
     /// The campaign's place.
     place: usize,
@@ -135,6 +138,12 @@ impl PerKey for Shelves {
             Some(tick) => Next::WakeAt(tick),
             None if shelf.low.is_empty() && shelf.wanted_by.is_empty() => Next::Forget,
             None => Next::Keep,
+        }
+    }
+
+    fn restate(&self, key: Id, shelf: &Shelf, emit: &mut dyn FnMut(Opening)) {
+        for low in &shelf.low {
+            self.emit(key, low, &shelf.wanted_by, 1, &mut |opening, _| emit(opening));
         }
     }
 }

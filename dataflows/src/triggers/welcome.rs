@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{Contact, Diff, Id, Opening, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::plan::{Plan, Trigger, Wait};
@@ -24,7 +26,7 @@ impl Welcomes {
 }
 
 /// What is kept of a customer.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Consent {
     /// The tick at which it first held.
     first: Option<Tick>,
@@ -62,5 +64,9 @@ impl PerKey for Welcomes {
             (None, Some(_)) => Next::Keep,
             (None, None) => Next::Forget,
         }
+    }
+
+    fn restate(&self, _key: Id, consent: &Consent, emit: &mut dyn FnMut(Opening)) {
+        consent.open.iter().cloned().for_each(emit);
     }
 }

@@ -14,6 +14,7 @@ use super::related::Related;
 use super::{Kept, Step};
 use crate::decode::Dictionary;
 use crate::meter::Meter;
+use crate::pipeline::lanes::Resume;
 use crate::pipeline::lanes::{Bytes, Decoders, Intake, Taken};
 use crate::pipeline::reading::{Extents, Reading};
 use crate::reclock::{Notes, PartitionClock};
@@ -56,7 +57,8 @@ impl Log<'_> {
         let decoders = Decoders::start_with(threads, &self.dictionary, Bytes::Kept);
         let intake = Intake { decoders, meter: Arc::new(Meter::default()), bury: Box::new(|_| Ok(())) };
         let stop = self.last.saturating_add(1);
-        let mut reading = Reading::new((self.open)()?, &self.clock, self.noted.clone(), intake, stop);
+        let mut reading =
+            Reading::new((self.open)()?, &self.clock, self.noted.clone(), intake, stop, &Resume::default());
         let (mut kept, mut bytes) = (Vec::new(), 0);
         while let Some(taken) = reading.take()? {
             let before = kept.len();

@@ -1,6 +1,7 @@
 //! What was told of one whom records name, as far as it is remembered: to be told again when a link moves it. Cannot fail.
 
 use hashbrown::HashSet;
+use serde::{Deserialize, Serialize};
 
 use super::Remember;
 use super::told::{Clicked, Emit, Told, tell_of_line, tell_of_order};
@@ -12,7 +13,7 @@ use crate::joins::orders::Order;
 use crate::model::{Diff, Fold, History, Id, Tick};
 
 /// What was told of one whom records name, as far as it is remembered.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Known {
     /// Activities: the time that says whose one is, and its tick. Of those that stay together for good, the last.
     pub(super) active: Vec<(Tick, Tick)>,
@@ -35,7 +36,7 @@ pub(super) struct Known {
 }
 
 /// A cart told by single messages, and all of those.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct FoldedCart {
     pub(super) cart: LastCart,
     pub(super) folds: Vec<(Tick, Fold)>,
@@ -140,6 +141,35 @@ impl Known {
             && self.orders.is_empty()
             && self.past.is_empty()
             && self.refused.is_none()
+    }
+
+    /// What of this is to be remembered by the worker who `owns` certain ids: carts and orders are told there, and retracted; the rest
+    /// lies with whom it names, of whom that is remembered if `is_own`.
+    pub(super) fn of_worker(mut self, is_own: bool, owns: impl Fn(u64) -> bool) -> Known {
+        self.carts.retain(|cart| owns(cart.id.0));
+        self.folded.retain(|cart| owns(cart.0));
+        self.orders.retain(|order| owns(order.id.0));
+        let Known { carts, folded, orders, .. } = self;
+        if is_own {
+            Known { carts, folded, orders, ..self }
+        } else {
+            Known { carts, folded, orders, ..Known::default() }
+        }
+    }
+
+    /// Remembers as well what another worker did.
+    pub(super) fn join(&mut self, other: Known) {
+        self.active.extend(other.active);
+        self.trail.extend(other.trail);
+        self.wanted.extend(other.wanted);
+        self.wake =
+            if self.wake == 0 || other.wake == 0 { self.wake.max(other.wake) } else { self.wake.min(other.wake) };
+        self.folds.extend(other.folds);
+        self.carts.extend(other.carts);
+        self.folded.extend(other.folded);
+        self.orders.extend(other.orders);
+        self.past.extend(other.past);
+        self.refused = self.refused.into_iter().chain(other.refused).min();
     }
 
     /// Forgets what `is_theirs`, and returns the carts and orders that were.

@@ -28,6 +28,8 @@ use super::skus::SkuEvent;
 use crate::horizon::Horizon;
 use crate::model::{Action, Click, Diff, Id, Position, Tick};
 
+use crate::snapshot::Snapshots;
+
 use told::{Clicked, Emit, Link, Out, Told};
 use worker::Owners;
 
@@ -88,7 +90,7 @@ pub struct Raw<'scope> {
 }
 
 /// Gives what is told to its owners.
-pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember) -> Owned<'scope> {
+pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember, snapshots: &Snapshots) -> Owned<'scope> {
     let Raw { clicks, carts, implicit, orders, refusals, erased } = raw;
     let speaks = clicks.inner.scope().index() == 0;
     let links = clicks.clone().flat_map(links).inner.broadcast().as_collection();
@@ -115,7 +117,7 @@ pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember) -> Owned<'scope> {
         Some(erased) => told.concat(erased.inner.broadcast().as_collection().map(|user| (user, Told::Erased))),
         None => told,
     };
-    by_tick(told, Owners::new(remember, speaks))
+    by_tick(told, Owners::new(remember, speaks, snapshots), snapshots)
 }
 
 /// A link for the wire: from whom, when and where it was said, to whom and whether between users.
@@ -157,8 +159,11 @@ fn send<D: 'static>(
 }
 
 /// Runs `owners` tick by tick, once each is closed.
-fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners) -> Owned<'scope> {
-    let mut builder = OperatorBuilder::new("Owners".to_owned(), told.inner.scope());
+fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners, snapshots: &Snapshots) -> Owned<'scope> {
+    let scope = told.inner.scope();
+    let mut builder = OperatorBuilder::new("Owners".to_owned(), scope);
+    let again = scope.activator_for(builder.operator_info().address);
+    let snapshots = snapshots.clone();
     let mut input = builder.new_input(told.inner, Pipeline);
     let (deeds_out, deeds) = builder.new_output();
     let (implicit_out, implicit) = builder.new_output();
@@ -172,15 +177,32 @@ fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners) -> Owned<
     builder.build(move |mut capabilities| {
         let mut pending: Out<(Id, Told)> = Vec::new();
         let mut emit = Emit::default();
+        let mut restated = snapshots.earlier();
         move |frontiers| {
-            input.for_each(|_, updates| pending.append(updates));
+            input.for_each(|_, updates| {
+                if snapshots.earlier().is_some() {
+                    updates.retain(|(_, tick, _)| snapshots.is_new(*tick));
+                }
+                pending.append(updates);
+            });
             let upper = frontiers[0].frontier().first().copied();
             let [for_deeds, for_implicit, for_skus, for_interests, for_refusals, for_aliases] = &mut capabilities[..]
             else {
                 return;
             };
+            if let Some(tick) = restated.take() {
+                owners.restate(tick, &mut emit);
+            }
+            if owners.write_some() {
+                again.activate();
+            }
             if upper.is_some_and(|upper| upper <= *for_deeds.time()) {
                 return;
+            }
+            if let Some(tick) = owners.due(upper) {
+                owners.advance(&mut pending, Some(tick + 1), &mut emit);
+                owners.begin(tick);
+                again.activate();
             }
             owners.advance(&mut pending, upper, &mut emit);
             send(&mut deeds_out, for_deeds, &mut emit.deeds);

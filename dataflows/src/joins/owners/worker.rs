@@ -16,7 +16,9 @@ use crate::joins::implicit::ImplicitChange;
 use crate::joins::interests::Interest;
 use crate::joins::orders::Order;
 use crate::joins::skus::SkuEvent;
+use crate::keyed::Keyed;
 use crate::model::{Diff, Fold, History, Id, OrderStatus, Tick};
+use crate::snapshot::{Section, Snapshots};
 
 /// What one worker knows.
 pub(super) struct Owners {
@@ -24,12 +26,13 @@ pub(super) struct Owners {
     /// Whether this worker tells of what all know.
     speaks: bool,
     identities: Identities,
-    known: HashMap<Id, Known>,
+    known: Keyed<Known>,
     /// What was told since `known` was last asked for.
     recent: Vec<((Id, Told), Tick, Diff)>,
-    folded: HashMap<Id, FoldedCart>,
+    folded: Keyed<FoldedCart>,
     /// Carts and orders of the erased, whose row is not retracted yet where it came from.
     erased: HashSet<Id>,
+    erased_to: Section,
     /// Who is to be looked through at which tick.
     wakes: BTreeMap<Tick, Vec<Id>>,
 }
@@ -38,17 +41,63 @@ pub(super) struct Owners {
 const RECENT: usize = 1 << 16;
 
 impl Owners {
-    pub(super) fn new(remember: Remember, speaks: bool) -> Owners {
-        Owners {
-            identities: Identities::new(remember.horizon),
-            remember,
-            speaks,
-            known: HashMap::new(),
-            recent: Vec::new(),
-            folded: HashMap::new(),
-            erased: HashSet::new(),
-            wakes: BTreeMap::new(),
+    /// Knows what an earlier snapshot has, and is written down in the next. Of what another number of workers wrote each takes what it is
+    /// told of from now on.
+    pub(super) fn new(remember: Remember, speaks: bool, snapshots: &Snapshots) -> Owners {
+        let owns = |id: u64| snapshots.owns(id);
+        let known =
+            Keyed::in_section(snapshots.section("Owners, by whom records name"), |all, raw: Id, known: Known| {
+                let known = if snapshots.are_moved() { known.of_worker(owns(raw.0), owns) } else { known };
+                if !known.is_empty() {
+                    all.get_or_default(raw).join(known);
+                }
+            });
+        let mut wakes: BTreeMap<Tick, Vec<Id>> = BTreeMap::new();
+        for (raw, known) in known.iter().filter(|(_, known)| known.wake > 0) {
+            wakes.entry(known.wake).or_default().push(raw);
         }
+        let folded = Keyed::in_section(snapshots.section("Owners, folded carts"), |all, cart: Id, folded| {
+            if !snapshots.are_moved() || owns(cart.0) {
+                all.insert(cart, folded);
+            }
+        });
+        let erased_to = snapshots.section("Owners, erased");
+        let mut erased = HashSet::new();
+        erased_to.read(|id: Id| {
+            if !snapshots.are_moved() || owns(id.0) {
+                erased.insert(id);
+            }
+        });
+        let identities = Identities::kept_in(snapshots, remember.horizon);
+        Owners { remember, speaks, identities, known, recent: Vec::new(), folded, erased, erased_to, wakes }
+    }
+
+    /// The tick of a snapshot that is to be begun before the ticks before `upper` are taken up whole.
+    pub(super) fn due(&self, upper: Option<Tick>) -> Option<Tick> {
+        self.known.due(upper)
+    }
+
+    /// Writes the snapshot of `tick` from now on: that is the last that was taken up.
+    pub(super) fn begin(&mut self, tick: Tick) {
+        self.sort_out(tick);
+        self.known.begin(tick);
+        self.folded.begin(tick);
+        self.identities.begin(tick);
+        self.erased_to.begin(tick);
+        self.erased.iter().for_each(|id| self.erased_to.write(id));
+        self.erased_to.end();
+    }
+
+    /// Writes some more of a snapshot. Whether there is still more.
+    pub(super) fn write_some(&mut self) -> bool {
+        // Each of them, not only the first.
+        self.known.write_some() | self.folded.write_some() | self.identities.write_some()
+    }
+
+    /// Tells of all aliases once more.
+    pub(super) fn restate(&self, tick: Tick, emit: &mut Emit) {
+        let aliases = self.identities.aliases().filter(|_| self.speaks);
+        emit.aliases.extend(aliases.map(|alias| (alias, tick, 1)));
     }
 
     /// Takes up what is told before `upper` (all when there is none), tick by tick.
@@ -93,7 +142,7 @@ impl Owners {
             self.erase(now, &erased, &moved, &mut carts, emit);
         }
         for (cart, before) in carts {
-            let after = self.folded.get(&cart).and_then(|folded| folded.cart.row());
+            let after = self.folded.get(cart).and_then(|folded| folded.cart.row());
             let rows = before.map(|row| (row, -1)).into_iter().chain(after.map(|row| (row, 1)));
             for ((owner, cart), diff) in rows.filter(|((owner, _), _)| !moved.contains(owner)) {
                 emit.deed(owner, 0, Deed::Cart(cart), diff);
@@ -125,8 +174,8 @@ impl Owners {
         }
         self.sort_out(now);
         for raw in self.identities.all_of(moved.iter().copied()) {
-            for cart in self.known.get(&raw).into_iter().flat_map(|known| &known.folded) {
-                if let Some(folded) = self.folded.get_mut(cart) {
+            for cart in self.known.get(raw).into_iter().flat_map(|known| &known.folded) {
+                if let Some(folded) = self.folded.get_mut(*cart) {
                     folded.refold(&self.identities);
                 }
             }
@@ -150,9 +199,9 @@ impl Owners {
         let owner = if self.identities.is_empty() { raw } else { self.identities.owner(raw, time, ahead) };
         match told {
             Told::Fold(fold) => {
-                let folded = self.folded.entry(fold.cart).or_default();
+                let folded = self.folded.get_or_default(fold.cart);
                 carts.entry(fold.cart).or_insert_with(|| folded.cart.row());
-                self.known.entry(raw).or_default().folded.insert(fold.cart);
+                self.known.get_or_default(raw).folded.insert(fold.cart);
                 folded.fold(now, fold, owner);
             }
             Told::LineGone(cart, sku) => self.forget_lines(now, cart, sku, carts),
@@ -171,7 +220,7 @@ impl Owners {
             }
             told => {
                 if let (Told::Cart(cart), false) = (&told, self.folded.is_empty())
-                    && let Some(folded) = self.folded.get(&cart.id)
+                    && let Some(folded) = self.folded.get(cart.id)
                 {
                     carts.entry(cart.id).or_insert_with(|| folded.cart.row());
                     self.drop_folded(cart.id);
@@ -192,29 +241,29 @@ impl Owners {
 
     /// Forgets what messages before `now` told of a SKU in a cart.
     fn forget_lines(&mut self, now: Tick, cart: Id, sku: Id, carts: &mut HashMap<Id, Option<(Id, Cart)>>) {
-        let Some(folded) = self.folded.get_mut(&cart) else { return };
+        let Some(folded) = self.folded.get_mut(cart) else { return };
         carts.entry(cart).or_insert_with(|| folded.cart.row());
         let before: HashSet<Id> = folded.folds.iter().map(|(_, fold)| fold.owner).collect();
         folded.drop(&self.identities, |(at, fold)| fold.sku == sku && *at < now);
         let after: HashSet<Id> = folded.folds.iter().map(|(_, fold)| fold.owner).collect();
         if after.is_empty() {
-            self.folded.remove(&cart);
+            self.folded.remove(cart);
         }
         before.difference(&after).for_each(|raw| self.part(*raw, cart));
     }
 
     /// Forgets a folded cart altogether.
     fn drop_folded(&mut self, cart: Id) {
-        let folded = self.folded.remove(&cart).unwrap_or_default();
+        let folded = self.folded.remove(cart).unwrap_or_default();
         folded.folds.iter().for_each(|(_, fold)| self.part(fold.owner, cart));
     }
 
     /// One who had a hand in a folded cart has it no longer.
     fn part(&mut self, raw: Id, cart: Id) {
-        if let Some(known) = self.known.get_mut(&raw) {
+        if let Some(known) = self.known.get_mut(raw) {
             known.folded.remove(&cart);
             if known.is_empty() {
-                self.known.remove(&raw);
+                self.known.remove(raw);
             }
         }
     }
@@ -222,7 +271,7 @@ impl Owners {
     /// Forgets what was told before `now` of a SKU in an implicit cart.
     fn forget_implicit_lines(&mut self, now: Tick, raw: Id, sku: Id, moved: &HashSet<Id>, emit: &mut Emit) {
         self.sort_out(now);
-        let Some(known) = self.known.get_mut(&raw) else { return };
+        let Some(known) = self.known.get_mut(raw) else { return };
         let are = |(at, fold): &mut (Tick, Fold)| fold.sku == sku && *at < now;
         for (at, fold) in known.folds.extract_if(.., are) {
             let owner = self.identities.owner(raw, at, false);
@@ -231,7 +280,7 @@ impl Owners {
             }
         }
         if known.is_empty() {
-            self.known.remove(&raw);
+            self.known.remove(raw);
         }
     }
 
@@ -248,7 +297,7 @@ impl Owners {
         self.sort_out(now);
         let mut whole = Vec::new();
         for raw in self.identities.all_of(erased.iter().copied()) {
-            let Some(known) = self.known.get_mut(&raw) else { continue };
+            let Some(known) = self.known.get_mut(raw) else { continue };
             if self.remember.interest_ms.is_some() {
                 for sku in known.skus() {
                     moved.iter().for_each(|owner| emit.sku(sku, SkuEvent::Gone(*owner), -1));
@@ -257,7 +306,7 @@ impl Owners {
             let is_theirs = |time, ahead| erased.contains(&self.identities.owner(raw, time, ahead));
             self.erased.extend(known.erase(is_theirs));
             for cart in std::mem::take(&mut known.folded) {
-                let Some(folded) = self.folded.get_mut(&cart) else { continue };
+                let Some(folded) = self.folded.get_mut(cart) else { continue };
                 carts.entry(cart).or_insert_with(|| folded.cart.row());
                 // Their own goes whole, so that it comes to nobody else.
                 if folded.cart.row().is_some_and(|(owner, _)| erased.contains(&owner)) {
@@ -270,7 +319,7 @@ impl Owners {
                 }
             }
             if known.is_empty() {
-                self.known.remove(&raw);
+                self.known.remove(raw);
             }
         }
         whole.into_iter().for_each(|cart| self.drop_folded(cart));
@@ -289,7 +338,7 @@ impl Owners {
         }
         let all = self.identities.all_of(moved.iter().copied());
         let known: Vec<(Id, &Known)> =
-            all.into_iter().filter_map(|raw| self.known.get(&raw).map(|known| (raw, known))).collect();
+            all.into_iter().filter_map(|raw| self.known.get(raw).map(|known| (raw, known))).collect();
         if self.remember.interest_ms.is_some() {
             let skus: HashSet<Id> = known.iter().flat_map(|(_, known)| known.skus()).collect();
             for sku in skus {
@@ -303,7 +352,7 @@ impl Owners {
             known.tell(owner, &self.remember, emit);
             folded.extend(known.folded.iter().copied());
         }
-        let rows = folded.iter().filter_map(|cart| self.folded.get(cart)?.cart.row());
+        let rows = folded.iter().filter_map(|cart| self.folded.get(*cart)?.cart.row());
         for (owner, cart) in rows.filter(|(owner, _)| moved.contains(owner)) {
             emit.deed(owner, 0, Deed::Cart(cart), 1);
         }
@@ -312,7 +361,7 @@ impl Owners {
     /// Sorts what was told lately by whom it names.
     fn sort_out(&mut self, now: Tick) {
         for ((raw, told), at, diff) in self.recent.drain(..) {
-            let known = self.known.entry(raw).or_default();
+            let known = self.known.get_or_default(raw);
             known.add(told, at, diff, &self.remember, |time| self.identities.link_before(raw, time));
             known.sweep(now, &self.remember);
             let wake = self.remember.horizon.activity(now);
@@ -321,7 +370,7 @@ impl Owners {
                 self.wakes.entry(wake).or_default().push(raw);
             }
             if known.is_empty() {
-                self.known.remove(&raw);
+                self.known.remove(raw);
             }
         }
     }
@@ -330,7 +379,7 @@ impl Owners {
     fn look_through(&mut self, now: Tick) {
         while let Some(entry) = self.wakes.first_entry().filter(|entry| *entry.key() <= now) {
             for raw in entry.remove() {
-                let Some(known) = self.known.get_mut(&raw).filter(|known| (1..=now).contains(&known.wake)) else {
+                let Some(known) = self.known.get_mut(raw).filter(|known| (1..=now).contains(&known.wake)) else {
                     continue;
                 };
                 known.forget(now, &self.remember);
@@ -339,7 +388,7 @@ impl Owners {
                 if known.wake > 0 {
                     self.wakes.entry(known.wake).or_default().push(raw);
                 } else if known.is_empty() {
-                    self.known.remove(&raw);
+                    self.known.remove(raw);
                 }
             }
         }

@@ -1,0 +1,166 @@
+//! How a live service begins: with the newest snapshot that can be used and the log from where it says, or with the whole log. In:
+//! the configuration and the ledger. Out: workers that run, and partitions to be read on. Fails when Kafka, the timeline or the
+//! folder of the snapshots cannot be had; a snapshot that cannot be used is no failure, and is said in the log.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use beckon_dataflows::snapshot::{Fault, Pace};
+
+use super::lanes::{Decoders, Resume};
+use super::snapshots::{self, Restored, Schedule, Snapshots};
+use super::{Kept, Setup, SharedState, Started, wiring};
+use crate::cluster::{Cluster, PEERS_WAIT};
+use crate::config::{Config, Kafka};
+use crate::decide::Remembered;
+use crate::decision::DecisionId;
+use crate::ledger::Ledger;
+use crate::meter::Meter;
+use crate::reclock::{Notes, Timeline};
+use crate::snapshot::{Build, Identity, Store, Workers};
+use crate::source::kafka::{self, Extent};
+use crate::source::{Partition, Share, SourceError};
+use crate::watchdog;
+use crate::worker::{Crew, StartError};
+
+/// Threads that decode live records; a replay, which never waits, uses more.
+const DECODERS: usize = 1;
+
+/// Time enough between two snapshots to do something else.
+const APART_MOST: Duration = Duration::from_secs(60);
+
+/// How many of the decisions that a snapshot knows of are looked up in the ledger.
+const LOOKED_UP: usize = 1000;
+
+/// What a service begins from.
+pub(super) struct Beginning<'b> {
+    pub config: &'b Config,
+    pub kafka: &'b Kafka,
+    pub workers: usize,
+    pub cluster: Option<&'b Cluster>,
+    /// None where another process has it.
+    pub ledger: Option<&'b Ledger>,
+    pub meter: &'b Arc<Meter>,
+    /// Set to end the service.
+    pub stop: &'b Arc<AtomicBool>,
+}
+
+/// What a service has begun with.
+pub(super) struct Begun {
+    pub partitions: Vec<Box<dyn Partition>>,
+    pub timeline: Arc<Timeline>,
+    pub noted: Notes,
+    pub started: Started,
+    pub decoders: Decoders,
+    pub state: SharedState,
+    /// Where snapshots are taken.
+    pub snapshots: Option<Snapshots>,
+    pub resume: Resume,
+}
+
+/// Why a snapshot that is whole cannot be used after all.
+#[derive(Debug, thiserror::Error)]
+#[error("the snapshot does not read as it was written: {0}")]
+struct Unusable(Fault);
+
+impl Beginning<'_> {
+    /// Begins with the newest snapshot, or without one.
+    pub fn begin(&self) -> anyhow::Result<Begun> {
+        let newest = match self.store()? {
+            Some(store) => Restored::newest(&store).filter(|restored| self.is_recorded(restored)),
+            None => None,
+        };
+        let is_restored = newest.is_some();
+        match self.attempt(newest) {
+            Err(error) if is_restored && is_the_snapshots(&error) => {
+                tracing::warn!("a snapshot is not used: {error:#}; the log is read whole");
+                self.attempt(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Begins with a snapshot, or without one.
+    fn attempt(&self, restored: Option<Restored>) -> anyhow::Result<Begun> {
+        let Beginning { config, kafka, workers, cluster, meter, stop, .. } = self;
+        let schedule = self.schedule();
+        let resume = Restored::resume(restored.as_ref(), schedule.map(|schedule| schedule.every_ms));
+        let feeder = std::thread::current();
+        let wake = Arc::new(move || feeder.unpark());
+        let from = |stream, partition| resume.offset(stream, partition);
+        let share = cluster.map_or(Share::ALL, Cluster::share);
+        let partitions = kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, share, &from, wake)?;
+        let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
+        let (timeline, noted) = Timeline::open_as(share.process, &config.state, &retained)?;
+        let timeline = Arc::new(timeline);
+        let (plan, decider) = (wiring::plan(config), wiring::decider(config));
+        let dictionary = wiring::dictionary(&plan, *cluster);
+        if let Some(restored) = &restored {
+            restored.restore_names(&dictionary).map_err(Unusable)?;
+            tracing::info!(tick = restored.tick, "going on from a snapshot");
+        }
+        let (mut snapshots, mut kept) = (None, Kept { restored, ..Kept::default() });
+        if let (Some(store), Some(schedule)) = (self.store()?, schedule) {
+            let (taking, keeping, watch) =
+                snapshots::start(store, schedule, *workers, &dictionary, Some(timeline.clone()))?;
+            (snapshots, kept.keeping, kept.watch) = (Some(taking), keeping, Some(watch));
+        }
+        let (state, decoders) = (SharedState::default(), Decoders::start(DECODERS, &dictionary));
+        let (state_of_setup, meter) = (state.clone(), (*meter).clone());
+        let peers = cluster.map(|cluster| cluster.connect(wiring::terms(config, *workers), PEERS_WAIT)).transpose()?;
+        let beat = watchdog::beat(Duration::from_millis(config.watchdog_after_ms));
+        let crew = Crew { threads: *workers, peers, stop: (*stop).clone(), beat };
+        let setup = Setup { crew, plan, decider, dictionary, state: state_of_setup, meter };
+        let started = setup.start(kept)?;
+        Ok(Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume })
+    }
+
+    /// The folder of the snapshots; none where they are off, or where there are several processes, which read the whole log.
+    fn store(&self) -> anyhow::Result<Option<Store>> {
+        if self.config.snapshot_every_ms.is_none() || self.cluster.is_some() {
+            return Ok(None);
+        }
+        let identity = Identity {
+            build: Build::running()?,
+            configuration: self.config.state_fingerprint,
+            workers: Workers::all(self.workers),
+        };
+        Ok(Some(Store::open(&self.config.state.join("snapshots"), identity)?))
+    }
+
+    /// When snapshots are taken: times are compared by tick, so the time between two is rounded up to one.
+    fn schedule(&self) -> Option<Schedule> {
+        let every_ms = self.config.snapshot_every_ms?.next_multiple_of(self.config.tick_ms);
+        let apart = Duration::from_millis(every_ms).min(APART_MOST);
+        Some(Schedule { every_ms, apart, pace: Pace::default() })
+    }
+
+    /// Whether the ledger has what the snapshot says was decided. One that was lost, or is older, has not; then the log decides again.
+    fn is_recorded(&self, restored: &Restored) -> bool {
+        let is_there = |id: &DecisionId| matches!(self.ledger.map(|ledger| ledger.decision(*id)), Some(Ok(Some(_))));
+        let lost = looked_up(&restored.known.remembered).find(|id| !is_there(id));
+        if let Some(id) = lost {
+            let tick = restored.tick;
+            tracing::warn!(
+                "the snapshot of {tick} is not used: it knows of the decision {id}, which the ledger has not; the log is read whole"
+            );
+        }
+        lost.is_none()
+    }
+}
+
+/// Some of the decisions that are remembered, the latest among them.
+fn looked_up(remembered: &Remembered) -> impl Iterator<Item = DecisionId> {
+    let Remembered { decided, over, .. } = remembered;
+    let some = decided.iter().step_by(decided.len().div_ceil(LOOKED_UP).max(1)).copied();
+    let latest = over.iter().rev().take(LOOKED_UP).map(|[_, high, low]| [*high, *low]);
+    some.chain(latest).map(|[high, low]| DecisionId(u128::from(high) << 64 | u128::from(low)))
+}
+
+/// Whether it would not have failed without the snapshot.
+fn is_the_snapshots(error: &anyhow::Error) -> bool {
+    error.is::<Unusable>()
+        || matches!(error.downcast_ref(), Some(StartError::Earlier(_)))
+        || matches!(error.downcast_ref(), Some(SourceError::Shorter { .. }))
+}
