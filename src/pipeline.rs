@@ -5,6 +5,7 @@
 mod backlog;
 pub mod compose;
 pub mod deliver;
+pub mod esps;
 pub mod explain;
 pub mod gather;
 pub mod lanes;

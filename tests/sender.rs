@@ -6,8 +6,12 @@ mod delivery;
 mod erasure;
 #[path = "sender/esp.rs"]
 mod esp;
+#[path = "sender/kafka.rs"]
+mod kafka;
 #[path = "sender/render.rs"]
 mod render;
+#[path = "sender/smtp.rs"]
+mod smtp;
 #[path = "sender/wire.rs"]
 mod wire;
 #[path = "sender/world.rs"]

@@ -14,15 +14,20 @@ use crate::state::State;
 pub struct Composer {
     templates: Templates,
     coupons: Option<Secret>,
-    from: Mailbox,
+    /// The senders that campaigns have by their ESPs, in the order of the campaigns.
+    from: Vec<Mailbox>,
 }
 
 impl Composer {
     /// Loads all that a mail of this configuration can ask for. Fails with every fault of its templates, or without `[esp]`, which
     /// says whom mails are from, or without the coupons' secret where one is needed.
     pub fn of(config: &Config) -> anyhow::Result<Composer> {
-        let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
-        let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
+        let lacking = || anyhow::anyhow!("no [esp] is configured: nothing can be sent");
+        let from = |campaign: &config::Campaign| {
+            let from = &config.esp_of(campaign).ok_or_else(lacking)?.from;
+            Ok(Mailbox { name: from.name.clone(), address: from.address.clone() })
+        };
+        let from = config.campaigns.iter().map(from).collect::<anyhow::Result<_>>()?;
         Ok(Composer { templates: load_templates(config)?, coupons: secret_of(config)?, from })
     }
 
@@ -43,7 +48,9 @@ impl Composer {
             None => context,
             Some(promised) => context.with_discount(self.coupon(promised, send.decision.decision_id)?),
         };
-        let message = self.templates.render(&send.template, &context, &self.from);
+        let from = self.from.get(usize::from(send.episode.campaign));
+        let from = from.ok_or_else(|| Unsendable::Broken("its campaign is no longer configured".into()))?;
+        let message = self.templates.render(&send.template, &context, from);
         message.map_err(|error| Unsendable::Broken(error.to_string()))
     }
 
@@ -128,7 +135,7 @@ mod tests {
             priority: 0,
             template: "a".into(),
         };
-        let composer = Composer { templates, coupons: None, from };
+        let composer = Composer { templates, coupons: None, from: vec![from] };
         let composed = |as_of| composer.compose(&send(as_of), &state);
         assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
         assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));
