@@ -10,6 +10,8 @@ mod esp;
 mod kafka;
 #[path = "sender/render.rs"]
 mod render;
+#[path = "sender/several.rs"]
+mod several;
 #[path = "sender/smtp.rs"]
 mod smtp;
 #[path = "sender/wire.rs"]
