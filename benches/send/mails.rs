@@ -29,11 +29,11 @@ pub fn config(folder: &Path, base_url: &str, rate: u32, in_flight: u32) -> anyho
 }
 
 fn customer(number: u64) -> Id {
-    Id::of(Namespace::User, &format!("u{number}"))
+    Id::of(Namespace::User, &format!("u{number}")).0
 }
 
 fn episode(number: u64) -> Episode {
-    let subject = Id::of(Namespace::Cart, &format!("cart-{number}"));
+    let subject = Id::of(Namespace::Cart, &format!("cart-{number}")).0;
     Episode { campaign: 0, customer: customer(number), subject, anchor: NOW_MS - 1_800_000 }
 }
 
@@ -90,7 +90,7 @@ pub fn state(mails: u64) -> State {
     let mut state = State::default();
     let mut apply = |change| drop(state.apply(NOW_MS, change, |_| String::new()));
     for number in 0..SKUS {
-        let sku = Id::of(Namespace::Sku, &format!("sku-{number}"));
+        let sku = Id::of(Namespace::Sku, &format!("sku-{number}")).0;
         let product = Product {
             name: Some(format!("Pinegrove Alpine Jacket {number}, burgundy")),
             price: "19.90".parse().ok(),

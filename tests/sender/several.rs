@@ -36,7 +36,7 @@ fn config(folder: &Path, a: &str, b: &str, esps: &[(&str, &str)]) -> Config {
 }
 
 fn customer(number: usize) -> Id {
-    Id::of(Namespace::User, &format!("u{number}"))
+    Id::of(Namespace::User, &format!("u{number}")).0
 }
 
 fn episode(campaign: u16, number: usize) -> Episode {
