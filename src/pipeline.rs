@@ -6,6 +6,7 @@ mod backlog;
 mod beginning;
 pub mod compose;
 pub mod deliver;
+pub mod esps;
 pub mod explain;
 pub mod gather;
 pub mod lanes;

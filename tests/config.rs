@@ -51,13 +51,6 @@ fn refused(text: &str, expected: &str, hint: &str) {
     assert!(faults[0].1.contains(hint), "hint `{}` lacks `{hint}`", faults[0].1);
 }
 
-/// Asserts that just these two faults are found: one of them is that a kind of ESP is not built yet.
-fn refused_unbuilt(text: &str, first: &str, second: &str) {
-    let faults = faults_of(text);
-    let found: Vec<&str> = faults.iter().map(|(what, _)| what.as_str()).collect();
-    assert_eq!(found, [first, second], "in:\n{text}");
-}
-
 /// A campaign of these lines; the first of them is line 4.
 fn campaign(lines: &str) -> String {
     format!("[[campaign]]\nname = \"c\"\ntrigger = \"back_in_stock\"\n{lines}\n")
@@ -220,7 +213,7 @@ fn a_run_needs_kafka_an_esp_its_key_and_templates() {
     // Any variable that is set will do.
     let whole = folder(&esp("PATH"), &["t"]);
     let config = load(&whole, Purpose::Run).expect("whole");
-    assert!(config.esp.is_some() && config.kafka.is_some());
+    assert!(config.esps.len() == 1 && config.kafka.is_some());
 }
 
 #[test]
@@ -566,7 +559,7 @@ fn an_esp_is_well_formed() {
     let http = |lines: &str| esp(&format!("kind = \"http\"\nbase_url = \"http://x\"\n{lines}"));
     refused(&esp("kind = \"sendgird\""), "3:8: unknown kind `sendgird`", "did you mean `sendgrid`?");
     refused(&esp("kind = \"sendgrid\""), "1:1: `api_key_env` is missing", "environment variable");
-    refused_unbuilt(&esp("kind = \"smtp\""), "1:1: `base_url` is missing", "3:8: ESP `smtp` is not built yet");
+    refused(&esp("kind = \"smtp\""), "1:1: `base_url` is missing", "smtp://localhost:25");
     refused(
         &esp("kind = \"http\"\nbase_url = \"localhost:1\""),
         "4:12: `localhost:1` is not a URL for this",
@@ -576,9 +569,52 @@ fn an_esp_is_well_formed() {
     refused(&http("api_key_env = \"a-b\""), "5:15: `api_key_env` is not the name of an environment variable", "name");
     refused(&http("requests_per_second = 0"), "5:23: `requests_per_second` is out of range", "from 1 to 100000");
     refused(&http("timeout = \"0s\""), "5:11: `timeout` must be longer than nothing", "");
-    let resend = esp("kind = \"resend\"\napi_key_env = \"K\"\nhonours_idempotency_key = true");
-    let unbuilt = "3:8: ESP `resend` is not built yet";
-    refused_unbuilt(&resend, unbuilt, "5:1: kind `resend` does not take `honours_idempotency_key`");
+    let resend = |lines: &str| esp(&format!("kind = \"resend\"\napi_key_env = \"K\"\n{lines}"));
+    let fault = "5:1: kind `resend` does not take `honours_idempotency_key`";
+    refused(&resend("honours_idempotency_key = true"), fault, "`http` and `kafka`");
+    refused(&resend("stream = \"x\""), "5:1: kind `resend` does not take `stream`", "kind `postmark`");
+    let fault = "5:17: Resend forgets an idempotency key after a day";
+    refused(&resend("unknown_after = \"24h\""), fault, "23h");
+    refused(&resend("api_key_file = \"k\""), "4:15: `api_key_env` is set beside `api_key_file`", "leave one out");
+}
+
+#[test]
+fn what_a_kind_alone_takes_is_well_formed() {
+    let esp = |kind: &str, lines: &str| format!("[esp]\nfrom = \"s@example.com\"\nkind = \"{kind}\"\n{lines}");
+    let ses = |lines: &str| esp("ses", &format!("api_key_env = \"K\"\n{lines}"));
+    refused(&ses(""), "1:1: `region` is missing", "eu-west-1");
+    refused(&ses("region = \"EU\""), "5:10: `EU` is not a region", "eu-west-1");
+    let mailgun = esp("mailgun", "api_key_env = \"K\"\ndomain = \"a/b\"");
+    refused(&mailgun, "5:10: `a/b` is not a domain", "mg.example.com");
+    let smtp = |lines: &str| esp("smtp", &format!("base_url = \"smtp://localhost\"\n{lines}"));
+    refused(&smtp("username = \"u\""), "1:1: a user and a password are given together", "api_key_env");
+    refused(&smtp("encryption = \"tls\""), "5:14: unknown encryption `tls`", "starttls");
+    refused(&esp("kafka", "topic = \"a b\"\nbrokers = \"k:1\""), "4:9: `a b` cannot be a topic's name", "249");
+    refused(&esp("kafka", "topic = \"push\""), "1:1: `brokers` is missing", "[kafka]");
+    let http = |lines: &str| esp("http", &format!("base_url = \"http://x\"\n{lines}"));
+    refused(&http("path = \"send\""), "5:8: `send` is not a path", "begins with /");
+    refused(&http("auth_header = \"a b\""), "5:15: `a b` cannot be the name of a header", "X-Api-Key");
+    refused(&http("body = \"{{html}}\""), "5:8: `body` must be a table", "{{to.address}}");
+    let faults = faults_of(&http("body = { to = [\"{{to.adress}}\"] }"));
+    assert!(faults[0].0.starts_with("5:8: `body`: \"{{to.adress}}\" cannot be filled: "), "{faults:?}");
+    assert!(faults[0].1.contains("to.address") && faults.len() == 1, "{faults:?}");
+}
+
+#[test]
+fn several_esps_have_names_and_campaigns_use_those() {
+    let esp =
+        |name: &str| format!("[esp.{name}]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n");
+    let several = |lines: &str| format!("{}{}{}", campaign(lines), esp("eu"), esp("us"));
+    assert_eq!(faults_of(&several("esp = \"us\"")), []);
+    refused(&several("esp = \"uk\""), "4:7: there is no ESP `uk`", "one of: eu, us");
+    refused(&several(""), "1:1: there are several ESPs, and `esp` does not say which", "[esp.default]");
+    refused(&campaign("esp = \"eu\""), "4:7: there is no ESP `eu`", "[esp.NAME]");
+    refused(
+        &format!("{}{}", several("esp = \"us\""), esp("\"a b\"")),
+        "14:6: `a b` cannot be an ESP's name",
+        "letters",
+    );
+    assert_eq!(faults_of("[esp]").len(), 1);
 }
 
 /// The faults of this audience.

@@ -8,10 +8,16 @@ mod enrich;
 mod erasure;
 #[path = "sender/esp.rs"]
 mod esp;
+#[path = "sender/kafka.rs"]
+mod kafka;
 #[path = "sender/outage.rs"]
 mod outage;
 #[path = "sender/render.rs"]
 mod render;
+#[path = "sender/several.rs"]
+mod several;
+#[path = "sender/smtp.rs"]
+mod smtp;
 #[path = "sender/wire.rs"]
 mod wire;
 #[path = "sender/world.rs"]

@@ -130,8 +130,8 @@ fn configure(directory: &Path, brokers: &str, esp: &EspHandle, speed: u32) -> an
     }
     config.state = directory.join("state");
     std::fs::create_dir(&config.state)?;
-    if let Some(configured) = &mut config.esp {
-        configured.base_url = esp.base_url().parse()?;
+    for configured in &mut config.esps {
+        configured.base_url = Some(esp.base_url().parse()?);
         configured.timeout_ms = 800;
     }
     // The shop's time runs faster; the way through the broker does not.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use rust_decimal::Decimal;
 
+use super::DEFAULT_ESP;
 use super::expression::{self, Expression};
 use super::kinds::TriggerKinds;
 use super::section::{Section, Value};
@@ -47,6 +48,9 @@ pub struct Campaign {
     /// Stem of the three files of the mail, in [`Config::templates`](super::Config::templates); without one the campaign
     /// can be replayed, but not run (SPEC §10).
     pub template: Option<String>,
+    /// The name of the ESP that sends its mails, one of [`Config::esps`](super::Config::esps) if there are any;
+    /// [`DEFAULT_ESP`](super::DEFAULT_ESP) unless set.
+    pub esp: String,
     /// Share of the customers who are held out, from 0 to less than 1; 0 unless set (SPEC §5).
     pub holdout: f64,
     /// The name that holdout and variants are drawn with; the campaign's own unless set (SPEC §5).
@@ -91,15 +95,28 @@ impl Campaign {
     }
 }
 
-/// Reads every campaign. With `mailing`, each needs a template for whatever it may send.
-pub(super) fn read_all(list: Value<'_>, kinds: &TriggerKinds, templates: &Templates, mailing: bool) -> Vec<Campaign> {
+/// What campaigns may name.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Triggers of the user's own.
+    pub kinds: &'a TriggerKinds,
+    /// Templates.
+    pub templates: &'a Templates,
+    /// The names of the ESPs.
+    pub esps: &'a [&'a str],
+    /// Mails are going to be sent: each campaign needs a template for whatever it may send.
+    pub mailing: bool,
+}
+
+/// Reads every campaign.
+pub(super) fn read_all(list: Value<'_>, asked: Asked<'_>) -> Vec<Campaign> {
     let mut lines = HashMap::new();
     let sections = list.list(CAMPAIGNS_MAX).unwrap_or_default().into_iter();
     sections
         .filter_map(|value| {
             let section = value.section("campaign")?;
             let name = unique_name(&section, "such as: name = \"cart-abandonment\"", &mut lines);
-            read(section, name.unwrap_or_default(), kinds, templates, mailing)
+            read(section, name.unwrap_or_default(), asked)
         })
         .collect()
 }
@@ -116,13 +133,8 @@ fn unique_name(section: &Section<'_>, hint: &str, lines: &mut HashMap<String, us
     Some(name.to_owned())
 }
 
-fn read(
-    section: Section<'_>,
-    name: String,
-    kinds: &TriggerKinds,
-    templates: &Templates,
-    mailing: bool,
-) -> Option<Campaign> {
+fn read(section: Section<'_>, name: String, asked: Asked<'_>) -> Option<Campaign> {
+    let Asked { kinds, templates, esps, mailing } = asked;
     let before = section.known();
     let trigger = trigger::read(&section, kinds);
     let takes: Vec<&str> =
@@ -136,6 +148,7 @@ fn read(
     let send_within_ms = section.get("send_within").and_then(Value::positive_ms);
     let template = section.get("template").map(|value| templates.read(value));
     let template_is_missing = template.is_none();
+    let esp = read_esp(&section, esps);
     let template = template.flatten();
     let holdout = section.get("holdout").and_then(read_holdout).unwrap_or(0.0);
     let experiment = section.get("experiment").and_then(Value::name).unwrap_or(&name).to_owned();
@@ -158,12 +171,32 @@ fn read(
         stock_budget,
         send_within_ms,
         template,
+        esp: esp?,
         holdout,
         experiment,
         similar,
         discounts,
         variants,
     })
+}
+
+/// The name of an ESP that there is. Where there are several, none goes without saying, unless one is called so.
+fn read_esp(section: &Section<'_>, esps: &[&str]) -> Option<String> {
+    let known = || format!("one of: {}", esps.join(", "));
+    let Some(value) = section.get("esp") else {
+        if !esps.is_empty() && !esps.contains(&DEFAULT_ESP) {
+            let hint = format!("{}; or call one of them [esp.{DEFAULT_ESP}]", known());
+            section.fault("there are several ESPs, and `esp` does not say which", hint);
+        }
+        return Some(DEFAULT_ESP.to_owned());
+    };
+    let name = value.clone().name()?;
+    if !esps.contains(&name) {
+        let hint = if esps.is_empty() { "write a table [esp.NAME]".to_owned() } else { known() };
+        value.fault(format!("there is no ESP `{name}`"), hint);
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 fn read_budget(value: Value<'_>) -> Option<Decimal> {

@@ -1,11 +1,22 @@
-//! The e-mail service provider (SPEC §6, §10). In: the `[esp]` section. Out: [`Esp`]. Fails into the report.
+//! Who sends the mails (SPEC §6, §10). In: the `[esp]` section, or several `[esp.NAME]`. Out: [`Esp`]s. Fails into the report.
+//!
+//! What every kind takes is here; what one alone takes is in `own.rs`.
 
-use std::env;
+mod key;
+mod own;
+
 use std::fmt;
+use std::path::Path;
 
 use reqwest::Url;
 
 use super::section::{Section, Value};
+
+pub use key::KeySource;
+pub use own::{Encryption, Own};
+
+/// The name of the one `[esp]`, and of the one among several that campaigns use which name none.
+pub const DEFAULT: &str = "default";
 
 /// `requests_per_second` unless set.
 const REQUESTS_PER_SECOND: u32 = 10;
@@ -15,16 +26,22 @@ const TIMEOUT_MS: u64 = 10_000;
 const MAX_IN_FLIGHT: u32 = 32;
 /// `unknown_after` unless set, in milliseconds.
 const UNKNOWN_AFTER_MS: u64 = 86_400_000;
+/// How long Resend knows an idempotency key, less an hour for clocks and queues, in milliseconds.
+const RESEND_KNOWS_KEYS_MS: u64 = 23 * 3_600_000;
+/// The most ESPs that a configuration may have.
+const ESPS_MAX: usize = 100;
 
-/// Who sends the mails, and how it is asked to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One who sends mails, and how it is asked to.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Esp {
+    /// The table's; [`DEFAULT`] of the one `[esp]`.
+    pub name: String,
     /// Whose protocol is spoken.
     pub kind: EspKind,
-    /// Name of the environment variable that holds the key; always given, but for `http` and `smtp`.
-    pub api_key_env: Option<String>,
-    /// Where the requests go: `http` or `https`; for `smtp`, `smtp` or `smtps`.
-    pub base_url: Url,
+    /// Where the key is; always given, but for `http`, `smtp` and `kafka`.
+    pub key: Option<KeySource>,
+    /// Where the requests go: `http` or `https`; for `smtp`, `smtp` or `smtps`; none for `kafka`.
+    pub base_url: Option<Url>,
     /// The sender.
     pub from: Mailbox,
     /// The most requests in a second, at least 1; 10 unless set.
@@ -32,16 +49,18 @@ pub struct Esp {
     /// How long to wait for an answer, in milliseconds; 10 s unless set. After it a delivery is `unknown` (SPEC §6).
     pub timeout_ms: u64,
     /// Whether a request repeated with the same `Idempotency-Key` is sent once, so that `unknown` may be retried (SPEC §6).
-    /// A property of the kind; for `http` as configured, `false` unless set.
+    /// A property of the kind; for `http` (`false` unless set) and `kafka` (`true` unless set) as configured.
     pub honours_idempotency_key: bool,
     /// The most requests without an answer yet, at least 1; 32 unless set.
     pub max_in_flight: u32,
     /// How long an `unknown` delivery waits for the ESP's webhook, in milliseconds, before it is dead-lettered; a day unless
-    /// set (SPEC §6).
+    /// set (SPEC §6), 23 h at most where the ESP forgets keys after a day.
     pub unknown_after_ms: u64,
+    /// What its kind alone takes.
+    pub own: Own,
 }
 
-/// The protocols that can be spoken (SPEC §10).
+/// The protocols that can be spoken (SPEC §10, and `kafka`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EspKind {
     /// Twilio SendGrid, v3.
@@ -56,11 +75,13 @@ pub enum EspKind {
     Resend,
     /// Any SMTP server.
     Smtp,
-    /// Beckon's own JSON request, for a gateway of one's own.
+    /// JSON over HTTP: Beckon's own request for a gateway of one's own, or one of the configuration's.
     Http,
+    /// A Kafka topic, for channels other than e-mail.
+    Kafka,
 }
 
-const KINDS: [(&str, EspKind); 7] = [
+const KINDS: [(&str, EspKind); 8] = [
     ("sendgrid", EspKind::Sendgrid),
     ("postmark", EspKind::Postmark),
     ("mailgun", EspKind::Mailgun),
@@ -68,6 +89,7 @@ const KINDS: [(&str, EspKind); 7] = [
     ("resend", EspKind::Resend),
     ("smtp", EspKind::Smtp),
     ("http", EspKind::Http),
+    ("kafka", EspKind::Kafka),
 ];
 
 impl EspKind {
@@ -83,17 +105,21 @@ impl EspKind {
             EspKind::Postmark => Some("https://api.postmarkapp.com"),
             EspKind::Mailgun => Some("https://api.mailgun.net"),
             EspKind::Resend => Some("https://api.resend.com"),
-            EspKind::Ses | EspKind::Smtp | EspKind::Http => None,
+            EspKind::Ses | EspKind::Smtp | EspKind::Http | EspKind::Kafka => None,
         }
     }
 
-    /// The one that documents an `Idempotency-Key`.
-    fn honours_idempotency_key(self) -> bool {
-        self == EspKind::Resend
+    /// Whether it sends a request of one key once. `None`: the configuration says so, or this.
+    fn honours_idempotency_key(self) -> Result<bool, bool> {
+        match self {
+            EspKind::Http => Err(false),
+            EspKind::Kafka => Err(true),
+            kind => Ok(kind == EspKind::Resend),
+        }
     }
 
     fn needs_key(self) -> bool {
-        !matches!(self, EspKind::Smtp | EspKind::Http)
+        !matches!(self, EspKind::Smtp | EspKind::Http | EspKind::Kafka)
     }
 
     fn schemes(self) -> &'static [&'static str] {
@@ -119,33 +145,68 @@ impl fmt::Display for Mailbox {
     }
 }
 
-/// Reads the section. With `mailing`, the key must be in the environment.
-pub(super) fn read(section: Section<'_>, mailing: bool) -> Option<Esp> {
-    let kind = section.required("kind", "such as: kind = \"sendgrid\"").and_then(|value| {
-        let kind = value.clone().one_of(&KINDS)?;
-        value.refuse_unbuilt(&format!("esp.kind.{}", kind.name()), &format!("ESP `{}`", kind.name()));
-        Some(kind)
-    });
-    let api_key_env = read_key(&section, kind, mailing);
-    let base_url = read_base_url(&section, kind);
+/// What reading an ESP needs to know.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Mails are going to be sent: the keys must be there.
+    pub mailing: bool,
+    /// The folder that relative paths are relative to.
+    pub folder: &'a Path,
+    /// The brokers of `[kafka]`.
+    pub brokers: Option<&'a str>,
+}
+
+/// The names of the ESPs that `[esp]` has, as campaigns may use them.
+pub(super) fn names<'d>(section: &Section<'d>) -> Vec<&'d str> {
+    if is_one(section) { vec![DEFAULT] } else { section.entries().into_iter().map(|(name, ..)| name).collect() }
+}
+
+/// Whether `[esp]` is an ESP itself, rather than a table of them.
+fn is_one(section: &Section<'_>) -> bool {
+    section.has("kind") || !section.entries().iter().all(|(_, _, value)| value.is_table())
+}
+
+/// Reads the one ESP, or each of several.
+pub(super) fn read_all(section: Section<'_>, wanted: Wanted<'_>) -> Vec<Esp> {
+    if is_one(&section) {
+        return read(DEFAULT, section, wanted).into_iter().collect();
+    }
+    let entries = section.entries();
+    if entries.is_empty() || entries.len() > ESPS_MAX {
+        let hint = "kind, api_key_env and from; or several in tables [esp.NAME]";
+        section.fault(format!("`[esp]` has {} ESPs, of which there must be from 1 to {ESPS_MAX}", entries.len()), hint);
+    }
+    let read_one = |(name, span, value): (&str, _, Value<'_>)| {
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            let hint = "letters, digits, `_` and `-`".to_owned();
+            value.report().fault(span, format!("`{name}` cannot be an ESP's name"), Some(hint));
+        }
+        read(name, value.section("esp")?, wanted)
+    };
+    entries.into_iter().filter_map(read_one).collect()
+}
+
+/// Reads one ESP. When mails are going to be sent, its key must be there.
+fn read(name: &str, section: Section<'_>, wanted: Wanted<'_>) -> Option<Esp> {
+    let kind = section.required("kind", "such as: kind = \"sendgrid\"").and_then(|value| value.one_of(&KINDS));
+    let key = key::read(&section, kind.is_some_and(EspKind::needs_key), wanted);
     let from = section.required("from", "the sender, such as: from = \"Shop <shop@example.com>\"");
     let from = from.and_then(read_mailbox);
+    let own = own::read(&section, kind, from.as_ref(), wanted);
+    let base_url = read_base_url(&section, kind, own.as_ref());
     let per_second = section.get("requests_per_second").and_then(|value| value.count(1..=100_000));
     let timeout_ms = section.get("timeout").and_then(Value::positive_ms).unwrap_or(TIMEOUT_MS);
     let max_in_flight = section.get("max_in_flight").and_then(|value| value.count(1..=10_000));
-    let unknown_after_ms = section.get("unknown_after").and_then(Value::positive_ms).unwrap_or(UNKNOWN_AFTER_MS);
-    let honours = match kind {
-        Some(EspKind::Http) | None => section.get("honours_idempotency_key").and_then(Value::boolean).unwrap_or(false),
-        Some(kind) => kind.honours_idempotency_key(),
+    let unknown_after_ms = read_unknown_after(&section, kind);
+    let honours = match kind.map_or(Err(false), EspKind::honours_idempotency_key) {
+        Err(unless_set) => section.get("honours_idempotency_key").and_then(Value::boolean).unwrap_or(unless_set),
+        Ok(known) => known,
     };
-    section.finish_with(|key| {
-        let own = (key == "honours_idempotency_key").then_some(kind?)?;
-        let what = format!("kind `{}` does not take `{key}`", own.name());
-        Some((what, "whether it does is known; only kind `http` has to say so".to_owned()))
-    });
+    section.finish_with(|key| own::explain(key, kind?));
     Some(Esp {
+        name: name.to_owned(),
         kind: kind?,
-        api_key_env,
+        key,
         base_url: base_url?,
         from: from?,
         requests_per_second: per_second.unwrap_or(REQUESTS_PER_SECOND),
@@ -153,30 +214,37 @@ pub(super) fn read(section: Section<'_>, mailing: bool) -> Option<Esp> {
         honours_idempotency_key: honours,
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
         unknown_after_ms,
+        own: own?,
     })
 }
 
-fn read_key(section: &Section<'_>, kind: Option<EspKind>, mailing: bool) -> Option<String> {
-    let hint = "the name of the environment variable with the key, such as: api_key_env = \"SENDGRID_API_KEY\"";
-    let needed = kind.is_some_and(EspKind::needs_key);
-    let value = if needed { section.required("api_key_env", hint) } else { section.get("api_key_env") }?;
-    let name = value.clone().env_name(hint)?;
-    if mailing && env::var_os(name).is_none_or(|key| key.is_empty()) {
-        value.fault(format!("the environment variable `{name}` is not set"), format!("export {name}=…"));
-        return None;
+/// A message is never repeated when the ESP no longer knows its key.
+fn read_unknown_after(section: &Section<'_>, kind: Option<EspKind>) -> u64 {
+    let most_ms = if kind == Some(EspKind::Resend) { RESEND_KNOWS_KEYS_MS } else { u64::MAX };
+    let Some(value) = section.get("unknown_after") else { return UNKNOWN_AFTER_MS.min(most_ms) };
+    let set_ms = value.clone().positive_ms().unwrap_or(UNKNOWN_AFTER_MS);
+    if set_ms > most_ms {
+        value.fault("Resend forgets an idempotency key after a day", "at most: unknown_after = \"23h\"");
     }
-    Some(name.to_owned())
+    set_ms
 }
 
-fn read_base_url(section: &Section<'_>, kind: Option<EspKind>) -> Option<Url> {
+/// The outer `None` is a fault, the inner one that there is nothing to be had.
+fn read_base_url(section: &Section<'_>, kind: Option<EspKind>, own: Option<&Own>) -> Option<Option<Url>> {
+    if kind == Some(EspKind::Kafka) {
+        return Some(None);
+    }
     let Some(value) = section.get("base_url") else {
-        // Without a kind it is not known whether it may be left out.
+        if let Some(Own::Ses { region, .. }) = own {
+            return Some(Url::parse(&format!("https://email.{region}.amazonaws.com")).ok());
+        }
+        // Without a kind, or a region, it is not known whether it may be left out.
         let default = kind?.base_url();
-        if default.is_none() {
+        if default.is_none() && kind != Some(EspKind::Ses) {
             let example = if kind == Some(EspKind::Smtp) { "smtp://localhost:25" } else { "http://127.0.0.1:9090" };
             section.fault("`base_url` is missing", format!("such as: base_url = \"{example}\""));
         }
-        return Url::parse(default?).ok();
+        return Some(Some(Url::parse(default?).ok()?));
     };
     let text = value.clone().text()?;
     let schemes = kind.map_or(&["http", "https", "smtp", "smtps"][..], EspKind::schemes);
@@ -185,7 +253,7 @@ fn read_base_url(section: &Section<'_>, kind: Option<EspKind>) -> Option<Url> {
         let hint = format!("it begins with {}://, then the host", schemes.join(":// or "));
         value.fault(format!("`{text}` is not a URL for this"), hint);
     }
-    url
+    url.map(Some)
 }
 
 fn read_mailbox(value: Value<'_>) -> Option<Mailbox> {

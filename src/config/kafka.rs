@@ -50,7 +50,7 @@ pub(super) fn read(section: Section<'_>) -> Kafka {
     Kafka { brokers: brokers.unwrap_or_default(), topics, mirror_prefix }
 }
 
-fn read_brokers(value: Value<'_>) -> Option<String> {
+pub(super) fn read_brokers(value: Value<'_>) -> Option<String> {
     let text = value.clone().text()?;
     let brokers: Vec<&str> = text.split(',').map(str::trim).collect();
     if let Some(wrong) = brokers.iter().find(|broker| !is_host_and_port(broker)) {
@@ -78,7 +78,7 @@ fn read_topic(topics: &mut [String; 7], name: &str, span: &Range<usize>, value: 
     }
 }
 
-fn read_topic_name(value: Value<'_>) -> Option<String> {
+pub(super) fn read_topic_name(value: Value<'_>) -> Option<String> {
     let topic = value.clone().text()?;
     let well_formed = topic.len() <= 249 && topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     if !well_formed || topic == "." || topic == ".." {

@@ -36,7 +36,7 @@ use toml::de::DeTable;
 
 pub use campaign::{Campaign, Discount, Variant};
 pub use enrich::Enrichment;
-pub use esp::{Esp, EspKind, Mailbox};
+pub use esp::{DEFAULT as DEFAULT_ESP, Encryption, Esp, EspKind, KeySource, Mailbox, Own};
 pub use expression::Expression;
 pub use fault::{Fault, Faults, Place};
 pub use kafka::Kafka;
@@ -99,8 +99,9 @@ pub struct Config {
     pub campaigns: Vec<Campaign>,
     /// What is fetched when a mail is rendered, in the order of the file (SPEC §10).
     pub enrichments: Vec<Enrichment>,
-    /// Who sends the mails; always there for [`Purpose::Run`] (SPEC §6, §10).
-    pub esp: Option<Esp>,
+    /// Who sends the mails, in the order of the file: one, or those that campaigns choose from; always there for [`Purpose::Run`]
+    /// (SPEC §6, §10; ARCHITECTURE, "Several ESPs").
+    pub esps: Vec<Esp>,
     /// The secret of the discounts' codes; always there where a campaign that is run has a discount (SPEC §6).
     pub coupons: Option<SecretSource>,
     /// How links in mails lead back to us; without it they are plain (SPEC §8).
@@ -197,6 +198,11 @@ impl Config {
         parse(file, text, purpose, kinds, unsupported::NOT_BUILT)
     }
 
+    /// The ESP of a campaign; none where none is configured.
+    pub fn esp_of(&self, campaign: &Campaign) -> Option<&Esp> {
+        self.esps.iter().find(|esp| esp.name == campaign.esp)
+    }
+
     /// Whether some campaign has a discount, so that codes are needed.
     pub fn gives_discounts(&self) -> bool {
         self.campaigns.iter().any(|campaign| !campaign.discounts.is_empty())
@@ -244,6 +250,13 @@ fn read<'d>(
     let templates = path("templates", "templates");
     let shelf = Templates::new(purpose.reads_templates().then(|| templates.clone()));
     let table = |key: &'static str| section.get(key).and_then(|value| value.section(key));
+    let kafka = table("kafka").map(kafka::read);
+    let esp = table("esp");
+    let esps = esp.as_ref().map(esp::names).unwrap_or_default();
+    let asked = campaign::Asked { kinds, templates: &shelf, esps: &esps, mailing };
+    let folder = beside("");
+    let brokers = kafka.as_ref().map(|kafka| kafka.brokers.clone());
+    let wanted = esp::Wanted { mailing, folder: &folder, brokers: brokers.as_deref() };
     let mut config = Config {
         file: file.to_owned(),
         tick_ms: section.get("tick").and_then(read_tick).unwrap_or(1_000),
@@ -257,15 +270,12 @@ fn read<'d>(
         watchdog_after_ms: section.get("watchdog_after").and_then(Value::positive_ms).unwrap_or(300_000),
         state: path("state", "state"),
         templates,
-        kafka: table("kafka").map(kafka::read),
+        kafka,
         limits: table("limits").map(limits::read).unwrap_or_default(),
         similar: table("similar").map(read_similar).unwrap_or_default(),
-        campaigns: section
-            .get("campaign")
-            .map(|list| campaign::read_all(list, kinds, &shelf, mailing))
-            .unwrap_or_default(),
+        campaigns: section.get("campaign").map(|list| campaign::read_all(list, asked)).unwrap_or_default(),
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
-        esp: table("esp").and_then(|section| esp::read(section, mailing)),
+        esps: esp.map(|section| esp::read_all(section, wanted)).unwrap_or_default(),
         coupons: None,
         web: table("web").map(web::read),
         tracking: table("tracking")

@@ -361,6 +361,11 @@ impl<'d> Value<'d> {
         self.report.refuse_unbuilt(path, self.span(), named);
     }
 
+    /// Whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     /// A table, to be read as the section `path`.
     pub(super) fn section(self, path: &'static str) -> Option<Section<'d>> {
         let DeValue::Table(table) = self.value else {

@@ -19,6 +19,9 @@ pub struct Errand {
     pub currency: Option<Arc<str>>,
     /// The campaign's as of the decision; greater goes first (SPEC §6).
     pub priority: i32,
+    /// The name of the ESP that it goes to; `None` of the one that is called `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub esp: Option<Arc<str>>,
 }
 
 /// A delivery that is not settled, with all that is needed to make it.

@@ -18,6 +18,14 @@ pub struct Mailbox {
 pub struct MailboxFault(String);
 
 impl Mailbox {
+    /// As it stands in a header, the name in quotes; where that is not ASCII, it is for the reader to encode (RFC 2047).
+    pub fn quoted(&self) -> String {
+        match &self.name {
+            Some(name) => format!("\"{}\" <{}>", name.replace('\\', "\\\\").replace('"', "\\\""), self.address),
+            None => self.address.clone(),
+        }
+    }
+
     /// The part after the `@`.
     pub fn domain(&self) -> &str {
         self.address.rsplit_once('@').map_or("", |(_, domain)| domain)

@@ -112,15 +112,52 @@ impl Ledger {
         answered.await.map_err(|_| self.stopped())?
     }
 
-    /// Of the first `count` deliveries that are owed, in the order in which they go out (SPEC §6: greater priority, older
-    /// decision), those that `is_wanted` says; and whether more than `count` are owed. Owed are `pending` ones, `in_flight`
-    /// ones (where a process died around the request; the ESP may have taken it) and `unknown` ones that may be repeated.
+    /// The same of the ESP that is called `default`.
     pub fn owed(
         &self,
         count: usize,
         is_wanted: impl Fn(DecisionId) -> bool,
     ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
-        self.tables.owed(count, is_wanted)
+        self.owed_by(None, count, is_wanted)
+    }
+
+    /// Of the first `count` deliveries that an ESP owes, in the order in which they go out (SPEC §6: greater priority, older
+    /// decision), those that `is_wanted` says; and whether more than `count` are owed. Owed are `pending` ones, `in_flight`
+    /// ones (where a process died around the request; the ESP may have taken it) and `unknown` ones that may be repeated.
+    pub fn owed_by(
+        &self,
+        esp: Option<&str>,
+        count: usize,
+        is_wanted: impl Fn(DecisionId) -> bool,
+    ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
+        self.tables.owed(esp, count, is_wanted)
+    }
+
+    /// Gives what is owed to the ESPs that are to send it now; returns of how many deliveries. `esps` are all there are, `esp_of` says which
+    /// one a campaign has. What an ESP may have taken stays with it, or, if it is none of `esps`, waits for its webhook. Call it before
+    /// anything is sent.
+    pub fn assign<'a>(
+        &self,
+        esps: &[Option<&str>],
+        esp_of: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<usize, LedgerError> {
+        let only = if let [only] = esps { Some(*only) } else { None };
+        let misplaced = self.tables.misplaced(only, |campaign, esp| esp_of(campaign) == esp)?;
+        let moved = misplaced.into_iter().filter(|(_, _, stored)| {
+            !(stored.record.state.is_ambiguous() && esps.contains(&stored.errand.esp.as_deref()))
+        });
+        let moved: Vec<_> = moved.map(|(id, decision, _)| (id, esp_of(&decision.campaign).map(Arc::from))).collect();
+        if moved.is_empty() {
+            return Ok(0);
+        }
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.submit(Command::Assign(moved, answer))?;
+        answered.recv().map_err(|_| self.stopped())?
+    }
+
+    /// What the delivery of this decision needs to know that the decision does not say; `None` unless it is a send.
+    pub fn errand(&self, id: DecisionId) -> Result<Option<Errand>, LedgerError> {
+        self.tables.errand(id)
     }
 
     /// The deliveries that wait for the ESP's webhook since before `before_ms`, the oldest first.
@@ -228,7 +265,7 @@ mod tests {
     }
 
     fn errand(priority: i32) -> Errand {
-        Errand { customer: Id(1), subject: Id(2), currency: None, priority }
+        Errand { customer: Id(1), subject: Id(2), currency: None, priority, esp: None }
     }
 
     /// As it is recorded: with an errand if it is a send.
@@ -312,6 +349,38 @@ mod tests {
         ledger.bury(unanswered).await.unwrap();
         assert_eq!(ledger.unanswered(u64::MAX).unwrap(), []);
         assert_eq!(ledger.delivery(unanswered).unwrap(), Some(waits));
+    }
+
+    #[tokio::test]
+    async fn each_esp_owes_its_own_and_what_one_may_have_taken_is_given_to_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let to = |subject, esp: Option<&str>| {
+            let send = decision(subject, Outcome::Send);
+            (send, Some(Errand { esp: esp.map(Arc::from), ..errand(0) }))
+        };
+        let sends = [to("a", None), to("b", Some("old")), to("c", Some("old")), to("d", Some("new"))];
+        ledger.record(&sends).unwrap();
+        let taken = sends[2].0.decision_id;
+        ledger.advance(taken, at(DeliveryState::InFlight)).await.unwrap();
+        let owes = |esp| -> Vec<String> {
+            let (owed, more) = ledger.owed_by(esp, 9, |_| true).unwrap();
+            assert!(!more);
+            let mut subjects: Vec<_> = owed.iter().map(|open| open.decision.subject.to_string()).collect();
+            subjects.sort();
+            subjects
+        };
+        assert_eq!((owes(None), owes(Some("old"))), (vec!["a".into()], vec!["b".into(), "c".into()]));
+        // The campaign's ESP is another now, and the old one still there for what it may have taken.
+        assert_eq!(ledger.assign(&[None, Some("old"), Some("new")], |_| Some("new")).unwrap(), 2);
+        assert_eq!((owes(None), owes(Some("old"))), (vec![], vec!["c".to_string()]));
+        assert_eq!(owes(Some("new")), ["a", "b", "d"]);
+        // Then it is gone.
+        assert_eq!(ledger.assign(&[Some("new")], |_| Some("new")).unwrap(), 1);
+        assert_eq!((owes(Some("old")), owes(Some("new")).len()), (vec![], 3));
+        assert_eq!(ledger.unanswered(u64::MAX).unwrap(), [taken]);
+        assert_eq!(ledger.assign(&[Some("new")], |_| Some("new")).unwrap(), 0);
+        assert_eq!(ledger.errand(taken).unwrap().unwrap().esp.as_deref(), Some("old"));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use beckon_dataflows::model::Tick;
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::writing::Writing;
 use super::{LedgerError, OpenError, mirror};
@@ -21,7 +22,7 @@ use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Erran
 use crate::durable;
 
 /// Grows with every change of what the tables hold.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 pub(super) const DECISIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("decisions");
@@ -43,8 +44,14 @@ pub(super) const LINGERS: &str = "lingers";
 /// The name in `COUNTS` under which decisions are counted; the others are states.
 pub(super) const DECISIONS_COUNT: &str = "decisions";
 
-/// The order in which deliveries go out (SPEC §6): greater priority (it is kept negated), older decision, lesser id.
-pub(super) type Rank = (i64, u64, u128);
+/// The order in which an ESP's deliveries go out (SPEC §6): greater priority (it is kept negated), older decision, lesser id. Before that
+/// stands whose they are, so that what one ESP owes is found without looking at another's.
+pub(super) type Rank = (u64, i64, u64, u128);
+
+/// An ESP's place in the order, by its name.
+pub(super) fn lane(esp: Option<&str>) -> u64 {
+    esp.map_or(0, |name| xxh3_64(name.as_bytes()))
+}
 
 /// A decision as it is written.
 pub(super) struct Entry {
@@ -56,7 +63,7 @@ pub(super) struct Entry {
 }
 
 /// A delivery as it is written.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Stored {
     #[serde(flatten)]
     pub record: DeliveryRecord,
@@ -67,7 +74,7 @@ pub(super) struct Stored {
 
 impl Stored {
     pub fn rank(&self, id: DecisionId) -> Rank {
-        (-i64::from(self.errand.priority), self.as_of, id.0)
+        (lane(self.errand.esp.as_deref()), -i64::from(self.errand.priority), self.as_of, id.0)
     }
 }
 
@@ -244,17 +251,20 @@ impl Tables {
         Ok(self.read::<Stored>(DELIVERIES, id)?.map(|stored| stored.record))
     }
 
-    /// Of the first `count` that are owed those that `is_wanted` says, and whether there are more than `count`.
+    /// Of the first `count` that are owed by this ESP those that `is_wanted` says, and whether there are more than `count`.
     pub fn owed(
         &self,
+        esp: Option<&str>,
         count: usize,
         is_wanted: impl Fn(DecisionId) -> bool,
     ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
         let read = || -> Result<_, redb::Error> {
             let table = self.database().begin_read()?.open_table(OWED)?;
-            let (mut wanted, mut entries) = (Vec::new(), table.iter()?);
+            let lane = lane(esp);
+            let own = table.range((lane, i64::MIN, 0, 0)..=(lane, i64::MAX, u64::MAX, u128::MAX))?;
+            let (mut wanted, mut entries) = (Vec::new(), own);
             for entry in entries.by_ref().take(count) {
-                let id = DecisionId(entry?.0.value().2);
+                let id = DecisionId(entry?.0.value().3);
                 if is_wanted(id) {
                     wanted.push(id);
                 }
@@ -269,6 +279,38 @@ impl Tables {
             Ok(OpenDelivery { decision, errand, delivery: record })
         });
         Ok((open.collect::<Result<_, LedgerError>>()?, more))
+    }
+
+    /// What is owed by others than `is_of` says of the campaign and the ESP that it is with: all of it is read, unless there is only one ESP
+    /// and all is its.
+    pub fn misplaced(
+        &self,
+        only: Option<Option<&str>>,
+        is_of: impl Fn(&str, Option<&str>) -> bool,
+    ) -> Result<Vec<(DecisionId, Decision, Stored)>, LedgerError> {
+        let read = || -> Result<Vec<DecisionId>, redb::Error> {
+            let table = self.database().begin_read()?.open_table(OWED)?;
+            let ends = [table.first()?, table.last()?].map(|end| end.map(|(rank, _)| rank.value().0));
+            if only.is_some_and(|only| ends.iter().flatten().all(|end| *end == lane(only))) {
+                return Ok(Vec::new());
+            }
+            table.iter()?.map(|entry| Ok(DecisionId(entry?.0.value().3))).collect()
+        };
+        let mut misplaced = Vec::new();
+        for id in read().map_err(|error| LedgerError::of(error, &self.path))? {
+            let missing = || self.fault(id, "is owed, but its decision or delivery is missing");
+            let decision = self.decision(id)?.ok_or_else(missing)?;
+            let stored: Stored = self.read(DELIVERIES, id)?.ok_or_else(missing)?;
+            if !is_of(&decision.campaign, stored.errand.esp.as_deref()) {
+                misplaced.push((id, decision, stored));
+            }
+        }
+        Ok(misplaced)
+    }
+
+    /// What the delivery needs to know that its decision does not say.
+    pub fn errand(&self, id: DecisionId) -> Result<Option<Errand>, LedgerError> {
+        Ok(self.read::<Stored>(DELIVERIES, id)?.map(|stored| stored.errand))
     }
 
     /// The deliveries that wait for a webhook since before `before_ms`, the oldest first.

@@ -3,6 +3,7 @@
 //!
 //! Some time after something was erased the file is written anew, so that it does not linger there.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(super) enum Command {
     Record(Vec<Entry>, SyncSender<Result<Vec<DecisionId>, LedgerError>>),
     /// That a delivery's webhook is waited for no longer.
     Bury(DecisionId, oneshot::Sender<Result<(), LedgerError>>),
+    /// To which ESPs deliveries go from now on.
+    Assign(Vec<(DecisionId, Option<Arc<str>>)>, SyncSender<Result<usize, LedgerError>>),
     /// A delivery's next state.
     Advance(DecisionId, DeliveryRecord, oneshot::Sender<Result<(), LedgerError>>),
     /// What the decisions of customers up to a tick are about is to be forgotten.
@@ -40,6 +43,7 @@ pub(super) enum Command {
 enum Answer {
     Recorded(SyncSender<Result<Vec<DecisionId>, LedgerError>>, Vec<DecisionId>),
     Advanced(oneshot::Sender<Result<(), LedgerError>>, Result<(), LedgerError>),
+    Assigned(SyncSender<Result<usize, LedgerError>>, Result<usize, LedgerError>),
     Erased(SyncSender<Result<usize, LedgerError>>, Result<usize, LedgerError>),
 }
 
@@ -133,6 +137,14 @@ fn apply(
             Command::Advance(id, record, answer) => {
                 waiting.push(Answer::Advanced(answer, writing.advance(tables, id, &record)?));
             }
+            Command::Assign(deliveries, answer) => {
+                let mut assigned = Ok(deliveries.len());
+                for (id, esp) in deliveries {
+                    let done = writing.assign(tables, id, esp)?;
+                    assigned = assigned.and_then(|count| done.map(|()| count));
+                }
+                waiting.push(Answer::Assigned(answer, assigned));
+            }
             Command::Erase(customers, upto, answer) => {
                 let mut erased = Ok(0);
                 for customer in customers {
@@ -153,7 +165,7 @@ impl Answer {
         match self {
             Answer::Recorded(waiter, new) => drop(waiter.send(committed.map(|()| new))),
             Answer::Advanced(waiter, done) => drop(waiter.send(committed.and(done))),
-            Answer::Erased(waiter, done) => drop(waiter.send(committed.and(done))),
+            Answer::Assigned(waiter, done) | Answer::Erased(waiter, done) => drop(waiter.send(committed.and(done))),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What one transaction does to the tables. In: decisions, states of deliveries, erasures, entries of the mirror. Out: what was new,
 //! and what the mirror is to be told. The inner error is the caller's own, or that of one entry, and leaves the transaction sound.
 
+use std::sync::Arc;
+
 use beckon_dataflows::model::Tick;
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -9,7 +11,7 @@ use super::tables::{
     UNANSWERED,
 };
 use super::{LedgerError, mirror};
-use crate::decision::{Decision, DecisionId, DeliveryRecord};
+use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState};
 
 /// The tables of one transaction.
 pub(super) struct Writing<'t> {
@@ -91,6 +93,29 @@ impl<'t> Writing<'t> {
             return Ok(Err(LedgerError::Step { id, from, to }));
         }
         let after = Stored { record: next.clone(), errand: before.errand.clone(), as_of: before.as_of };
+        self.put(id, Some(&before), &after)?;
+        Ok(Ok(()))
+    }
+
+    /// Gives a delivery that is owed to another ESP. What the first may have taken is given to nobody: only a webhook can tell.
+    pub fn assign(
+        &mut self,
+        tables: &Tables,
+        id: DecisionId,
+        esp: Option<Arc<str>>,
+    ) -> Result<Result<(), LedgerError>, redb::Error> {
+        let before = match self.stored(tables, id)? {
+            Ok(before) => before,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let mut after = before.clone();
+        if before.record.state.is_ambiguous() {
+            after.record.state = DeliveryState::Unknown;
+            after.record.awaits_webhook = true;
+            after.record.note = Some("the ESP that may have taken it is no longer configured".to_owned());
+        } else {
+            after.errand.esp = esp;
+        }
         self.put(id, Some(&before), &after)?;
         Ok(Ok(()))
     }

@@ -14,18 +14,51 @@ use crate::pipeline::lanes::dead_letters;
 use crate::sink::delivery::Owed;
 use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
 
-/// The ledger as the sender reads and writes it, and the dead letters.
+/// The ledger as one ESP's sender reads and writes it, and the dead letters.
 pub(super) struct Log {
     ledger: Arc<Ledger>,
-    campaigns: Campaigns,
-    dead_letters: Mutex<JsonLines>,
+    campaigns: Arc<Campaigns>,
+    dead_letters: Arc<Mutex<JsonLines>>,
+    esp: Option<Arc<str>>,
+    /// Whose dead letters this one writes: its own, and the first of the ESPs also of those that are no longer there.
+    others: Vec<Option<Arc<str>>>,
+    is_first: bool,
+}
+
+/// The ESP's name as the ledger has it.
+fn ledger_name(name: &str) -> Option<Arc<str>> {
+    (name != config::DEFAULT_ESP).then(|| name.into())
 }
 
 impl Log {
-    /// Fails when the dead letters cannot be opened.
-    pub(super) fn open(config: &Config, ledger: Arc<Ledger>) -> anyhow::Result<Log> {
-        let dead_letters = Mutex::new(dead_letters(&config.state, 0)?);
-        Ok(Log { ledger, campaigns: Campaigns::of(config), dead_letters })
+    /// One for each ESP, in their order. What is owed is given to the ESP that its campaign has now. Fails when the ledger does, or
+    /// the dead letters cannot be opened.
+    pub(super) fn open_all(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Vec<Log>> {
+        let dead_letters = Arc::new(Mutex::new(dead_letters(&config.state, 0)?));
+        let campaigns = Arc::new(Campaigns::of(config));
+        let esps: Vec<Option<Arc<str>>> = config.esps.iter().map(|esp| ledger_name(&esp.name)).collect();
+        // What is of no campaign will be withdrawn, and any ESP may do that.
+        let first = esps.first().and_then(|esp| esp.as_deref());
+        let of = |name: &str| campaigns.0.get(name).map_or(first, |campaign| campaign.esp.as_deref());
+        let moved = ledger.assign(&esps.iter().map(Option::as_deref).collect::<Vec<_>>(), of)?;
+        if moved > 0 {
+            tracing::info!(deliveries = moved, "what is owed goes to the ESPs that its campaigns have now");
+        }
+        let log = |(index, esp): (usize, &Option<Arc<str>>)| Log {
+            ledger: ledger.clone(),
+            campaigns: campaigns.clone(),
+            dead_letters: dead_letters.clone(),
+            esp: esp.clone(),
+            others: esps.iter().filter(|other| *other != esp).cloned().collect(),
+            is_first: index == 0,
+        };
+        Ok(esps.iter().enumerate().map(log).collect())
+    }
+
+    /// Whether it is this ESP's to say that a delivery was never answered.
+    fn buries(&self, id: DecisionId) -> anyhow::Result<bool> {
+        let esp = self.ledger.errand(id)?.and_then(|errand| errand.esp);
+        Ok(esp == self.esp || self.is_first && !self.others.contains(&esp))
     }
 
     /// Writes the letter before the ledger forgets that it is due: twice rather than not at all.
@@ -49,7 +82,7 @@ impl DeliveryLog for Log {
     }
 
     fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        let owed = self.ledger.owed(count, |id| !in_hand.contains(&id));
+        let owed = self.ledger.owed_by(self.esp.as_deref(), count, |id| !in_hand.contains(&id));
         let (owed, more) = owed.map_err(|error| LogFault(error.into()))?;
         Ok(Backlog { owed: owed.into_iter().map(|open| self.campaigns.send(open)).collect(), more })
     }
@@ -57,7 +90,9 @@ impl DeliveryLog for Log {
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {
         Box::pin(async move {
             for id in self.ledger.unanswered(before_ms).map_err(|error| LogFault(error.into()))? {
-                self.bury(id).await.map_err(|error| LogFault(error.into()))?;
+                if self.buries(id).map_err(|error| LogFault(error.into()))? {
+                    self.bury(id).await.map_err(|error| LogFault(error.into()))?;
+                }
             }
             Ok(())
         })
@@ -71,6 +106,7 @@ struct Campaign {
     index: u16,
     send_within_ms: Option<u64>,
     priority: i32,
+    esp: Option<Arc<str>>,
     template: Arc<str>,
     variants: Vec<(String, Arc<str>)>,
 }
@@ -81,9 +117,9 @@ impl Campaigns {
         Campaigns(campaigns.map(|(index, campaign)| (campaign.name.clone(), Campaign::of(index, campaign))).collect())
     }
 
-    /// The campaign's priority; 0 of one that is not configured.
-    pub(super) fn priority(&self, name: &str) -> i32 {
-        self.0.get(name).map_or(0, |campaign| campaign.priority)
+    /// The campaign's priority, and its ESP as the ledger names it; 0 and the default one of a campaign that is not configured.
+    pub(super) fn priority_and_esp(&self, name: &str) -> (i32, Option<Arc<str>>) {
+        self.0.get(name).map_or((0, None), |campaign| (campaign.priority, campaign.esp.clone()))
     }
 
     /// The send that the ledger has open. One of a campaign that is no longer configured is of no episode that holds, and will
@@ -118,6 +154,7 @@ impl Campaign {
             index,
             send_within_ms: campaign.send_within_ms,
             priority: i32::try_from(campaign.priority).unwrap_or(bound),
+            esp: ledger_name(&campaign.esp),
             variants: campaign.variants.iter().map(|variant| (variant.name.clone(), of(variant))).collect(),
             template,
         }

@@ -3,7 +3,7 @@
 
 use beckon_dataflows::model::{Contact, Id, Namespace};
 
-use crate::config::{Config, SecretSource};
+use crate::config::{Campaign, Config, SecretSource};
 use crate::coupon::Codes;
 use crate::decision::{self, DecisionId, Mailbox, Message};
 use crate::render::{Context, Discount, Links, MailLinks, Templates};
@@ -16,15 +16,20 @@ pub struct Composer {
     templates: Templates,
     coupons: Option<Codes>,
     links: Option<Links>,
-    from: Mailbox,
+    /// The senders that campaigns have by their ESPs, in the order of the campaigns.
+    from: Vec<Mailbox>,
 }
 
 impl Composer {
     /// Loads all that a mail of this configuration can ask for. Fails with every fault of its templates, or without `[esp]`, which
     /// says whom mails are from, or without a secret where one is needed.
     pub fn of(config: &Config) -> anyhow::Result<Composer> {
-        let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
-        let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
+        let lacking = || anyhow::anyhow!("no [esp] is configured: nothing can be sent");
+        let from = |campaign: &Campaign| {
+            let from = &config.esp_of(campaign).ok_or_else(lacking)?.from;
+            Ok(Mailbox { name: from.name.clone(), address: from.address.clone() })
+        };
+        let from = config.campaigns.iter().map(from).collect::<anyhow::Result<_>>()?;
         Ok(Composer { templates: load_templates(config)?, coupons: codes_of(config)?, links: links_of(config)?, from })
     }
 
@@ -47,8 +52,10 @@ impl Composer {
             None => context,
             Some(promised) => context.with_discount(self.coupon(promised, send.decision.decision_id)?),
         };
+        let from = self.from.get(usize::from(send.episode.campaign));
+        let from = from.ok_or_else(|| Unsendable::Broken("its campaign is no longer configured".into()))?;
         let broken = |error: &dyn std::fmt::Display| Unsendable::Broken(error.to_string());
-        let message = self.templates.render(&send.template, &context, &self.from);
+        let message = self.templates.render(&send.template, &context, from);
         let mut message = message.map_err(|error| broken(&error))?;
         links.map_or(Ok(()), |links| links.dress(&mut message)).map_err(|fault| broken(&fault))?;
         Ok(message)
@@ -150,7 +157,7 @@ mod tests {
             priority: 0,
             template: "a".into(),
         };
-        let composer = Composer { templates, coupons: None, links: None, from };
+        let composer = Composer { templates, coupons: None, links: None, from: vec![from] };
         let composed = |as_of| composer.compose(&send(as_of), &state);
         assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
         assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));

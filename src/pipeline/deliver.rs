@@ -1,29 +1,31 @@
-//! From the ledger to the ESP (SPEC §6): the sender, with the ESP and whoever composes the messages, on threads of its own.
+//! From the ledger to the ESPs (SPEC §6): a sender for each ESP, with whoever composes the messages, on a thread of their own. Each has a
+//! backlog, a rate, a breaker and connections of its own, so that one that is dead slows no other.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::backlog::Log;
 use super::compose::Composer;
-use super::{SharedState, read};
-use crate::config::{self, Config, EspKind};
+use super::{SharedState, esps, read};
+use crate::config::{self, Config};
 use crate::ledger::Ledger;
 use crate::pipeline::live::WallClock;
 use crate::sink::delivery::{self, Drained, Limits, Ports};
-use crate::sink::{ApiKey, Esp, client, http::Http, sendgrid::SendGrid};
 
-/// The sender on threads of its own.
+/// The senders on a thread of their own.
 pub struct Sender {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<anyhow::Result<Drained>>,
 }
 
 impl Sender {
-    /// Starts it. The returned channel wakes it; `ended` is set when it ends, for whatever reason. Fails when the templates or the
+    /// Starts it. The returned channel wakes it; `ended` is set when it ends, for whatever reason. Fails when the templates or an
     /// ESP cannot be set up.
     pub fn start(
         config: &Config,
@@ -32,36 +34,21 @@ impl Sender {
         clock: WallClock,
         ended: Arc<AtomicBool>,
     ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
-        let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
-        let composer = Composer::of(config)?;
-        let (asked, held) = (state.clone(), state);
-        let ports = Ports {
-            esp: esp_of(esp)?,
-            log: Arc::new(Log::open(config, ledger)?),
-            still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
-            compose: Box::new(move |send| composer.compose(send, &read(&held))),
-            now_ms: Box::new(move || clock()),
-            limits: Limits {
-                requests_per_second: NonZeroU32::new(esp.requests_per_second).unwrap_or(NonZeroU32::MIN),
-                concurrency: esp.max_in_flight as usize,
-                unknown_after_ms: esp.unknown_after_ms,
-                ..Limits::default()
-            },
-        };
+        anyhow::ensure!(!config.esps.is_empty(), "no [esp] is configured: nothing can be sent");
+        let composer = Arc::new(Composer::of(config)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let within = runtime.enter();
+        let logs = Log::open_all(config, &ledger)?;
+        let ports = config.esps.iter().zip(logs).map(|(esp, log)| ports(esp, log, &composer, &state, &clock));
+        let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
+        drop(within);
         // Whoever is woken finds all that is new: one waking at a time is enough.
         let (wake, woken) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let thread = std::thread::Builder::new().name("sender".into()).spawn(move || {
-            // Without anybody left to stop it, it ends when its channel does.
-            let shutdown = async {
-                if stopped.await.is_err() {
-                    std::future::pending().await
-                }
-            };
-            let drained = runtime.block_on(delivery::run(ports, woken, shutdown));
+            let drained = deliver(&runtime, ports, woken, stopped);
             ended.store(true, Ordering::Relaxed);
-            drained.map_err(anyhow::Error::from)
+            drained
         })?;
         Ok((Sender { stop, thread }, wake))
     }
@@ -73,15 +60,76 @@ impl Sender {
     }
 }
 
-/// The configured ESP.
-fn esp_of(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
-    let key = esp.api_key_env.as_ref().map(|name| ApiKey::new(&std::env::var(name).unwrap_or_default())).transpose()?;
-    let (client, base_url) = (client(esp.timeout_ms)?, esp.base_url.as_str());
-    match (esp.kind, key) {
-        (EspKind::Http, key) => Ok(Arc::new(Http::new(client, base_url, key, esp.honours_idempotency_key)?)),
-        (EspKind::Sendgrid, Some(key)) => Ok(Arc::new(SendGrid::new(client, base_url, key)?)),
-        (kind, _) => {
-            Err(anyhow::anyhow!("the ESP {kind:?} cannot be used: it is not built yet, or its key is missing"))
-        }
+/// What the sender of one ESP asks and tells.
+fn ports(
+    esp: &config::Esp,
+    log: Log,
+    composer: &Arc<Composer>,
+    state: &SharedState,
+    clock: &WallClock,
+) -> anyhow::Result<Ports> {
+    let (asked, held, composer, clock) = (state.clone(), state.clone(), composer.clone(), clock.clone());
+    Ok(Ports {
+        esp: esps::esp(esp)?,
+        log: Arc::new(log),
+        still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
+        compose: Box::new(move |send| composer.compose(send, &read(&held))),
+        now_ms: Box::new(move || clock()),
+        limits: Limits {
+            requests_per_second: NonZeroU32::new(esp.requests_per_second).unwrap_or(NonZeroU32::MIN),
+            concurrency: esp.max_in_flight as usize,
+            unknown_after_ms: esp.unknown_after_ms,
+            ..Limits::default()
+        },
+    })
+}
+
+/// Runs all senders until `stopped`, or until nobody is left to wake or stop them. Fails with the first that does; the others end then.
+fn deliver(
+    runtime: &Runtime,
+    ports: Vec<Ports>,
+    mut woken: mpsc::Receiver<()>,
+    stopped: oneshot::Receiver<()>,
+) -> anyhow::Result<Drained> {
+    let (stop, stopping) = watch::channel(false);
+    let mut senders = JoinSet::new();
+    let mut wakes = Vec::with_capacity(ports.len());
+    for ports in ports {
+        let (wake, woken) = mpsc::channel(1);
+        wakes.push(wake);
+        let mut stopping = stopping.clone();
+        let shutdown = async move {
+            // Without anybody left to stop it, it ends when its channel does.
+            if stopping.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        senders.spawn_on(delivery::run(ports, woken, shutdown), runtime.handle());
     }
+    let stop = Arc::new(stop);
+    let to_stop = stop.clone();
+    runtime.spawn(async move {
+        if stopped.await.is_ok() {
+            to_stop.send_replace(true);
+        }
+    });
+    runtime.spawn(async move {
+        while woken.recv().await.is_some() {
+            for wake in &wakes {
+                let _ = wake.try_send(());
+            }
+        }
+    });
+    let mut all = Ok(Drained::default());
+    while let Some(ended) = runtime.block_on(senders.join_next()) {
+        let ended = ended.map_err(anyhow::Error::from).and_then(|drained| drained.map_err(anyhow::Error::from));
+        if ended.is_err() {
+            stop.send_replace(true);
+        }
+        all = match (all, ended) {
+            (Ok(all), Ok(more)) => Ok(Drained { owed: all.owed + more.owed, cut_off: all.cut_off + more.cut_off }),
+            (Err(fault), _) | (_, Err(fault)) => Err(fault),
+        };
+    }
+    all
 }

@@ -50,7 +50,8 @@ impl Recorder {
             product.currency.as_deref().map(Arc::from)
         });
         let Episode { customer, subject, .. } = opening.episode;
-        Some(Errand { customer, subject, currency, priority: self.campaigns.priority(&decision.campaign) })
+        let (priority, esp) = self.campaigns.priority_and_esp(&decision.campaign);
+        Some(Errand { customer, subject, currency, priority, esp })
     }
 
     /// One that is awake already finds what is new; one that has stopped leaves it to the ledger, and the service ends with

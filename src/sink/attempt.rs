@@ -10,10 +10,12 @@ use crate::decision::{DecisionId, DeliveryRecord, DeliveryState, Message};
 
 /// What the dispatcher does next.
 pub(super) enum Next {
-    /// Nothing more; `answered` when it was the ESP that settled it.
-    Settled { id: DecisionId, answered: bool },
+    /// Nothing more; `answered` when it was the ESP that settled it, which then wants to be left alone for `rest_ms`.
+    Settled { id: DecisionId, answered: bool, rest_ms: Option<u64> },
     /// Try again.
     Again { job: Box<Job>, cause: &'static str, retry_after_ms: Option<u64> },
+    /// The ESP refuses the account, in these words. Try again when somebody has seen to it.
+    Denied { job: Box<Job>, fault: String },
     /// Sent, unanswered, and not to be tried again.
     LeftUnknown { id: DecisionId },
 }
@@ -68,7 +70,7 @@ pub(super) async fn attempt(ports: Arc<Ports>, mut job: Job) -> Result<Next, Log
         (Ok(_) | Err(Unsendable::Broken(_)), Some(message)) | (Ok(message), None) => message,
         (Err(fault), _) => return give_up(ports, job, fault.into()).await,
     };
-    let result = ports.esp.send(&message, job.id()).await;
+    let result = ports.esp.send(&message, &job.owed.decision).await;
     conclude(&ports, job, message, result).await
 }
 
@@ -87,7 +89,7 @@ pub(super) async fn give_up(ports: Arc<Ports>, mut job: Job, verdict: Verdict) -
     } else {
         write(&ports, &mut job, end, Some(verdict.note)).await?;
     }
-    Ok(Next::Settled { id: job.id(), answered: false })
+    Ok(Next::Settled { id: job.id(), answered: false, rest_ms: None })
 }
 
 /// Writes down what the ESP said.
@@ -98,21 +100,18 @@ async fn conclude(
     result: Result<Accepted, SendError>,
 ) -> Result<Next, LogFault> {
     let error = match result {
-        Ok(Accepted { esp_id }) => {
+        Ok(Accepted { esp_id, rest_ms }) => {
             write(ports, &mut job, DeliveryState::Accepted, esp_id).await?;
-            return Ok(Next::Settled { id: job.id(), answered: true });
+            return Ok(Next::Settled { id: job.id(), answered: true, rest_ms });
         }
         Err(error) => error,
     };
     let note = Some(error.to_string());
+    let is_denied = matches!(error, SendError::Denied { .. });
     let (cause, retry_after_ms) = match error {
-        SendError::Refused { status, .. } => {
-            if matches!(status, 401 | 403) {
-                tracing::error!(status, id = %job.id(), "the ESP refuses our key; check the variable that `api_key_env` names");
-            }
-            write(ports, &mut job, DeliveryState::Refused, note).await?;
-            return Ok(Next::Settled { id: job.id(), answered: true });
-        }
+        SendError::Refused { .. } => return refuse(ports, job, note).await,
+        SendError::Denied { .. } if job.is_to_blame => return refuse(ports, job, note).await,
+        SendError::Denied { .. } => ("denied", None),
         SendError::NotSent { .. } => ("not_sent", None),
         SendError::Throttled { retry_after_ms, .. } => ("throttled", retry_after_ms),
         SendError::Unknown { .. } => {
@@ -122,9 +121,9 @@ async fn conclude(
     };
     match job.ambiguous_since_ms {
         // Nothing can have been taken: the next attempt renders anew.
-        None => write(ports, &mut job, DeliveryState::Pending, note).await?,
+        None => write(ports, &mut job, DeliveryState::Pending, note.clone()).await?,
         Some(since_ms) if ports.may_repeat(since_ms) => {
-            write(ports, &mut job, DeliveryState::Unknown, note).await?;
+            write(ports, &mut job, DeliveryState::Unknown, note.clone()).await?;
             job.repeat = Some(message);
         }
         Some(_) => {
@@ -132,7 +131,17 @@ async fn conclude(
             return Ok(Next::LeftUnknown { id: job.id() });
         }
     }
-    Ok(Next::Again { job: Box::new(job), cause, retry_after_ms })
+    let job = Box::new(job);
+    Ok(match note {
+        Some(fault) if is_denied => Next::Denied { job, fault },
+        _ => Next::Again { job, cause, retry_after_ms },
+    })
+}
+
+/// Settles a delivery that will never be taken.
+async fn refuse(ports: &Ports, mut job: Job, note: Option<String>) -> Result<Next, LogFault> {
+    write(ports, &mut job, DeliveryState::Refused, note).await?;
+    Ok(Next::Settled { id: job.id(), answered: true, rest_ms: None })
 }
 
 async fn write(ports: &Ports, job: &mut Job, state: DeliveryState, note: Option<String>) -> Result<(), LogFault> {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 use super::backoff_ms;
 
@@ -37,6 +37,18 @@ impl Breaker {
         };
         let rest = Duration::from_millis(rest_ms.max(retry_after_ms.unwrap_or(0)));
         self.shut_until = self.shut_until.max(now + rest);
+    }
+
+    /// The ESP took a message, and wants to be left alone until its allowance is renewed.
+    pub fn rest(&mut self, now: Instant, rest_ms: u64) {
+        self.shut_until = self.shut_until.max(now + Duration::from_millis(rest_ms));
+    }
+
+    /// The ESP refuses the account. It is asked again at the slowest pace, one request at a time, until somebody has seen to it.
+    pub fn denied(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.failures = self.failures.max(FAILURES_MAX);
+        let half_ms = self.backoff_cap_ms / 2;
+        self.rest(now, half_ms + rng.random_range(0..=half_ms));
     }
 
     /// No request before this.
@@ -83,5 +95,24 @@ mod tests {
         breaker.failed(now, Some(2_000), &mut rng);
         assert_eq!(breaker.shut_until(), now + Duration::from_secs(7));
         assert_eq!(breaker.concurrency(8), 8);
+    }
+
+    #[test]
+    fn a_refused_account_opens_it_at_once() {
+        let (now, mut rng) = (Instant::now(), ChaCha8Rng::seed_from_u64(1));
+        let mut breaker = Breaker::new(now, 1_000, 60_000);
+        breaker.denied(now, &mut rng);
+        assert!((now + Duration::from_secs(30)..=now + Duration::from_secs(60)).contains(&breaker.shut_until()));
+        assert_eq!(breaker.concurrency(8), 1);
+        breaker.answered();
+        assert_eq!(breaker.concurrency(8), 8);
+    }
+
+    #[test]
+    fn an_allowance_that_is_used_up_is_no_failure() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(now, 1_000, 60_000);
+        breaker.rest(now, 3_000);
+        assert_eq!((breaker.shut_until(), breaker.concurrency(8)), (now + Duration::from_secs(3), 8));
     }
 }

@@ -162,6 +162,10 @@ struct Sender {
     /// Whether the log has more than what is in hand.
     more: bool,
     breaker: Breaker,
+    /// How often the ESP settled a delivery.
+    answers: u64,
+    /// The account is refused, and it has been said so.
+    is_denied: bool,
     limiter: DefaultDirectRateLimiter,
     running: JoinSet<Result<Next, LogFault>>,
     rng: StdRng,
@@ -177,6 +181,8 @@ impl Sender {
             in_hand: HashSet::new(),
             more: false,
             breaker: Breaker::new(Instant::now(), limits.backoff_base_ms, limits.backoff_cap_ms),
+            answers: 0,
+            is_denied: false,
             limiter: RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
             running: JoinSet::new(),
             rng: rand::make_rng(),
@@ -225,7 +231,15 @@ impl Sender {
     fn take(&mut self, owed: Owed) {
         let DeliveryRecord { state, attempts, since_ms, .. } = owed.delivery;
         let ambiguous_since_ms = state.is_ambiguous().then_some(since_ms);
-        let job = Job { owed: owed.send, state, attempts, ambiguous_since_ms, repeat: None };
+        let job = Job {
+            owed: owed.send,
+            state,
+            attempts,
+            ambiguous_since_ms,
+            repeat: None,
+            denied_at: None,
+            is_to_blame: false,
+        };
         self.in_hand.insert(job.id());
         match ambiguous_since_ms {
             Some(since_ms) if !self.ports.may_repeat(since_ms) => {
@@ -237,7 +251,8 @@ impl Sender {
 
     /// Starts the attempt that goes first. Those that are not to be made any more do not use up the rate.
     fn start(&mut self) {
-        while let Some(job) = self.queue.pop() {
+        while let Some(mut job) = self.queue.pop() {
+            job.is_to_blame = job.denied_at.is_some_and(|answers| self.answers > answers);
             let ports = Arc::clone(&self.ports);
             match Verdict::of(&ports, &job) {
                 Some(verdict) => self.running.spawn(give_up(ports, job, verdict)),
@@ -258,11 +273,21 @@ impl Sender {
         };
         let now = Instant::now();
         match next {
-            Next::Settled { id, answered } => {
+            Next::Settled { id, answered, rest_ms } => {
                 self.in_hand.remove(&id);
                 if answered {
-                    self.breaker.answered();
+                    self.answered(now, rest_ms);
                 }
+            }
+            Next::Denied { mut job, fault } => {
+                metrics::counter!("beckon_delivery_retries_total", "cause" => "denied").increment(1);
+                if !std::mem::replace(&mut self.is_denied, true) {
+                    tracing::error!(%fault, "nothing is sent until this is seen to; what is owed waits");
+                }
+                self.breaker.denied(now, &mut self.rng);
+                job.denied_at = Some(self.answers);
+                // Another goes before it, and so shows whether it is the account or this message.
+                self.again(self.breaker.shut_until() + Duration::from_millis(1), *job, None);
             }
             Next::LeftUnknown { id } => {
                 self.in_hand.remove(&id);
@@ -271,14 +296,29 @@ impl Sender {
             Next::Again { job, cause, retry_after_ms } => {
                 metrics::counter!("beckon_delivery_retries_total", "cause" => cause).increment(1);
                 self.breaker.failed(now, retry_after_ms, &mut self.rng);
-                let Limits { backoff_base_ms, backoff_cap_ms, .. } = self.ports.limits;
-                let earlier = job.attempts.saturating_sub(1);
-                let wait_ms = backoff_ms(earlier, backoff_base_ms, backoff_cap_ms, &mut self.rng);
-                let wait_ms = wait_ms.max(retry_after_ms.unwrap_or(0));
-                self.queue.push_at(now + Duration::from_millis(wait_ms), *job);
+                self.again(now, *job, retry_after_ms);
             }
         }
         Ok(())
+    }
+
+    /// The ESP settled a delivery: all is well.
+    fn answered(&mut self, now: Instant, rest_ms: Option<u64>) {
+        self.answers += 1;
+        self.is_denied = false;
+        self.breaker.answered();
+        if let Some(rest_ms) = rest_ms {
+            self.breaker.rest(now, rest_ms);
+        }
+    }
+
+    /// Lets a job wait for its next attempt, from `start` on: with full jitter, and no shorter than the ESP asks for.
+    fn again(&mut self, start: Instant, job: Job, retry_after_ms: Option<u64>) {
+        let Limits { backoff_base_ms, backoff_cap_ms, .. } = self.ports.limits;
+        let earlier = job.attempts.saturating_sub(1);
+        let wait_ms = backoff_ms(earlier, backoff_base_ms, backoff_cap_ms, &mut self.rng);
+        let wait_ms = wait_ms.max(retry_after_ms.unwrap_or(0));
+        self.queue.push_at(start + Duration::from_millis(wait_ms), job);
     }
 
     /// Lets the requests under way finish, within the bound.

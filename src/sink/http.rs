@@ -1,9 +1,10 @@
-//! The generic HTTP ESP (`kind = "http"`): a small contract that a shop's own mail service, or a simulator, can fulfil.
+//! The generic HTTP ESP (`kind = "http"`): a small contract that a shop's own mail service, or a simulator, can fulfil; or, with a body of
+//! the configuration's own, the one of any service that takes JSON.
 //!
 //! ```text
-//! POST {base_url}/send
+//! POST {base_url}/send                             (or another `path`)
 //! Content-Type: application/json
-//! Authorization: Bearer API_KEY                    (when a key is configured)
+//! Authorization: Bearer API_KEY                    (when a key is configured; or the key alone in `auth_header`)
 //! Idempotency-Key: DECISION_ID
 //!
 //! {"decision_id":"…","to":{"email":"a@example.com"},"from":{"email":"shop@example.com","name":"Shop"},
@@ -11,14 +12,19 @@
 //! ```
 //!
 //! It answers any 2xx once it has taken the message, with `{"id":"…"}` in the body if it likes; 429 or 503, with
-//! `Retry-After` if it likes, when it has not and wants to be asked again; any other 4xx to refuse it for good. It honours
-//! the key: a second request of one key gives the first one's answer and no second mail.
+//! `Retry-After` if it likes, when it has not and wants to be asked again; 401 or 403 when it refuses the key; any other 4xx to refuse
+//! the message for good. It honours the key: a second request of one key gives the first one's answer and no second mail.
 
+use reqwest::header::HeaderName;
 use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Accepted, ApiKey, BoxFuture, Esp, SendError, SetupError, answer, endpoint};
-use crate::decision::{DecisionId, Mailbox, Message};
+use crate::body_template::BodyTemplate;
+use crate::decision::{Decision, DecisionId, Mailbox, Message};
+
+/// Who is asked where no key is configured.
+const NO_KEY: &str = "`api_key_env`: none is configured";
 
 /// A service that fulfils the contract above.
 #[derive(Debug)]
@@ -27,17 +33,35 @@ pub struct Http {
     url: Url,
     key: Option<ApiKey>,
     honours_idempotency: bool,
+    auth_header: Option<HeaderName>,
+    body: Option<BodyTemplate>,
+}
+
+/// Where a service differs from the contract.
+#[derive(Debug, Default)]
+pub struct Differs {
+    /// Where requests go below `base_url`; `/send` unless given.
+    pub path: Option<String>,
+    /// The header that the key alone goes into.
+    pub auth_header: Option<String>,
+    /// The body of requests.
+    pub body: Option<BodyTemplate>,
 }
 
 impl Http {
-    /// `base_url` is where `/send` is; `honours_idempotency` whether the service keeps the last paragraph of the contract.
+    /// `base_url` is where `/send` is; `honours_idempotency` whether the service keeps the last sentence of the contract.
     pub fn new(
         client: Client,
         base_url: &str,
         key: Option<ApiKey>,
         honours_idempotency: bool,
+        differs: Differs,
     ) -> Result<Http, SetupError> {
-        Ok(Http { client, url: endpoint(base_url, "/send")?, key, honours_idempotency })
+        let Differs { path, auth_header, body } = differs;
+        let url = endpoint(base_url, path.as_deref().unwrap_or("/send"))?;
+        let header = |name: String| name.parse().map_err(|_| SetupError::Header(name));
+        let auth_header = auth_header.map(header).transpose()?;
+        Ok(Http { client, url, key, honours_idempotency, auth_header, body })
     }
 }
 
@@ -52,7 +76,7 @@ struct Body<'a> {
     headers: Headers<'a>,
 }
 
-/// How both ESPs write a mailbox.
+/// How this contract and SendGrid write a mailbox.
 #[derive(Serialize)]
 pub(super) struct Address<'a> {
     email: &'a str,
@@ -76,30 +100,52 @@ impl Serialize for Headers<'_> {
     }
 }
 
+/// The same without the `Message-ID`, for ESPs that write their own.
+pub(super) struct Further<'a>(pub &'a Message);
+
+impl Serialize for Further<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.headers.iter().map(|header| (header.name(), header.value())))
+    }
+}
+
+/// What services call the name of a message.
 #[derive(Deserialize)]
-struct Answer {
+struct Said {
+    #[serde(alias = "message_id", alias = "messageId", alias = "MessageID")]
     id: Option<String>,
 }
 
 impl Esp for Http {
-    fn send<'a>(&'a self, message: &'a Message, key: DecisionId) -> BoxFuture<'a, Result<Accepted, SendError>> {
-        let body = Body {
-            decision_id: key,
-            to: (&message.to).into(),
-            from: (&message.from).into(),
-            subject: &message.subject,
-            text: &message.text,
-            html: &message.html,
-            headers: Headers(message),
+    fn send<'a>(&'a self, message: &'a Message, decision: &'a Decision) -> BoxFuture<'a, Result<Accepted, SendError>> {
+        let key = decision.decision_id;
+        let mut request = self.client.post(self.url.clone()).header("Idempotency-Key", key.to_string());
+        request = match (&self.key, &self.auth_header) {
+            (None, _) => request,
+            (Some(key), None) => request.bearer_auth(key.expose()),
+            (Some(key), Some(header)) => request.header(header.clone(), key.expose()),
         };
-        let mut request = self.client.post(self.url.clone()).header("Idempotency-Key", key.to_string()).json(&body);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key.expose());
-        }
+        request = match &self.body {
+            Some(body) => match body.fill(message, decision) {
+                Ok(body) => request.json(&body),
+                Err(fault) => {
+                    return Box::pin(async move { Err(SendError::Refused { status: 0, excerpt: fault.to_string() }) });
+                }
+            },
+            None => request.json(&Body {
+                decision_id: key,
+                to: (&message.to).into(),
+                from: (&message.from).into(),
+                subject: &message.subject,
+                text: &message.text,
+                html: &message.html,
+                headers: Headers(message),
+            }),
+        };
         Box::pin(async move {
-            let taken = answer::exchange(request).await?;
-            let esp_id = serde_json::from_slice::<Answer>(&taken.body).ok().and_then(|answer| answer.id);
-            Ok(Accepted { esp_id })
+            let account = self.key.as_ref().map_or(NO_KEY, ApiKey::origin);
+            let answer = answer::exchange(request).await?.judged(account)?;
+            Ok(answer.accepted(answer.json::<Said>().and_then(|said| said.id)))
         })
     }
 

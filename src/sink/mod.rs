@@ -1,6 +1,6 @@
-//! The sink: from a decided send to the ESP's answer (SPEC §6). One file an ESP (`http`, `sendgrid`), all behind [`Esp`];
-//! `delivery` decides when, whether, and how often they are asked. In: sends. Out: delivery states, through
-//! [`DeliveryLog`]. What may be retried is said by [`SendError`], by type.
+//! The sink: from a decided send to the ESP's answer (SPEC §6). One file an ESP, all behind [`Esp`]; `delivery` decides when,
+//! whether, and how often they are asked. In: sends. Out: delivery states, through [`DeliveryLog`]. What may be retried is said by
+//! [`SendError`], by type.
 
 mod answer;
 mod attempt;
@@ -8,37 +8,47 @@ mod backoff;
 mod breaker;
 pub mod delivery;
 pub mod http;
+pub mod kafka;
+mod key;
+pub mod mailgun;
+pub mod postmark;
 mod queue;
+pub mod resend;
 pub mod sendgrid;
+pub mod ses;
+pub mod smtp;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::decision::{DecisionId, DeliveryRecord, Message};
+use crate::decision::{Decision, DecisionId, DeliveryRecord, Message};
 
 pub use backoff::backoff_ms;
 use delivery::Owed;
+pub use key::{ApiKey, ApiKeyFault};
 
 /// A future that a trait object returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// An e-mail service provider.
+/// An e-mail service provider, or whoever else takes what was decided.
 pub trait Esp: Send + Sync {
-    /// Hands over one message. `key` is the same in every attempt for one decision.
-    fn send<'a>(&'a self, message: &'a Message, key: DecisionId) -> BoxFuture<'a, Result<Accepted, SendError>>;
+    /// Hands over the message of one decision, whose id is the idempotency key of every attempt. A message that may have been
+    /// taken comes again to the byte.
+    fn send<'a>(&'a self, message: &'a Message, decision: &'a Decision) -> BoxFuture<'a, Result<Accepted, SendError>>;
 
     /// Whether two requests of one key give one mail. Only then may a [`SendError::Unknown`] be tried again.
     fn honours_idempotency(&self) -> bool;
 }
 
 /// The ESP took the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// The ESP's own name for it, if it gave one.
     pub esp_id: Option<String>,
+    /// How long the ESP wants to be left alone now, milliseconds: it said that its allowance is used up until then.
+    pub rest_ms: Option<u64>,
 }
 
 /// Why a message was not accepted, by what may be done about it.
@@ -47,21 +57,34 @@ pub enum SendError {
     /// A permanent answer: sending it again gives the same.
     #[error("the ESP refused it with status {status}: {excerpt}")]
     Refused {
-        /// HTTP status.
+        /// HTTP status, or SMTP reply code.
         status: u16,
         /// The beginning of the answer's body.
         excerpt: String,
     },
-    /// The connection was never made, so nothing was sent. Retried freely.
+    /// It is the account that is refused, whatever the message: a wrong key, a sender that is not verified, an account that is
+    /// paused. Not taken; nothing is sent until somebody has seen to it, and what is owed waits.
+    #[error(
+        "the ESP refuses the account (status {status}), and is tried again now and then; check {account}: {excerpt}"
+    )]
+    Denied {
+        /// HTTP status, or SMTP reply code.
+        status: u16,
+        /// Where the key is from, for people.
+        account: String,
+        /// The beginning of the answer's body.
+        excerpt: String,
+    },
+    /// The connection was never made, or was lost before the message was handed over. Nothing was taken. Retried freely.
     #[error("no connection to the ESP: {reason}")]
     NotSent {
         /// What the network said.
         reason: String,
     },
-    /// 429 or 503: not taken, come back later. Retried freely.
+    /// 429 or 503, or 4xx in SMTP: not taken, come back later. Retried freely.
     #[error("the ESP is not taking messages now (status {status})")]
     Throttled {
-        /// HTTP status.
+        /// HTTP status, or SMTP reply code.
         status: u16,
         /// How long the ESP wants to be left alone, if it says.
         retry_after_ms: Option<u64>,
@@ -104,37 +127,6 @@ pub struct Backlog {
 #[error("the sender stops, because delivery states can no longer be written: {0}")]
 pub struct LogFault(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// An ESP's key. Never shown: not by `Debug`, and there is no `Display`.
-#[derive(Clone)]
-pub struct ApiKey(String);
-
-/// A key that cannot stand in a header.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "the ESP's API key is empty, or has characters that cannot stand in a header; check the variable that `api_key_env` names"
-)]
-pub struct ApiKeyFault;
-
-impl ApiKey {
-    /// Takes the key from wherever the caller has it; surrounding white space is dropped.
-    pub fn new(key: &str) -> Result<ApiKey, ApiKeyFault> {
-        let key = key.trim();
-        let sound = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-        if sound { Ok(ApiKey(key.to_owned())) } else { Err(ApiKeyFault) }
-    }
-
-    /// The key itself, for the header.
-    fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("ApiKey(***)")
-    }
-}
-
 /// An ESP that cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -149,6 +141,15 @@ pub enum SetupError {
     /// The HTTP client cannot be made.
     #[error("cannot set up HTTP: {0}")]
     Client(#[from] reqwest::Error),
+    /// The SMTP client cannot be made.
+    #[error("cannot set up SMTP: {0}")]
+    Smtp(#[from] lettre::transport::smtp::Error),
+    /// The Kafka producer cannot be made.
+    #[error("cannot set up the Kafka producer: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    /// A header that the configuration names cannot be sent.
+    #[error("{0:?} cannot be the name of an HTTP header")]
+    Header(String),
 }
 
 /// The HTTP client of every ESP. An answer is awaited for `timeout_ms` from the request's start; a connection for a third
@@ -179,15 +180,6 @@ fn endpoint(base_url: &str, path: &str) -> Result<reqwest::Url, SetupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_never_shown_and_a_broken_one_is_refused() {
-        let key = ApiKey::new(" SG.secret\n").unwrap();
-        assert_eq!(format!("{key:?}"), "ApiKey(***)");
-        assert_eq!(key.expose(), "SG.secret");
-        assert!(ApiKey::new("").is_err());
-        assert!(ApiKey::new("a\r\nX-Evil: 1").is_err());
-    }
 
     #[test]
     fn a_base_url_is_checked() {

@@ -19,6 +19,10 @@ pub(super) struct Job {
     pub ambiguous_since_ms: Option<u64>,
     /// The message that may have been taken: it is repeated to the byte, as ESPs ask of two requests of one key.
     pub repeat: Option<Message>,
+    /// The account was refused when it was this one's turn, after so many others had been answered.
+    pub denied_at: Option<u64>,
+    /// Others were answered since: if the account is refused again, it is because of this message.
+    pub is_to_blame: bool,
 }
 
 impl Job {

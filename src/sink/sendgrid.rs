@@ -1,13 +1,15 @@
-//! SendGrid, v3 Mail Send: `POST {base_url}/v3/mail/send`, a bearer key, 202 with `X-Message-Id` once it has taken the mail.
-//! SendGrid knows no idempotency key: a request without an answer is not made again, but waits for the event webhook,
-//! which returns `custom_args.decision_id`.
+//! SendGrid, v3 Mail Send ("Mail Send" in the v3 API reference): `POST {base_url}/v3/mail/send`, a bearer key, 202 with
+//! `X-Message-Id` once it has taken the mail. SendGrid knows no idempotency key: a request without an answer is not made again, but
+//! waits for the event webhook, which returns `custom_args.decision_id`. `X-RateLimit-Reset` is an epoch second.
+//!
+//! Its `personalizations` are one mail to many: no batch of mails that differ.
 
 use reqwest::{Client, Url};
 use serde::Serialize;
 
 use super::http::{Address, Headers};
 use super::{Accepted, ApiKey, BoxFuture, Esp, SendError, SetupError, answer, endpoint};
-use crate::decision::{DecisionId, Message};
+use crate::decision::{Decision, DecisionId, Message};
 
 /// Where SendGrid is, unless configured otherwise.
 pub const BASE_URL: &str = "https://api.sendgrid.com";
@@ -55,7 +57,7 @@ struct CustomArgs {
 }
 
 impl Esp for SendGrid {
-    fn send<'a>(&'a self, message: &'a Message, key: DecisionId) -> BoxFuture<'a, Result<Accepted, SendError>> {
+    fn send<'a>(&'a self, message: &'a Message, decision: &'a Decision) -> BoxFuture<'a, Result<Accepted, SendError>> {
         let body = Body {
             personalizations: [Personalization { to: [(&message.to).into()] }],
             from: (&message.from).into(),
@@ -65,13 +67,12 @@ impl Esp for SendGrid {
                 Content { r#type: "text/html", value: &message.html },
             ],
             headers: Headers(message),
-            custom_args: CustomArgs { decision_id: key },
+            custom_args: CustomArgs { decision_id: decision.decision_id },
         };
         let request = self.client.post(self.url.clone()).bearer_auth(self.key.expose()).json(&body);
         Box::pin(async move {
-            let taken = answer::exchange(request).await?;
-            let esp_id = taken.headers.get("x-message-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-            Ok(Accepted { esp_id })
+            let answer = answer::exchange(request).await?.judged(self.key.origin())?;
+            Ok(answer.accepted(answer.header("x-message-id").map(str::to_owned)))
         })
     }
 

@@ -69,18 +69,27 @@ impl FakeEsp {
 }
 
 async fn answer(State(esp): State<FakeEsp>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let body: Value = serde_json::from_slice(&body).unwrap();
+    let body = if headers["content-type"] == "application/json" {
+        serde_json::from_slice(&body).unwrap()
+    } else {
+        read_form(&body)
+    };
     if esp.down.load(Ordering::SeqCst) {
         esp.events.lock().unwrap().push(format!("turned away {}", body["subject"].as_str().unwrap()));
         return says(503).into_response();
     }
     let mut kept = serde_json::Map::new();
-    for name in ["authorization", "content-type", "idempotency-key"] {
-        if let Some(value) = headers.get(name) {
-            kept.insert(name.to_owned(), value.to_str().unwrap().into());
+    for name in ["accept", "authorization", "content-type", "idempotency-key", "x-api-key", "x-postmark-server-token"] {
+        let value = headers.get(name).map(|value| value.to_str().unwrap()).filter(|value| *value != "*/*");
+        if let Some(value) = value {
+            // What follows is of the moment.
+            let of_the_moment = value.starts_with("AWS4-HMAC-SHA256").then(|| "AWS4-HMAC-SHA256 …");
+            kept.insert(name.to_owned(), of_the_moment.unwrap_or(value).into());
         }
     }
-    esp.events.lock().unwrap().push(format!("request {}", body["subject"].as_str().unwrap()));
+    let subjects = [&body["subject"], &body["Subject"], &body["Content"]["Simple"]["Subject"]["Data"]];
+    let subject = subjects.into_iter().find_map(Value::as_str).unwrap();
+    esp.events.lock().unwrap().push(format!("request {subject}"));
     let request = json!({"method": method.as_str(), "path": uri.path(), "headers": kept, "body": body});
     esp.requests.lock().unwrap().push(request);
     let next = esp.script.lock().unwrap().pop_front();
@@ -91,6 +100,16 @@ async fn answer(State(esp): State<FakeEsp>, method: Method, uri: Uri, headers: H
         }
         answer => answer.into_response(),
     }
+}
+
+/// A form as an object.
+fn read_form(body: &[u8]) -> Value {
+    let url = format!("http://form/?{}", std::str::from_utf8(body).unwrap());
+    let url: reqwest::Url = url.parse().unwrap();
+    url.query_pairs()
+        .map(|(name, value)| (name.into_owned(), Value::from(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 impl IntoResponse for Answer {

@@ -5,74 +5,193 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use crate::esp::{Answer, FakeEsp, hangs_up, nobody, says};
-use crate::world::{World, http, send, sendgrid};
+use beckon::body_template::BodyTemplate;
+use beckon::decision;
+use beckon::sink::client;
+use beckon::sink::http::{Differs, Http};
 
-#[tokio::test]
-async fn the_generic_request() {
-    let world = World::new();
-    let esp = FakeEsp::start([Answer::Says(202, vec![], r#"{"id":"m-1"}"#)], world.events.clone()).await;
-    let cart = send("cart-9");
-    world.deliver(http(&esp.base_url()), vec![cart.clone()]).await.unwrap();
-    insta::assert_json_snapshot!("http_request", esp.requests());
-    let delivery = world.ledger.delivery(cart.decision.decision_id).unwrap().unwrap();
-    assert_eq!(delivery.note.as_deref(), Some("m-1"));
+use crate::esp::{Answer, FakeEsp, hangs_up, nobody, says};
+use crate::world::{World, http, key, send, sendgrid, speaks};
+
+/// The kinds that speak HTTP.
+const KINDS: [&str; 6] = ["http", "sendgrid", "postmark", "mailgun", "ses", "resend"];
+
+fn is_repeated(kind: &str) -> bool {
+    ["http", "resend"].contains(&kind)
 }
 
 #[tokio::test]
-async fn the_sendgrid_request() {
+async fn requests_are_as_each_esp_wants_them_and_its_name_of_the_mail_is_kept() {
+    let named = |kind| match kind {
+        "sendgrid" => Answer::Says(202, vec![("x-message-id", "m-1".into())], ""),
+        "postmark" => {
+            Answer::Says(200, vec![], r#"{"ErrorCode":0,"Message":"OK","MessageID":"m-1","To":"ada@example.org"}"#)
+        }
+        "mailgun" => Answer::Says(200, vec![], r#"{"id":"m-1","message":"Queued. Thank you."}"#),
+        "ses" => Answer::Says(200, vec![], r#"{"MessageId":"m-1"}"#),
+        _ => Answer::Says(200, vec![], r#"{"id":"m-1"}"#),
+    };
+    for kind in KINDS {
+        let world = World::new();
+        let esp = FakeEsp::start([named(kind)], world.events.clone()).await;
+        let cart = send("cart-9");
+        world.deliver(speaks(kind, &esp.base_url()), vec![cart.clone()]).await.unwrap();
+        insta::assert_json_snapshot!(format!("{kind}_request"), esp.requests());
+        let delivery = world.ledger.delivery(cart.decision.decision_id).unwrap().unwrap();
+        assert_eq!(delivery.note.as_deref(), Some("m-1"), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn the_request_of_a_body_of_the_configuration_s_own() {
     let world = World::new();
-    let script = [Answer::Says(202, vec![("x-message-id", "sg-1".into())], "")];
-    let esp = FakeEsp::start(script, world.events.clone()).await;
-    let cart = send("cart-9");
-    world.deliver(sendgrid(&esp.base_url()), vec![cart.clone()]).await.unwrap();
-    insta::assert_json_snapshot!("sendgrid_request", esp.requests());
-    let delivery = world.ledger.delivery(cart.decision.decision_id).unwrap().unwrap();
-    assert_eq!(delivery.note.as_deref(), Some("sg-1"));
+    let esp = FakeEsp::start([], world.events.clone()).await;
+    let body = serde_json::json!({
+        "subject": "{{subject}}", "recipients": [{"address": "{{to.address}}"}], "html": "{{html}}",
+        "from": "{{from.name}} <{{from.address}}>", "reference": "{{campaign}}/{{decision_id}}", "headers": "{{headers}}",
+    });
+    let differs = Differs {
+        path: Some("/v1/transmissions".into()),
+        auth_header: Some("X-Api-Key".into()),
+        body: Some(BodyTemplate::new(body).unwrap()),
+    };
+    let http = Http::new(client(1_000).unwrap(), &esp.base_url(), Some(key("shop-key")), false, differs).unwrap();
+    world.deliver(http, vec![send("cart-9")]).await.unwrap();
+    insta::assert_json_snapshot!("own_body_request", esp.requests());
 }
 
 /// Delivers one send to an ESP that first answers so, and then 202. Returns what happened, in order.
 async fn happens(kind: &str, first: Answer) -> String {
     let world = World::new();
     let esp = FakeEsp::start([first], world.events.clone()).await;
-    let sends = vec![send("cart-9")];
-    let done = match kind {
-        "http" => world.deliver(http(&esp.base_url()), sends).await,
-        _ => world.deliver(sendgrid(&esp.base_url()), sends).await,
-    };
-    done.unwrap();
+    world.deliver(speaks(kind, &esp.base_url()), vec![send("cart-9")]).await.unwrap();
     world.events().join(", ").replace("request cart-9", "request")
 }
 
+const REFUSED: &str = "in_flight 1, request, refused 1";
+const ACCEPTED: &str = "in_flight 1, request, accepted 1";
+const AGAIN: &str = "in_flight 1, request, pending 1, in_flight 2, request, accepted 2";
+const REPEATED: &str = "in_flight 1, request, unknown 1, in_flight 2, request, accepted 2";
+const UNKNOWN: &str = "in_flight 1, request, unknown 1";
+
 #[tokio::test]
 async fn a_settling_answer_ends_it() {
-    for kind in ["http", "sendgrid"] {
+    for kind in KINDS {
         for status in [200, 202] {
-            assert_eq!(happens(kind, says(status)).await, "in_flight 1, request, accepted 1", "{kind} {status}");
+            assert_eq!(happens(kind, says(status)).await, ACCEPTED, "{kind} {status}");
         }
-        for status in [301, 400, 401, 404, 413] {
-            assert_eq!(happens(kind, says(status)).await, "in_flight 1, request, refused 1", "{kind} {status}");
+        for status in [301, 400, 413, 422] {
+            assert_eq!(happens(kind, says(status)).await, REFUSED, "{kind} {status}");
         }
     }
 }
 
 #[tokio::test]
 async fn what_was_not_taken_is_sent_again_by_anyone() {
-    let again = "in_flight 1, request, pending 1, in_flight 2, request, accepted 2";
-    for kind in ["http", "sendgrid"] {
-        for status in [429, 503] {
-            assert_eq!(happens(kind, says(status)).await, again, "{kind} {status}");
+    for kind in KINDS {
+        // The last three refuse the account, which is no fault of the message.
+        for status in [429, 503, 401, 402, 403] {
+            assert_eq!(happens(kind, says(status)).await, AGAIN, "{kind} {status}");
         }
     }
 }
 
 #[tokio::test]
 async fn what_may_have_been_taken_is_sent_again_only_where_the_key_is_honoured() {
-    for first in [says(500), says(502), says(504), says(408), Answer::Hangs] {
-        let again = "in_flight 1, request, unknown 1, in_flight 2, request, accepted 2";
-        assert_eq!(happens("http", first.clone()).await, again, "{first:?}");
-        assert_eq!(happens("sendgrid", first.clone()).await, "in_flight 1, request, unknown 1", "{first:?}");
+    for kind in KINDS {
+        for first in [says(500), says(502), says(504), says(408), Answer::Hangs] {
+            let expected = if is_repeated(kind) { REPEATED } else { UNKNOWN };
+            assert_eq!(happens(kind, first.clone()).await, expected, "{kind} {first:?}");
+        }
     }
+}
+
+#[tokio::test]
+async fn each_esp_has_words_of_its_own() {
+    let postmark = |status, body| ("postmark", Answer::Says(status, vec![], body));
+    let ses = |status, name: &str| ("ses", Answer::Says(status, vec![("x-amzn-errortype", name.to_owned())], "{}"));
+    let resend = |status, body| ("resend", Answer::Says(status, vec![], body));
+    let cases = [
+        // The recipient is inactive; the request is wrong.
+        (postmark(422, r#"{"ErrorCode":406,"Message":"inactive"}"#), REFUSED),
+        (postmark(422, r#"{"ErrorCode":300,"Message":"To"}"#), REFUSED),
+        (postmark(200, r#"{"ErrorCode":406,"Message":"inactive"}"#), REFUSED),
+        // The token, the sender, the credits, the account.
+        (postmark(401, r#"{"ErrorCode":10,"Message":"token"}"#), AGAIN),
+        (postmark(422, r#"{"ErrorCode":400,"Message":"signature"}"#), AGAIN),
+        (postmark(422, r#"{"ErrorCode":405,"Message":"credits"}"#), AGAIN),
+        (postmark(422, r#"{"ErrorCode":412,"Message":"pending"}"#), AGAIN),
+        (postmark(422, r#"{"ErrorCode":100,"Message":"maintenance"}"#), AGAIN),
+        // No such domain.
+        (("mailgun", says(404)), AGAIN),
+        (("sendgrid", says(404)), REFUSED),
+        (ses(400, "MessageRejected"), REFUSED),
+        (ses(400, "BadRequestException:http://internal.amazon.com/coral/"), REFUSED),
+        (ses(400, "SendingPausedException"), AGAIN),
+        (ses(400, "ThrottlingException"), AGAIN),
+        (ses(404, "NotFoundException"), AGAIN),
+        (ses(403, "InvalidSignatureException"), AGAIN),
+        (ses(500, "InternalFailure"), UNKNOWN),
+        // An earlier request of this key is under way; had another content, and was taken.
+        (resend(409, r#"{"name":"concurrent_idempotent_requests"}"#), REPEATED),
+        (resend(409, r#"{"name":"invalid_idempotent_request"}"#), ACCEPTED),
+        (resend(429, r#"{"name":"daily_quota_exceeded"}"#), AGAIN),
+        (resend(451, r#"{"name":"security_error"}"#), REFUSED),
+    ];
+    for ((kind, first), expected) in cases {
+        assert_eq!(happens(kind, first.clone()).await, expected, "{kind} {first:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_refuses_nothing_and_is_said_where_to_look_for() {
+    let mut world = World::new();
+    world.limits.concurrency = 2;
+    let esp = FakeEsp::start((0..3).map(|_| says(401)), world.events.clone()).await;
+    let sends: Vec<_> = (0..4).map(|n| send(&n.to_string())).collect();
+    world.record(&sends);
+    let stop = tokio::time::sleep(Duration::from_millis(5));
+    let mut limits = world.limits.clone();
+    limits.backoff_cap_ms = 60_000;
+    let patient = World { limits, ..world };
+    patient.deliver_until(sendgrid(&esp.base_url()), sends.clone(), stop).await.unwrap();
+    // Only those that were under way found out.
+    let asked = esp.requests().len();
+    assert!(asked <= 2, "{asked} requests with a wrong key");
+    let denied = patient.ledger.delivery(sends[0].decision.decision_id).unwrap().unwrap();
+    let note = denied.note.unwrap_or_default();
+    assert!(asked == 0 || note.contains("check the environment variable `KEY`"), "{note}");
+    // The key is put right.
+    let mut limits = patient.limits.clone();
+    limits.backoff_cap_ms = 20;
+    let world = World { limits, ..patient };
+    world.deliver_until(sendgrid(&esp.base_url()), sends.clone(), std::future::pending()).await.unwrap();
+    assert!(sends.iter().all(|send| world.outcome(send).0.name() == "accepted"), "{:#?}", world.events());
+}
+
+#[tokio::test]
+async fn a_message_for_which_alone_the_account_is_refused_is_refused() {
+    let mut world = World::new();
+    world.limits.concurrency = 1;
+    // The greater goes first, is refused, lets another go, and is refused again.
+    let esp = FakeEsp::start([says(403), says(202), says(403)], world.events.clone()).await;
+    let bad = decision::Send { priority: 9, ..send("bad") };
+    let good = send("good");
+    world.deliver(sendgrid(&esp.base_url()), vec![bad.clone(), good.clone()]).await.unwrap();
+    assert_eq!((world.outcome(&bad).0.name(), world.outcome(&good).0.name()), ("refused", "accepted"));
+    assert_eq!(esp.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn an_esp_whose_allowance_is_used_up_is_left_alone_until_it_is_renewed() {
+    let mut world = World::new();
+    world.limits.concurrency = 1;
+    let used_up = vec![("ratelimit-remaining", "0".to_owned()), ("ratelimit-reset", "0.4".to_owned())];
+    let esp = FakeEsp::start([Answer::Says(200, used_up, r#"{"id":"m"}"#)], world.events.clone()).await;
+    let started = Instant::now();
+    world.deliver(speaks("resend", &esp.base_url()), vec![send("1"), send("2")]).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());
+    assert_eq!(esp.requests().len(), 2);
 }
 
 #[tokio::test]

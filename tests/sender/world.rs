@@ -10,7 +10,13 @@ use beckon::decision::{
 };
 use beckon::ledger::Ledger;
 use beckon::sink::delivery::{Drained, Limits, Owed, Ports, Unsendable, run};
-use beckon::sink::{ApiKey, Backlog, BoxFuture, DeliveryLog, Esp, LogFault, client, http::Http, sendgrid::SendGrid};
+use beckon::sink::http::{Differs, Http};
+use beckon::sink::mailgun::Mailgun;
+use beckon::sink::postmark::Postmark;
+use beckon::sink::resend::Resend;
+use beckon::sink::sendgrid::SendGrid;
+use beckon::sink::ses::{Account, Ses};
+use beckon::sink::{Accepted, ApiKey, Backlog, BoxFuture, DeliveryLog, Esp, LogFault, SendError, client};
 use beckon_dataflows::model::{Episode, Id};
 use tokio::sync::mpsc;
 
@@ -64,7 +70,8 @@ impl World {
     pub fn record(&self, sends: &[decision::Send]) {
         let entry = |send: &decision::Send| {
             let Episode { customer, subject, .. } = send.episode;
-            let errand = Errand { customer, subject, currency: send.currency.clone(), priority: send.priority };
+            let errand =
+                Errand { customer, subject, currency: send.currency.clone(), priority: send.priority, esp: None };
             ((*send.decision).clone(), Some(errand))
         };
         self.ledger.record(&sends.iter().map(entry).collect::<Vec<_>>()).unwrap();
@@ -166,12 +173,52 @@ impl DeliveryLog for LedgerLog {
     }
 }
 
+pub fn key(text: &str) -> ApiKey {
+    ApiKey::new(text, "the environment variable `KEY`").unwrap()
+}
+
 pub fn http(base_url: &str) -> Http {
-    Http::new(client(TIMEOUT_MS).unwrap(), base_url, Some(ApiKey::new("shop-key").unwrap()), true).unwrap()
+    Http::new(client(TIMEOUT_MS).unwrap(), base_url, Some(key("shop-key")), true, Differs::default()).unwrap()
 }
 
 pub fn sendgrid(base_url: &str) -> SendGrid {
-    SendGrid::new(client(TIMEOUT_MS).unwrap(), base_url, ApiKey::new("SG.key").unwrap()).unwrap()
+    SendGrid::new(client(TIMEOUT_MS).unwrap(), base_url, key("SG.key")).unwrap()
+}
+
+/// An ESP of whatever kind.
+pub struct Any(Box<dyn Esp>);
+
+impl Esp for Any {
+    fn send<'a>(&'a self, message: &'a Message, decision: &'a Decision) -> BoxFuture<'a, Result<Accepted, SendError>> {
+        self.0.send(message, decision)
+    }
+
+    fn honours_idempotency(&self) -> bool {
+        self.0.honours_idempotency()
+    }
+}
+
+/// The ESP of a kind that speaks HTTP.
+pub fn speaks(kind: &str, base_url: &str) -> Any {
+    let client = client(TIMEOUT_MS).unwrap();
+    Any(match kind {
+        "http" => Box::new(http(base_url)),
+        "sendgrid" => Box::new(sendgrid(base_url)),
+        "postmark" => Box::new(Postmark::new(client, base_url, key("pm-token"), "outbound").unwrap()),
+        "mailgun" => Box::new(Mailgun::new(client, base_url, key("mg-key"), "mg.example.com").unwrap()),
+        "resend" => Box::new(Resend::new(client, base_url, key("re_key")).unwrap()),
+        "ses" => {
+            let account = Account {
+                region: "eu-west-1".into(),
+                access_key_id: "AKIDEXAMPLE".into(),
+                secret: key("secret"),
+                session_token: None,
+                configuration_set: Some("shop".into()),
+            };
+            Box::new(Ses::new(client, base_url, account).unwrap())
+        }
+        other => panic!("{other} does not speak HTTP"),
+    })
 }
 
 /// A send about `subject`, which is also its mail's subject.

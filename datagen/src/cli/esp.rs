@@ -11,9 +11,9 @@ use crate::esp::{Esp, EspConfig, FaultShares, Totals};
 
 /// An ESP simulator with faults, that counts by idempotency key
 ///
-/// Takes messages as SendGrid does (POST /v3/mail/send) or as plain JSON (POST /send), fails by a seed, and counts by
-/// key: the Idempotency-Key header, else custom_args.decision_id. The counts are printed at the
-/// end, and at GET /stats; GET /messages?limit=N gives the latest messages.
+/// Takes messages as SendGrid, Postmark, Mailgun, Amazon SES and Resend do, or as plain JSON (POST /send); fails by a seed, and counts by
+/// key: the Idempotency-Key header, else the decision_id in the message's metadata. The counts are printed at the
+/// end, and at GET /stats; GET /messages?limit=N gives the latest messages. Point `base_url` of any such `[esp]` at it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct EspArgs {

@@ -75,7 +75,7 @@ pub struct Request {
     pub path: &'static str,
     /// From the `Idempotency-Key` header.
     pub header_key: Option<String>,
-    /// From `custom_args.decision_id`: counted by, but never honoured.
+    /// The decision's id in the message's metadata: counted by, but never honoured.
     pub body_key: Option<String>,
     /// The body.
     pub body: Value,
@@ -99,6 +99,13 @@ pub enum Answer {
     Failed,
     /// 400.
     Refused,
+}
+
+impl Answer {
+    /// Whether there is to be none.
+    pub fn hangs(&self) -> bool {
+        matches!(self, Answer::Accepted { hang: true, .. })
+    }
 }
 
 /// See the module.
@@ -157,6 +164,11 @@ impl Inbox {
                 Answer::Refused
             }
         }
+    }
+
+    /// How many requests the rate limit lets through in a second, and how many of them now; none without a limit.
+    pub fn allowance(&self) -> Option<(u32, u32)> {
+        self.config.rate_limit.map(|limit| (limit, self.allowance.0 as u32))
     }
 
     /// Draws from other shares from now on.

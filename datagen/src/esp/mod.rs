@@ -1,4 +1,4 @@
-//! An ESP that is not there: takes messages over HTTP as SendGrid does, fails by a seed, and counts what it was asked
+//! An ESP that is not there: takes messages over HTTP as six ESPs do, fails by a seed, and counts what it was asked
 //! and what it took, by idempotency key. In: an [`EspConfig`]. Out: an [`EspHandle`]. Fails only where the port is
 //! taken.
 //!
@@ -6,10 +6,12 @@
 //! |---|---|
 //! | `draw` | which fault a request meets |
 //! | `inbox` | counts |
+//! | `dialect` | what each ESP's requests and answers look like |
 //! | `routes` | HTTP |
 //! | `connection` | how to answer nothing |
 
 mod connection;
+mod dialect;
 mod draw;
 mod inbox;
 mod routes;

@@ -195,3 +195,53 @@ async fn stopping_does_not_wait_for_held_connections() {
     assert!(held.await.unwrap().is_err(), "the held request must get no answer");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
+
+/// A message of each ESP's, with the decision `d1`: where it goes, its content type and body.
+fn messages() -> [(&'static str, &'static str, &'static str, String); 4] {
+    let json = "application/json";
+    let ses = json!({
+        "FromEmailAddress": "shop@example.com", "Destination": {"ToAddresses": ["ada@example.com"]},
+        "Content": {"Simple": {"Subject": {"Data": "Hi"}}}, "EmailTags": [{"Name": "decision_id", "Value": "d1"}],
+    });
+    let resend = json!({
+        "from": "shop@example.com", "to": ["ada@example.com"], "subject": "Hi", "tags": [{"name": "decision_id", "value": "d1"}],
+    });
+    let postmark = json!({"From": "shop@example.com", "To": "ada@example.com", "Metadata": {"decision_id": "d1"}});
+    let mailgun = "from=shop%40example.com&to=ada%40example.com&subject=Hi&v%3Adecision_id=d1";
+    [
+        ("postmark", "/email", json, postmark.to_string()),
+        ("mailgun", "/v3/mg.example.com/messages", "application/x-www-form-urlencoded", mailgun.to_owned()),
+        ("ses", "/v2/email/outbound-emails", json, ses.to_string()),
+        ("resend", "/emails", json, resend.to_string()),
+    ]
+}
+
+#[tokio::test]
+async fn every_esp_s_messages_are_taken_in_its_own_words_and_counted_by_their_decision() {
+    let name_of = |kind: &str, answer: &Value| match kind {
+        "postmark" => answer["MessageID"].as_str().map(str::to_owned),
+        "ses" => answer["MessageId"].as_str().map(str::to_owned),
+        _ => answer["id"].as_str().map(str::to_owned),
+    };
+    for (kind, path, content_type, body) in messages() {
+        let (client, esp) =
+            (client(), Esp::start(EspConfig { rate_limit: Some(1), ..EspConfig::default() }).await.unwrap());
+        let post = async |body: String| {
+            let url = format!("{}{path}", esp.base_url());
+            client.post(url).header("content-type", content_type).body(body).send().await.unwrap()
+        };
+        let taken = post(body.clone()).await;
+        assert_eq!(taken.status(), 200, "{kind}");
+        let left = taken.headers().get("ratelimit-remaining").or(taken.headers().get("x-ratelimit-remaining")).cloned();
+        assert_eq!(left.is_some(), ["mailgun", "resend"].contains(&kind), "{kind}");
+        assert!(name_of(kind, &taken.json().await.unwrap()).is_some_and(|name| !name.is_empty()), "{kind}");
+        assert_eq!(esp.seen_key("d1").map(|counts| counts.accepted), Some(1), "{kind}");
+        let limited = post(body.clone()).await;
+        assert_eq!(limited.status(), 429, "{kind}");
+        assert_eq!(limited.headers().contains_key("retry-after"), kind != "ses", "{kind}");
+        assert_eq!(limited.headers().contains_key("x-amzn-errortype"), kind == "ses", "{kind}");
+        let empty = if kind == "mailgun" { "to=a" } else { "{}" };
+        assert!(post(empty.to_owned()).await.status().is_client_error(), "{kind}");
+        assert_eq!(esp.stop().await.malformed, 1, "{kind}");
+    }
+}
