@@ -7,34 +7,35 @@
 //!
 //! The pictures of products are drawn here, so that nothing is fetched.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use beckon::config::{Config, Purpose};
 use beckon::decision::Mailbox;
-use beckon::render::{Context, Templates};
+use beckon::pipeline::{compose, preview};
+use beckon::render::Context;
 
 fn main() -> anyhow::Result<()> {
     let folder = PathBuf::from(std::env::args().nth(1).context("name the folder to write to")?);
     std::fs::create_dir_all(&folder)?;
     let campaigns = Path::new(env!("CARGO_MANIFEST_DIR")).join("campaigns/all.toml");
     let config = Config::load(&campaigns, Purpose::Check)?;
-    let pairs = config.campaigns.iter().flat_map(|campaign| {
-        campaign.templates().into_iter().flatten().map(|name| (name, campaign.trigger.name())).collect::<Vec<_>>()
-    });
-    let wanted: Vec<(&str, &str)> = pairs.collect::<BTreeSet<_>>().into_iter().collect();
-    let templates = Templates::load_for(&config.templates, &wanted).map_err(|faults| anyhow::anyhow!("{faults:#?}"))?;
+    let templates = compose::load_templates(&config)?;
     let from: Mailbox = "Example Shop <shop@example.com>".parse()?;
-    for (name, trigger) in wanted {
-        let mail = templates.render(name, &Context::sample(trigger), &from)?;
-        let text = format!("Subject: {}\n\n{}", mail.subject, mail.text);
-        std::fs::write(folder.join(format!("{name}.html")), with_drawings(mail.html))?;
-        std::fs::write(folder.join(format!("{name}.txt")), text)?;
-        println!("{name}: {}", mail.subject);
+    for campaign in &config.campaigns {
+        for name in campaign.templates().into_iter().flatten() {
+            let context = Context { unsubscribe_url: Some(UNSUBSCRIBE.into()), ..preview::sample(campaign) };
+            let mail = templates.render(name, &context, &from)?;
+            let text = format!("Subject: {}\n\n{}", mail.subject, mail.text);
+            std::fs::write(folder.join(format!("{name}.html")), with_drawings(mail.html))?;
+            std::fs::write(folder.join(format!("{name}.txt")), text)?;
+            println!("{name}: {}", mail.subject);
+        }
     }
     Ok(())
 }
+
+const UNSUBSCRIBE: &str = "https://mail.example.com/u/example";
 
 /// The samples' products, by SKU, as SVG.
 const DRAWINGS: [(&str, &str); 5] = [

@@ -6,6 +6,8 @@ mod delivery;
 mod erasure;
 #[path = "sender/esp.rs"]
 mod esp;
+#[path = "sender/hostile.rs"]
+mod hostile;
 #[path = "sender/render.rs"]
 mod render;
 #[path = "sender/wire.rs"]

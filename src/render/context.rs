@@ -14,6 +14,9 @@ use crate::decision::{Decision, DecisionId, PayloadLine, Percent};
 /// The longest name of a product or customer that a mail shows, in characters; what is longer is cut.
 const NAME_CHARS_MAX: usize = 200;
 
+/// The longest code of a currency that a mail shows, in characters.
+const CURRENCY_CHARS_MAX: usize = 12;
+
 /// Everything that a template can name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Context {
@@ -145,7 +148,7 @@ impl Context {
             similar: similar.filter(|line| line.on_hand.is_some_and(|units| units >= 1)).collect(),
             discounted: None,
             discount: None,
-            currency,
+            currency: currency.map(|code| clean::line(&code, CURRENCY_CHARS_MAX).into()),
             campaign: decision.campaign.clone(),
             variant: decision.variant.clone(),
             decision_id: decision.decision_id,
@@ -160,6 +163,12 @@ impl Context {
     /// The same, rendered at the closed tick `now`, of an episode that expires at `expires_at`; both in epoch ms.
     pub fn at(mut self, now: Tick, expires_at: Option<Tick>) -> Context {
         (self.now, self.expires_at) = (now, expires_at);
+        self
+    }
+
+    /// The same, for another customer.
+    pub fn of_customer(mut self, id: &str, contact: &Contact) -> Context {
+        self.customer = Customer::new(&id.into(), contact);
         self
     }
 

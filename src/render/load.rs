@@ -5,6 +5,7 @@
 //! which all that is not known is not there at all. So what a template names and nobody can know is found now, and so is what
 //! may be unknown and would leave a hole.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,19 @@ pub struct TemplateFault {
     /// What is wrong.
     pub fault: String,
 }
+
+/// Every fault of the templates that were asked for, one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateFaults(pub Vec<TemplateFault>);
+
+impl fmt::Display for TemplateFaults {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        out.write_str(&faults.join("\n"))
+    }
+}
+
+impl std::error::Error for TemplateFaults {}
 
 fn place(at: Option<(usize, usize)>) -> String {
     at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"))

@@ -16,9 +16,9 @@ mod wording;
 use handlebars::Handlebars;
 
 pub use context::{Context, Customer, Discount, Line, Trigger};
-pub use load::TemplateFault;
+pub use load::{TemplateFault, TemplateFaults};
 
-use crate::decision::{DecisionId, Mailbox, MailboxFault, Message};
+use crate::decision::{DecisionId, Mailbox, MailboxFault, Message, Percent};
 
 /// The longest subject, in characters; what is longer is cut.
 const SUBJECT_CHARS_MAX: usize = 250;
@@ -79,15 +79,15 @@ impl Templates {
 }
 
 impl Context {
-    /// A made-up decision of a campaign on `trigger`, about which all is known: for previews.
+    /// A made-up decision of a campaign on `trigger`, without a discount: for previews.
     pub fn sample(trigger: &str) -> Context {
-        sample::everything(trigger)
+        sample::usual(trigger)
     }
 }
 
 impl Discount {
     /// A discount of `percent` with what looks like a code and is none: for previews, so that nobody has one for free.
-    pub fn sample(percent: crate::decision::Percent) -> Discount {
+    pub fn sample(percent: Percent) -> Discount {
         Discount { percent, code: sample::SAMPLE_CODE.into() }
     }
 }

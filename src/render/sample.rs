@@ -62,14 +62,23 @@ fn line(at: usize, has_quantity: bool) -> Line {
     }
 }
 
-/// A decision of `trigger` about which all is known: a discount of 10 percent, similar products, an end in a day.
+/// A decision of `trigger` about which all is known: a discount of 10 percent, similar products, a variant, an end in a day.
 pub(super) fn everything(trigger: &str) -> Context {
+    let context = Context { variant: Some(Arc::from("variant")), ..usual(trigger) };
+    match Percent::of_hundredths(1000) {
+        Some(percent) => context.with_discount(Discount::sample(percent)),
+        None => context,
+    }
+}
+
+/// A decision of `trigger` without a discount and variants.
+pub(super) fn usual(trigger: &str) -> Context {
     let lines = match lines_of(trigger) {
         Lines::Several | Lines::Perhaps => vec![line(0, true), line(1, true)],
         Lines::One => vec![line(0, false)],
         Lines::Never => Vec::new(),
     };
-    let context = Context {
+    Context {
         customer: Customer {
             id: "u1".into(),
             first_name: Some("Ada".into()),
@@ -91,17 +100,13 @@ pub(super) fn everything(trigger: &str) -> Context {
         discount: None,
         currency: Some("EUR".into()),
         campaign: "campaign".into(),
-        variant: Some(Arc::from("variant")),
+        variant: None,
         decision_id: DecisionId(1),
         as_of: NOW_MS,
         now: NOW_MS,
         expires_at: Some(NOW_MS + 24 * HOUR_MS),
         unsubscribe_url: Some("https://mail.example.com/u/unsubscribe".into()),
         enrich: json!({}),
-    };
-    match Percent::of_hundredths(1000) {
-        Some(percent) => context.with_discount(Discount { percent, code: SAMPLE_CODE.into() }),
-        None => context,
     }
 }
 
@@ -135,10 +140,9 @@ pub(super) fn as_little_as_possible(trigger: &str) -> Vec<Context> {
         discounted: None,
         discount: None,
         currency: None,
-        variant: None,
         expires_at: None,
         unsubscribe_url: None,
-        ..everything(trigger)
+        ..usual(trigger)
     };
     match lines_of(trigger) {
         Lines::Several | Lines::One => vec![with(vec![bare])],
