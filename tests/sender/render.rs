@@ -195,7 +195,7 @@ fn what_is_not_there_or_not_always_is_a_fault() {
     check("{{query}}", "search_abandonment", "");
     check("{{query}}", "cart_abandonment", &no("query", 1));
     check("{{unsubscribe_url}}", "welcome", &no("unsubscribe_url", 1));
-    check("{{customer.attributes.city}} {{enrich.weather.text}} {{nothing}}", "welcome", &no("nothing", 55));
+    check("{{customer.attributes.city}} {{enrich.weather.text}} {{nothing}}", "welcome", &no("nothing", 54));
     check("{{date customer.attributes.birthday}} {{date tomorrow}}", "welcome", &no("tomorrow", 39));
     check("{{#each lines}}{{prize}}{{/each}}", "cart_abandonment", &no("prize", 16));
 }
