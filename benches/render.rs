@@ -7,6 +7,10 @@ use beckon::config::{Config, Purpose};
 use beckon::decision::Mailbox;
 use beckon::pipeline::{compose, preview};
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const LASTS: Duration = Duration::from_millis(500);
 
 fn main() -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use handlebars::{Context, Handlebars, RenderError, RenderErrorReason, Template, TemplateError, TemplateErrorReason};
 use serde_json::{Value, json};
 
+use super::expand::Expand;
 use super::stylesheet::StyleSheet;
 use super::wording::Missing;
 use super::{Templates, clean, sample, wording};
@@ -77,6 +78,7 @@ impl Templates {
             wanted.iter().for_each(|(name, trigger)| loading.rehearse(name, trigger));
         }
         loading.put_styles();
+        loading.put_partials();
         if loading.faults.is_empty() { Ok(loading.templates) } else { Err(loading.faults) }
     }
 
@@ -182,6 +184,21 @@ impl Loading<'_> {
                 Ok(template) => self.templates.html.register_template(&known_as, template),
                 Err(error) => self.fault(&known_as, error.pos(), syntax_fault(&error)),
             }
+        }
+    }
+
+    /// Puts the partials into the templates that use them. Like the styles, after all faults are told.
+    fn put_partials(&mut self) {
+        for (html, escape) in [(true, clean::html as fn(&str) -> String), (false, clean::plain)] {
+            let registry = self.templates.registry(html);
+            let expand = Expand { registry, escape };
+            let whole: Vec<(String, Template)> = registry
+                .get_templates()
+                .iter()
+                .filter(|(name, _)| name.ends_with(".hbs"))
+                .map(|(name, template)| (name.clone(), expand.template(template)))
+                .collect();
+            whole.into_iter().for_each(|(name, template)| registry.register_template(&name, template));
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod clean;
 mod context;
+mod expand;
 mod load;
 mod sample;
 mod stylesheet;
