@@ -9,6 +9,7 @@
 mod clean;
 mod context;
 mod expand;
+mod links;
 mod load;
 mod sample;
 mod stylesheet;
@@ -17,6 +18,7 @@ mod wording;
 use handlebars::Handlebars;
 
 pub use context::{Context, Customer, Discount, Line, Trigger};
+pub use links::{Links, MailLinks};
 pub use load::{TemplateFault, TemplateFaults};
 
 use crate::decision::{DecisionId, Mailbox, MailboxFault, Message, Percent};

@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use beckon::config::{Config, Purpose};
-use beckon::coupon::Secret;
+use beckon::coupon::Codes;
 use beckon::decision::{Mailbox, Percent};
 use beckon::pipeline::{compose, preview};
 use beckon::render::{Context, Discount, Templates};
+use beckon::secret::Secret;
 
 pub fn shop() -> Mailbox {
     "Example Shop <shop@example.com>".parse().unwrap()
@@ -75,10 +76,10 @@ fn numbers_are_written_as_the_customer_does_and_names_are_no_markup() {
 #[test]
 fn a_discount_is_in_both_parts_of_the_mail_with_a_code_that_verifies() {
     let (_, templates) = shipped();
-    let secret = Secret::new(b"a secret of the shop").unwrap();
+    let codes = Codes::of(&Secret::new(b"a secret of the shop").unwrap());
     let percent = Percent::of_hundredths(1250).unwrap();
     let context = Context::sample("cart_abandonment");
-    let code = secret.code(percent, context.decision_id);
+    let code = codes.code(percent, context.decision_id);
     let context = context.with_discount(Discount { percent, code: code.clone() });
     let prices: Vec<_> = context.lines.iter().map(|line| line.discounted.as_deref()).collect();
     // Of 64.90 there is 56.7875 left, of 12.50 there is 10.9375.
@@ -89,7 +90,7 @@ fn a_discount_is_in_both_parts_of_the_mail_with_a_code_that_verifies() {
             assert!(part.contains(&code) && part.contains("12.5%") && part.contains("€78.67"), "{part}");
         }
         let said = message.text.lines().find_map(|line| line.split_once("your own code: ")).unwrap().1;
-        let coupon = secret.verify(said).unwrap();
+        let coupon = codes.verify(said).unwrap();
         assert_eq!((coupon.percent.to_string().as_str(), coupon.decision), ("12.5", 0));
     }
 }

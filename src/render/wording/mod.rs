@@ -11,6 +11,7 @@ use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, RenderErrorReason,
     ScopedJson,
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -218,14 +219,9 @@ fn percent(number: Decimal, tag: &str) -> String {
     format!("{}{}%", signed(number.normalize(), tag), Numbers::of(tag).percent)
 }
 
-/// All but letters, digits and `-._~` as percent signs and digits (RFC 3986).
+/// What stands in an address as it is (RFC 3986, unreserved).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 fn urlencode(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(text, &UNRESERVED).to_string()
 }
