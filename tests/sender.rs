@@ -10,6 +10,8 @@ mod erasure;
 mod esp;
 #[path = "sender/hostile.rs"]
 mod hostile;
+#[path = "sender/outage.rs"]
+mod outage;
 #[path = "sender/render.rs"]
 mod render;
 #[path = "sender/wire.rs"]
