@@ -9,7 +9,7 @@ use super::{progress_bar, set_share};
 use crate::config::{Campaign, Config, Purpose, TriggerKinds};
 use crate::decision::{DecisionId, Mailbox, Message};
 use crate::pipeline::preview::{self, Origin};
-use crate::pipeline::{compose, deliver};
+use crate::pipeline::{compose, esps};
 use crate::render::Context;
 
 /// The arguments of `beckon preview`.
@@ -88,7 +88,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         message.subject = format!("[Test] {}", message.subject);
     }
     show(arguments, &message, &context, &template, origin)?;
-    arguments.send_to.as_ref().map_or(Ok(()), |_| send(&config, &message, context.decision_id))
+    arguments.send_to.as_ref().map_or(Ok(()), |_| send(&config, campaign, &message, context.decision_id))
 }
 
 /// What is shown, and where it is from.
