@@ -1,5 +1,6 @@
-//! The gate: formatting, lints and documentation, checked by the one test command. In: the whole workspace. Out: what
-//! rustfmt, clippy and rustdoc object to, as they say it. A tool that the toolchain lacks is reported as skipped.
+//! The gate: formatting, lints, documentation and the feature that is off, checked by the one test command. In: the whole
+//! workspace. Out: what rustfmt, clippy, rustdoc and that feature's tests object to, as they say it. A tool that the
+//! toolchain lacks is reported as skipped.
 //!
 //! The checks run in the very target directory of the tests: the outer cargo gives up its lock before the tests run,
 //! and so clippy finds the dependencies' build scripts (librdkafka in C, above all) built already.
@@ -26,6 +27,13 @@ fn clippy_has_no_objection() {
 fn documentation_builds_without_a_warning() {
     let args = ["doc", "--workspace", "--no-deps"];
     check("documentation_builds_without_a_warning", "rustdoc", &args);
+}
+
+/// What no other test builds: the rows of snapshots as abomonation writes them.
+#[test]
+fn the_feature_that_is_off_works() {
+    let args = ["test", "--package", "beckon-dataflows", "--features", "abomonation", "--lib", "flat"];
+    check("the_feature_that_is_off_works", "rustc", &args);
 }
 
 /// Runs `cargo args`, and fails with what it says; skips test `name` where the toolchain has no `tool`.

@@ -123,8 +123,8 @@ pub enum LedgerError {
     /// The mirror. The process has to be started again.
     #[error(transparent)]
     Mirror(MirrorError),
-    /// The writer stopped after an earlier fault.
-    #[error("the ledger {path} has stopped after an earlier fault; see the log, and start again")]
+    /// The writer is gone, and has not said why: it has panicked.
+    #[error("the ledger {path} has stopped; see the log, and start again")]
     Stopped {
         /// The file.
         path: PathBuf,

@@ -13,7 +13,7 @@ mod writing;
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 use beckon_dataflows::model::Tick;
@@ -41,6 +41,8 @@ pub struct Ledger {
     /// Unbounded, and yet small: every caller waits for the answer before it comes again.
     commands: Option<mpsc::Sender<Command>>,
     writer: Option<JoinHandle<()>>,
+    /// Why the writer has stopped.
+    fault: Arc<OnceLock<LedgerError>>,
 }
 
 impl Ledger {
@@ -63,12 +65,14 @@ impl Ledger {
         let mirror = topics.cloned().map(Mirror::open).transpose()?;
         let tables = Arc::new(Tables::open(path)?);
         let (commands, waiting) = mpsc::channel();
+        let fault = Arc::new(OnceLock::new());
         let writer = {
-            let tables = Arc::clone(&tables);
-            std::thread::Builder::new().name("ledger".into()).spawn(move || writer::run(&tables, mirror, &waiting))
+            let (tables, fault) = (Arc::clone(&tables), Arc::clone(&fault));
+            let run = move || writer::run(&tables, mirror, &waiting, &fault);
+            std::thread::Builder::new().name("ledger".into()).spawn(run)
         };
         let writer = writer.map_err(|error| OpenError::of(redb::Error::Io(error), tables.path()))?;
-        Ok(Ledger { tables, commands: Some(commands), writer: Some(writer) })
+        Ok(Ledger { tables, commands: Some(commands), writer: Some(writer), fault })
     }
 
     /// Opens the ledger in the folder `dir`. Fails where there is none.
@@ -206,7 +210,8 @@ impl Ledger {
     }
 
     fn stopped(&self) -> LedgerError {
-        LedgerError::Stopped { path: self.tables.path().to_owned() }
+        let unsaid = || LedgerError::Stopped { path: self.tables.path().to_owned() };
+        self.fault.get().cloned().unwrap_or_else(unsaid)
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! Some time after something was erased the file is written anew, so that it does not linger there.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use beckon_dataflows::model::Tick;
@@ -47,16 +47,23 @@ enum Answer {
     Erased(SyncSender<Result<usize, LedgerError>>, Result<usize, LedgerError>),
 }
 
-/// Runs until the ledger is dropped or the storage fails, or the mirror, where there is one.
-pub(super) fn run(tables: &Tables, mut mirror: Option<Mirror>, commands: &Receiver<Command>) {
+/// Runs until the ledger is dropped or the storage fails, or the mirror, where there is one: then `fault` says why, to whoever comes
+/// later as well.
+pub(super) fn run(
+    tables: &Tables,
+    mut mirror: Option<Mirror>,
+    commands: &Receiver<Command>,
+    fault: &OnceLock<LedgerError>,
+) {
     let mut sweeps = Sweeps::default();
     loop {
         let first = match sweeps.wait(commands) {
             Ok(first) => first,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                if let Err(fault) = sweeps.sweep(tables) {
-                    tracing::error!(%fault, "the ledger stops");
+                if let Err(error) = sweeps.sweep(tables) {
+                    tracing::error!(fault = %error, "the ledger stops");
+                    let _ = fault.set(error);
                     return;
                 }
                 continue;
@@ -75,8 +82,9 @@ pub(super) fn run(tables: &Tables, mut mirror: Option<Mirror>, commands: &Receiv
         });
         let settled = mirrored.and_then(|()| mirror.as_mut().map_or(Ok(()), Mirror::settle));
         let committed = committed.and(settled.map_err(LedgerError::Mirror));
-        if let Err(fault) = &committed {
-            tracing::error!(%fault, "the ledger stops");
+        if let Err(error) = &committed {
+            tracing::error!(fault = %error, "the ledger stops");
+            let _ = fault.set(error.clone());
         }
         for answer in waiting {
             sweeps.heed(&answer);
