@@ -10,6 +10,8 @@ mod erasure;
 mod esp;
 #[path = "sender/kafka.rs"]
 mod kafka;
+#[path = "sender/outage.rs"]
+mod outage;
 #[path = "sender/render.rs"]
 mod render;
 #[path = "sender/several.rs"]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub fn says(status: u16) -> Answer {
 pub struct FakeEsp {
     pub address: SocketAddr,
     script: Arc<Mutex<VecDeque<Answer>>>,
+    down: Arc<AtomicBool>,
     requests: Arc<Mutex<Vec<Value>>>,
     events: Events,
 }
@@ -42,6 +44,7 @@ impl FakeEsp {
         let esp = FakeEsp {
             address: listener.local_addr().unwrap(),
             script: Arc::new(Mutex::new(script.into_iter().collect())),
+            down: Arc::default(),
             requests: Arc::default(),
             events,
         };
@@ -52,6 +55,11 @@ impl FakeEsp {
 
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// While it is down it takes nothing, says 503, and leaves its script as it is.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// Method, path, the headers that matter, and the body of every request.
@@ -66,12 +74,16 @@ async fn answer(State(esp): State<FakeEsp>, method: Method, uri: Uri, headers: H
     } else {
         read_form(&body)
     };
+    if esp.down.load(Ordering::SeqCst) {
+        esp.events.lock().unwrap().push(format!("turned away {}", body["subject"].as_str().unwrap()));
+        return says(503).into_response();
+    }
     let mut kept = serde_json::Map::new();
     for name in ["accept", "authorization", "content-type", "idempotency-key", "x-api-key", "x-postmark-server-token"] {
         let value = headers.get(name).map(|value| value.to_str().unwrap()).filter(|value| *value != "*/*");
         if let Some(value) = value {
             // What follows is of the moment.
-            let of_the_moment = value.starts_with("AWS4-HMAC-SHA256").then(|| "AWS4-HMAC-SHA256 …");
+            let of_the_moment = value.starts_with("AWS4-HMAC-SHA256").then_some("AWS4-HMAC-SHA256 …");
             kept.insert(name.to_owned(), of_the_moment.unwrap_or(value).into());
         }
     }
