@@ -19,7 +19,10 @@ use beckon::decision::{
 };
 use beckon::ledger::Ledger;
 use beckon::sink::delivery::{Limits, Owed, Ports, run};
-use beckon::sink::{Backlog, BoxFuture, DeliveryLog, LogFault, client, http::Http};
+use beckon::sink::{
+    Backlog, BoxFuture, DeliveryLog, LogFault, client,
+    http::{Differs, Http},
+};
 use beckon_dataflows::model::{Episode, Id, Namespace};
 use beckon_datagen::esp::{Esp, EspConfig, EspHandle};
 use clap::Parser;
@@ -125,6 +128,7 @@ fn entry(n: u64, as_of: u64) -> (Decision, Option<Errand>) {
         subject: Id::of(Namespace::Cart, &subject).0,
         currency: Some("EUR".into()),
         priority: 0,
+        esp: None,
     };
     let decision = Decision {
         decision_id: DecisionId::of("cart-abandonment", &customer, &subject, as_of),
@@ -145,7 +149,7 @@ fn entry(n: u64, as_of: u64) -> (Decision, Option<Errand>) {
 fn ports(arguments: &Arguments, ledger: &Arc<Ledger>, esp: &EspHandle) -> anyhow::Result<Ports> {
     let send_within_ms = Some(arguments.send_within * 1000);
     Ok(Ports {
-        esp: Arc::new(Http::new(client(5_000)?, &esp.base_url(), None, true)?),
+        esp: Arc::new(Http::new(client(5_000)?, &esp.base_url(), None, true, Differs::default())?),
         log: Arc::new(Log { ledger: ledger.clone(), send_within_ms }),
         still_true: Box::new(|_| true),
         compose: Box::new(|send| Ok(message(send))),

@@ -611,7 +611,7 @@ fn several_esps_have_names_and_campaigns_use_those() {
     refused(&campaign("esp = \"eu\""), "4:7: there is no ESP `eu`", "[esp.NAME]");
     refused(
         &format!("{}{}", several("esp = \"us\""), esp("\"a b\"")),
-        "14:6: `a b` cannot be an ESP's name",
+        "13:6: `a b` cannot be an ESP's name",
         "letters",
     );
     assert_eq!(faults_of("[esp]").len(), 1);

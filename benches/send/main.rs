@@ -102,15 +102,14 @@ fn send(arguments: &Arguments) -> anyhow::Result<()> {
         anyhow::ensure!(began.elapsed() < Duration::from_secs(600), "only {} mails were accepted", accepted()?);
         std::thread::sleep(Duration::from_millis(5));
     }
-    let took = began.elapsed().as_secs_f64();
-    let after = cost::of_this_process()?;
+    let after = cost::Cost { wall_s: began.elapsed().as_secs_f64(), ..cost::of_this_process()? };
     sender.stop()?;
     drop(simulator.stdin.take());
     let mut totals = String::new();
     simulator.stdout.take().context("the simulator has no output")?.read_to_string(&mut totals)?;
     simulator.wait()?;
     let each_ms = (after.cpu_s() - before.cpu_s()) * 1e3 / arguments.mails as f64;
-    let rate = arguments.mails as f64 / took;
+    let rate = arguments.mails as f64 / after.wall_s;
     let peak_mib = after.peak_kib / 1024;
     println!("send     {rate:>9.0} mails/s               {each_ms:>6.3} CPU ms a mail   {peak_mib} MiB at most");
     println!("the ESP  {}", totals.trim());

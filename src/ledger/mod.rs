@@ -437,7 +437,7 @@ mod tests {
         transaction.commit().unwrap();
         drop(database);
         let fault = Ledger::open(dir.path()).err().unwrap();
-        assert!(matches!(fault, OpenError::Format { known: 2, .. }), "{fault}");
+        assert!(matches!(fault, OpenError::Format { known: 3, .. }), "{fault}");
 
         std::fs::write(dir.path().join(FILE), "no ledger at all, but long enough to have a header".repeat(200))
             .unwrap();

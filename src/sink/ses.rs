@@ -243,7 +243,8 @@ mod tests {
             session_token: Some(key("token")),
             configuration_set: None,
         };
-        let ses = Ses::new(Client::new(), "https://email.eu-west-1.amazonaws.com", account).unwrap();
+        let ses =
+            Ses::new(crate::sink::client(1_000).unwrap(), "https://email.eu-west-1.amazonaws.com", account).unwrap();
         let now = UNIX_EPOCH + Duration::from_secs(1_767_261_600);
         let signature = |body: &[u8]| {
             let request = ses.signed(body.to_vec(), now).unwrap().build().unwrap();

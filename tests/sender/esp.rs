@@ -83,7 +83,7 @@ async fn answer(State(esp): State<FakeEsp>, method: Method, uri: Uri, headers: H
         let value = headers.get(name).map(|value| value.to_str().unwrap()).filter(|value| *value != "*/*");
         if let Some(value) = value {
             // What follows is of the moment.
-            let of_the_moment = value.starts_with("AWS4-HMAC-SHA256").then(|| "AWS4-HMAC-SHA256 …");
+            let of_the_moment = value.starts_with("AWS4-HMAC-SHA256").then_some("AWS4-HMAC-SHA256 …");
             kept.insert(name.to_owned(), of_the_moment.unwrap_or(value).into());
         }
     }

@@ -72,7 +72,7 @@ pub enum Encryption {
 const ENCRYPTIONS: [(&str, Encryption); 2] = [("starttls", Encryption::Starttls), ("none", Encryption::None)];
 
 /// Keys of single kinds.
-const KEYS: [(&str, &[EspKind]); 13] = [
+const KEYS: [(&str, &[EspKind]); 14] = [
     ("honours_idempotency_key", &[EspKind::Http, EspKind::Kafka]),
     ("stream", &[EspKind::Postmark]),
     ("domain", &[EspKind::Mailgun]),
@@ -85,6 +85,7 @@ const KEYS: [(&str, &[EspKind]); 13] = [
     ("path", &[EspKind::Http]),
     ("auth_header", &[EspKind::Http]),
     ("body", &[EspKind::Http]),
+    ("brokers", &[EspKind::Kafka]),
     ("topic", &[EspKind::Kafka]),
 ];
 
