@@ -181,6 +181,11 @@ impl Engine {
         setup.start(Kept::default())?.decide_for(act)
     }
 
+    /// Whether what the workers close is still decided: not when that has failed, on a full disk for one.
+    pub fn is_deciding(&self) -> bool {
+        !self.deciding.is_finished()
+    }
+
     /// Waits for the last decision and for the workers, which must have been closed.
     pub fn finish(self) -> anyhow::Result<Arc<Counts>> {
         // If deciding has failed, workers among others stay until the process ends.

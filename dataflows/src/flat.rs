@@ -100,6 +100,7 @@ struct Codec {
 
 /// How rows of `N` words lie: their width, and where the bytes of memory are written as they are also size, alignment and order.
 const fn layout<const N: usize>() -> u64 {
+    const { assert!(N > 0 && N < 256, "a row has some words, and not many") };
     let order = cfg!(target_endian = "little") as u64;
     (N as u64) << 32 | (size_of::<[u64; N]>() as u64) << 16 | (align_of::<[u64; N]>() as u64) << 8 | order
 }
@@ -160,3 +161,6 @@ fn open<const N: usize>(block: &[u8], codec: Codec) -> Result<(&[u8], usize), Fl
     }
     Ok((payload, rows as usize))
 }
+
+#[cfg(test)]
+mod tests;

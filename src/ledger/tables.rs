@@ -33,6 +33,10 @@ pub(super) const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition:
 pub(super) const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 pub(super) const BY_CUSTOMER: TableDefinition<(&str, u128), ()> = TableDefinition::new("by_customer");
 
+/// What is kept of the file in memory, bytes. redb's own choice is 1 GiB, which a large ledger would come to fill; the system's page
+/// cache has the rest.
+const CACHE_BYTES: usize = 64 << 20;
+
 /// The name in `META` under which stands whether what was erased may linger in the file.
 pub(super) const LINGERS: &str = "lingers";
 
@@ -93,7 +97,7 @@ pub(super) struct Tables {
 impl Tables {
     /// Opens the file and makes the tables, or checks that they are of this format.
     pub fn open(path: PathBuf) -> Result<Tables, OpenError> {
-        let database = Database::create(&path).map_err(|error| match error {
+        let database = create(&path).map_err(|error| match error {
             redb::DatabaseError::UpgradeRequired(found) => {
                 OpenError::Format { path: path.clone(), found: format!("redb {found}"), known: FORMAT }
             }
@@ -149,7 +153,7 @@ impl Tables {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let beside = self.path.with_extension("redb.new");
         durable::clear(&beside)?;
-        let fresh = Database::create(&beside)?;
+        let fresh = create(&beside)?;
         let (from, to) = (database.begin_read()?, fresh.begin_write()?);
         copy(&from, &to, META)?;
         copy(&from, &to, DECISIONS)?;
@@ -297,9 +301,14 @@ impl Tables {
         table: TableDefinition<u128, &'static [u8]>,
         id: DecisionId,
     ) -> Result<Option<T>, LedgerError> {
-        let read = || Ok(self.database().begin_read()?.open_table(table)?.get(id.0)?);
+        let read = || {
+            let table = self.database().begin_read()?.open_table(table)?;
+            // Read while the table is held: redb 4 says that what `get` returns keeps the transaction alive, and it does not.
+            let found = table.get(id.0)?;
+            Ok(found.map(|json| serde_json::from_slice(json.value())))
+        };
         let found = read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))?;
-        found.map(|json| serde_json::from_slice(json.value()).map_err(|error| self.fault(id, error))).transpose()
+        found.transpose().map_err(|error| self.fault(id, error))
     }
 
     /// What [`Tables::rewrite`] came to, as the ledger says it.
@@ -310,6 +319,11 @@ impl Tables {
     pub fn fault(&self, id: DecisionId, fault: impl ToString) -> LedgerError {
         LedgerError::Entry { path: self.path.clone(), id, fault: fault.to_string() }
     }
+}
+
+/// Opens the file, made if there is none.
+fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
+    Database::builder().set_cache_size(CACHE_BYTES).create(path)
 }
 
 /// Copies a table.

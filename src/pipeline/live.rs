@@ -75,7 +75,8 @@ impl Live<'_> {
         let lanes = Lane::open(partitions, &clock, noted, resume).into_iter();
         let mut lanes: Vec<Watched> = lanes.map(|lane| Watched { lane, seen_ms: start_ms }).collect();
         let mut open: Tick = resume.tick().map_or(0, |tick| clock.tick_after(tick));
-        while !self.stop.load(Ordering::Relaxed) {
+        // Once nobody decides any more there is nothing to read for; the engine says why when it is finished.
+        while !self.stop.load(Ordering::Relaxed) && self.engine.is_deciding() {
             let mut read = false;
             for watched in &mut lanes {
                 read |= self.take_turn(watched, &mut intake)?;

@@ -140,10 +140,11 @@ impl Service {
         let live = Live { engine, timing: self.timing, clock: self.clock, snapshots, timeline, stop: self.stop };
         let ran = live.run(self.partitions, self.noted, &self.resume, intake);
         // The sender first: what the last ticks still decide is for the next start to send.
-        let left = self.sender.map(Sender::stop).transpose()?;
+        let left = self.sender.map(Sender::stop).transpose();
         self.engine.workers.stop(ran?.max(1));
+        // A fault that both met is said by whoever met it first.
         self.engine.finish()?;
-        Ok(left.unwrap_or_default())
+        Ok(left?.unwrap_or_default())
     }
 }
 

@@ -19,7 +19,8 @@ const EMPTY_NAMES: [&str; 10] =
     ["util", "utils", "helper", "helpers", "manager", "managers", "processor", "processors", "data", "info"];
 
 /// Folders whose Rust files are read.
-const ROOTS: [&str; 7] = ["src", "dataflows/src", "datagen/src", "tests", "dataflows/tests", "benches", "examples"];
+const ROOTS: [&str; 8] =
+    ["src", "dataflows/src", "datagen/src", "tests", "dataflows/tests", "dataflows/benches", "benches", "examples"];
 
 /// A forbidden import or name.
 #[derive(Debug, PartialEq, Eq)]

@@ -31,6 +31,11 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.iter_mut().find_map(|child| child.try_wait().unwrap())
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits. Of several processes the last is asked, and all stop.
     pub fn interrupt(mut self) -> ExitStatus {
         self.signal(self.0.len() - 1, "INT");
@@ -163,15 +168,18 @@ pub fn start_supervised(directory: &Path, processes: usize) -> Running {
     Running(vec![spawn(directory, "run.log", &["cluster", "--processes", &processes.to_string()])])
 }
 
+/// Starts a command that becomes `beckon run`, in `directory`.
+pub fn start_command(directory: &Path, command: &mut Command) -> Running {
+    Running(vec![spawn_command(directory, "run.log", command)])
+}
+
 fn spawn(directory: &Path, log: &str, arguments: &[&str]) -> Child {
+    spawn_command(directory, log, Command::new(env!("CARGO_BIN_EXE_beckon")).args(arguments))
+}
+
+fn spawn_command(directory: &Path, log: &str, command: &mut Command) -> Child {
     let log = std::fs::File::create(directory.join(log)).unwrap();
-    let beckon = Command::new(env!("CARGO_BIN_EXE_beckon"))
-        .args(arguments)
-        .current_dir(directory)
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn();
-    beckon.unwrap()
+    command.current_dir(directory).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 /// What a replay of the same records decides.
