@@ -11,14 +11,14 @@ use super::lanes::{Bury, Decoders, Intake};
 use super::live::{Live, Timing, WallClock};
 use super::record::{Elsewhere, Recorder};
 use super::{Engine, SharedState, wiring};
-use crate::cluster::{Cluster, PEERS_WAIT};
+use crate::cluster::{Cluster, PEERS_WAIT, Share};
 use crate::config::{Config, Kafka};
 use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
 use crate::sink::delivery::Drained;
+use crate::source::Partition;
 use crate::source::kafka::{self, Extent};
-use crate::source::{Partition, Share};
 use crate::watchdog::{self, Stall};
 use crate::worker::Crew;
 
