@@ -23,12 +23,12 @@ use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
-use crate::cluster::{Cluster, HostsFault};
+use crate::cluster::{Cluster, HostsFault, Share};
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
 use crate::reclock::{Notes, Timeline};
 use crate::render::TemplateFaults;
 use crate::source::kafka::Extent;
-use crate::source::{self, Partition, Share};
+use crate::source::{self, Partition};
 
 /// Decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped being
 /// true.

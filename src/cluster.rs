@@ -21,8 +21,6 @@ use std::path::{Path, PathBuf};
 pub use connect::{ConnectError, PEERS_WAIT, Peers, Terms, end_with_peers};
 pub use hosts::HostsFault;
 
-use crate::source::Share;
-
 /// Which process of which cluster this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -61,6 +59,26 @@ impl Cluster {
     /// Which partitions it reads.
     pub fn share(&self) -> Share {
         Share { process: self.process, processes: self.hosts.len() }
+    }
+}
+
+/// Which partitions a process reads: of those of all topics, in order, each one in turn is another process's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which process, from 0.
+    pub process: usize,
+    /// Of how many.
+    pub processes: usize,
+}
+
+impl Share {
+    /// Of a process that is alone.
+    pub const ALL: Share = Share { process: 0, processes: 1 };
+
+    /// Those of `partitions` that it reads.
+    pub fn of<T>(self, partitions: Vec<T>) -> Vec<T> {
+        let turns = partitions.into_iter().enumerate();
+        turns.filter(|(turn, _)| turn % self.processes == self.process).map(|(_, partition)| partition).collect()
     }
 }
 

@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn a_frontier_that_stands_while_the_inputs_go_on_is_a_stall() {
-        let found = looks(13, |now_ms| [(now_ms, now_ms, 50), (now_ms, now_ms + 7, 40)]);
-        let stands = Stall::Stands { worker: 1, threads: 1, upper: 40, inputs: 1200, for_ms: 1100 };
+        let found = looks(14, |now_ms| [(now_ms, now_ms, 50), (now_ms, now_ms + 7, 40)]);
+        let stands = Stall::Stands { worker: 1, threads: 1, upper: 40, inputs: 1300, for_ms: 1200 };
         assert_eq!(found[0], stands);
         assert_eq!((found[0].process(), found.len()), (1, 2));
     }

@@ -4,7 +4,7 @@
 //!
 //! Each operator that keeps anything has a section of its own, or several. When it has visited all ticks up to that of the
 //! snapshot it begins to write, a few keys whenever it is scheduled; a key that is to change before its turn is written
-//! first ([`crate::keyed`]). So nothing waits for a snapshot, and all of it is the state at one tick.
+//! first (`keyed.rs`). So nothing waits for a snapshot, and all of it is the state at one tick.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

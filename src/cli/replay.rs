@@ -10,7 +10,7 @@ use beckon_dataflows::model::{Stream, Tick};
 
 use super::against::Against;
 use super::{progress_bar, set_share};
-use crate::cluster::{self, Cluster, PEERS_WAIT, file_of};
+use crate::cluster::{self, Cluster, PEERS_WAIT, Share, file_of};
 use crate::config::{Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::json_lines::JsonLines;
@@ -19,7 +19,6 @@ use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::record::Elsewhere;
 use crate::pipeline::replay::{RECORDS_AN_ADVANCE, Replay, Until};
 use crate::pipeline::{Act, View, wiring};
-use crate::source::Share;
 
 /// The arguments of `beckon replay`.
 #[derive(clap::Args)]

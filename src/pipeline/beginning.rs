@@ -11,7 +11,7 @@ use beckon_dataflows::snapshot::{Fault, Pace};
 use super::lanes::{Decoders, Resume};
 use super::snapshots::{self, Restored, Schedule, Snapshots};
 use super::{Kept, Setup, SharedState, Started, wiring};
-use crate::cluster::{Cluster, PEERS_WAIT};
+use crate::cluster::{Cluster, PEERS_WAIT, Share};
 use crate::config::{Config, Kafka};
 use crate::decide::Remembered;
 use crate::decision::DecisionId;
@@ -20,7 +20,7 @@ use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
 use crate::snapshot::{Build, Identity, Store, Workers};
 use crate::source::kafka::{self, Extent};
-use crate::source::{Partition, Share, SourceError};
+use crate::source::{Partition, SourceError};
 use crate::watchdog;
 use crate::worker::{Crew, StartError};
 

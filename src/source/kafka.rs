@@ -13,7 +13,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Block, Framing, Partition, Read, Share, SourceError};
+use super::{Block, Framing, Partition, Read, SourceError};
+use crate::cluster::Share;
 
 /// A block is handed out when it has this many bytes or records, or nothing more is there.
 const BLOCK_BYTES: usize = 256 << 10;

@@ -24,26 +24,6 @@ pub trait Partition: Send {
     fn read(&mut self, wait: Duration) -> Result<Read, SourceError>;
 }
 
-/// Which partitions a process reads: of those of all topics, in order, each one in turn is another process's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Which process, from 0.
-    pub process: usize,
-    /// Of how many.
-    pub processes: usize,
-}
-
-impl Share {
-    /// Of a process that is alone.
-    pub const ALL: Share = Share { process: 0, processes: 1 };
-
-    /// Those of `partitions` that it reads.
-    pub fn of<T>(self, partitions: Vec<T>) -> Vec<T> {
-        let turns = partitions.into_iter().enumerate();
-        turns.filter(|(turn, _)| turn % self.processes == self.process).map(|(_, partition)| partition).collect()
-    }
-}
-
 /// What a partition had to give.
 pub enum Read {
     /// Records.
