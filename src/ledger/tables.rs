@@ -6,9 +6,8 @@
 //! What was erased may linger in pages of the file that are free by now; [`Tables::rewrite`] gets rid of those.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use beckon_dataflows::model::Tick;
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
@@ -16,9 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::writing::Writing;
-use super::{LedgerError, OpenError, mirror};
+use super::{LedgerError, OpenError, Storage, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
-use crate::durable;
 
 /// Grows with every change of what the tables hold.
 const FORMAT: u64 = 2;
@@ -87,19 +85,20 @@ impl Counts {
 pub(super) struct Tables {
     /// Written to only to put another file in the place of this one.
     database: RwLock<Database>,
+    disk: Arc<dyn Storage>,
     path: PathBuf,
 }
 
 impl Tables {
     /// Opens the file and makes the tables, or checks that they are of this format.
-    pub fn open(path: PathBuf) -> Result<Tables, OpenError> {
-        let database = Database::create(&path).map_err(|error| match error {
+    pub fn open(disk: Arc<dyn Storage>, path: PathBuf) -> Result<Tables, OpenError> {
+        let database = disk.database(&path).map_err(|error| match error {
             redb::DatabaseError::UpgradeRequired(found) => {
                 OpenError::Format { path: path.clone(), found: format!("redb {found}"), known: FORMAT }
             }
             error => OpenError::of(error.into(), &path),
         })?;
-        let tables = Tables { database: RwLock::new(database), path };
+        let tables = Tables { database: RwLock::new(database), disk, path };
         let found = tables.prepare().map_err(|error| OpenError::of(error, &tables.path))?;
         if found != FORMAT {
             return Err(OpenError::Format { path: tables.path, found: found.to_string(), known: FORMAT });
@@ -140,7 +139,7 @@ impl Tables {
 
     /// How large the file is, bytes.
     pub fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |file| file.len())
+        self.disk.size(&self.path).ok().flatten().unwrap_or(0)
     }
 
     /// Writes all that is in the tables into a new file and puts that in the place of this one. Only the writer may, between
@@ -148,8 +147,8 @@ impl Tables {
     pub fn rewrite(&self) -> Result<(), redb::Error> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let beside = self.path.with_extension("redb.new");
-        durable::clear(&beside)?;
-        let fresh = Database::create(&beside)?;
+        self.disk.clear(&beside)?;
+        let fresh = self.disk.database(&beside)?;
         let (from, to) = (database.begin_read()?, fresh.begin_write()?);
         copy(&from, &to, META)?;
         copy(&from, &to, DECISIONS)?;
@@ -160,7 +159,7 @@ impl Tables {
         copy(&from, &to, BY_CUSTOMER)?;
         to.open_table(META)?.remove(LINGERS)?;
         to.commit()?;
-        durable::replace(&beside, &self.path)?;
+        self.disk.replace(&beside, &self.path)?;
         *database = fresh;
         Ok(())
     }
