@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use delivery::{DeliveryRecord, DeliveryState};
 pub use discount::{Discount, Percent};
 pub use errand::{Errand, OpenDelivery};
-pub use message::{Mailbox, MailboxFault, Message};
+pub use message::{Header, HeaderFault, Mailbox, MailboxFault, Message};
 pub use text::Moment;
 
 /// Stands between the parts of a name that is hashed, so that no two lists of parts give the same bytes (SPEC §5, ␟).

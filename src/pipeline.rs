@@ -3,6 +3,7 @@
 //! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
 
 pub mod backlog;
+pub mod compose;
 pub mod deliver;
 pub mod explain;
 pub mod gather;

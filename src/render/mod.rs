@@ -62,6 +62,7 @@ impl Templates {
             html: part(&self.html, format!("{template}.html.hbs"))?,
             text: part(&self.plain, format!("{template}.txt.hbs"))?,
             message_id: message_id(context.decision_id, from),
+            headers: Vec::new(),
         })
     }
 }

@@ -15,7 +15,7 @@
 //! the key: a second request of one key gives the first one's answer and no second mail.
 
 use reqwest::{Client, Url};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Accepted, ApiKey, BoxFuture, Esp, SendError, SetupError, answer, endpoint};
 use crate::decision::{DecisionId, Mailbox, Message};
@@ -66,11 +66,14 @@ impl<'a> From<&'a Mailbox> for Address<'a> {
     }
 }
 
-/// Headers of the mail itself.
-#[derive(Serialize)]
-pub(super) struct Headers<'a> {
-    #[serde(rename = "Message-ID")]
-    pub message_id: &'a str,
+/// Headers of the mail itself, as an object: the `Message-ID` and what else the message has.
+pub(super) struct Headers<'a>(pub &'a Message);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let own = self.0.headers.iter().map(|header| (header.name(), header.value()));
+        serializer.collect_map(std::iter::once(("Message-ID", self.0.message_id.as_str())).chain(own))
+    }
 }
 
 #[derive(Deserialize)]
@@ -87,7 +90,7 @@ impl Esp for Http {
             subject: &message.subject,
             text: &message.text,
             html: &message.html,
-            headers: Headers { message_id: &message.message_id },
+            headers: Headers(message),
         };
         let mut request = self.client.post(self.url.clone()).header("Idempotency-Key", key.to_string()).json(&body);
         if let Some(key) = &self.key {

@@ -64,7 +64,7 @@ impl Esp for SendGrid {
                 Content { r#type: "text/plain", value: &message.text },
                 Content { r#type: "text/html", value: &message.html },
             ],
-            headers: Headers { message_id: &message.message_id },
+            headers: Headers(message),
             custom_args: CustomArgs { decision_id: key },
         };
         let request = self.client.post(self.url.clone()).bearer_auth(self.key.expose()).json(&body);

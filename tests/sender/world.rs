@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use beckon::decision::{self, Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, Message, Outcome, Payload};
+use beckon::decision::{
+    self, Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, Header, Message, Outcome, Payload,
+};
 use beckon::ledger::Ledger;
 use beckon::sink::delivery::{Drained, Limits, Owed, Ports, Unsendable, run};
 use beckon::sink::{ApiKey, Backlog, BoxFuture, DeliveryLog, Esp, LogFault, client, http::Http, sendgrid::SendGrid};
@@ -193,5 +195,6 @@ fn message(send: &decision::Send) -> Message {
         html: "<p>Your cart &amp; you</p>".into(),
         text: "Your cart & you".into(),
         message_id: format!("<{}@example.com>", send.decision.decision_id),
+        headers: vec![Header::new("List-Unsubscribe", "<https://shop.example/u/1>").unwrap()],
     }
 }

@@ -1,0 +1,137 @@
+//! The message of a send (SPEC §6, "The content is rendered then, from the state of then"). In: what is owed, and the state as of
+//! the newest closed tick. Out: a message, or why there is to be none.
+
+use beckon_dataflows::model::{Contact, Id, Namespace};
+
+use crate::config::{self, Config};
+use crate::coupon::Secret;
+use crate::decision::{self, DecisionId, Mailbox, Message};
+use crate::render::{Context, Discount, Templates};
+use crate::sink::delivery::Unsendable;
+use crate::state::State;
+
+/// What messages are made with.
+pub struct Composer {
+    templates: Templates,
+    coupons: Option<Secret>,
+    from: Mailbox,
+}
+
+impl Composer {
+    /// Loads all that a mail of this configuration can ask for. Fails with every fault of its templates, or without `[esp]`, which
+    /// says whom mails are from, or without the coupons' secret where one is needed.
+    pub fn of(config: &Config) -> anyhow::Result<Composer> {
+        let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
+        let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
+        Ok(Composer { templates: load_templates(config)?, coupons: secret_of(config)?, from })
+    }
+
+    /// The message of a send, made from the state of now.
+    pub fn compose(&self, send: &decision::Send, state: &State) -> Result<Message, Unsendable> {
+        let (customer, decided) = (send.episode.customer, send.decision.as_of);
+        let contact = state.contact(customer).filter(|contact| may_be_written_to(contact));
+        // Who was erased and has come again is another.
+        let contact = contact.filter(|_| !state.is_erased_since(customer, decided));
+        let Some(contact) = contact else {
+            return Err(Unsendable::Unreachable("no address, no consent, or erased since the decision".into()));
+        };
+        let sku = |text: &str| Id::of(Namespace::Sku, text).0;
+        let product = |text: &str| state.product(sku(text)).map(|product| &**product);
+        let on_hand = |text: &str| Some(state.on_hand(sku(text)));
+        let context = Context::new(&send.decision, send.currency.clone(), contact, product, on_hand);
+        let context = match send.decision.payload.discount {
+            None => context,
+            Some(promised) => context.with_discount(self.coupon(promised, send.decision.decision_id)?),
+        };
+        let message = self.templates.render(&send.template, &context, &self.from);
+        message.map_err(|error| Unsendable::Broken(error.to_string()))
+    }
+
+    /// The discount that was promised, with its code.
+    fn coupon(&self, promised: decision::Discount, id: DecisionId) -> Result<Discount, Unsendable> {
+        let lacking = || Unsendable::Broken("a discount without [coupons]: no code can be made".into());
+        let secret = self.coupons.as_ref().ok_or_else(lacking)?;
+        Ok(Discount { percent: promised.percent, code: secret.code(promised.percent, id) })
+    }
+}
+
+/// Loads every template that a campaign or a variant names; all faults at once.
+fn load_templates(config: &Config) -> anyhow::Result<Templates> {
+    let names: std::collections::BTreeSet<&str> =
+        config.campaigns.iter().flat_map(|c| c.templates()).flatten().collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    Templates::load(&config.templates, &names).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}", faults.join("\n"))
+    })
+}
+
+/// The secret of the coupons. Where no campaign gives discounts any more, what is owed may still have one: then a secret is
+/// taken if it is there.
+fn secret_of(config: &Config) -> anyhow::Result<Option<Secret>> {
+    match config.coupons.as_ref().map(config::Coupons::secret) {
+        Some(Err(fault)) if config.gives_discounts() => Err(anyhow::anyhow!(fault)),
+        secret => Ok(secret.and_then(Result::ok)),
+    }
+}
+
+fn may_be_written_to(contact: &Contact) -> bool {
+    contact.known && !contact.erased && contact.consent && !contact.withheld && contact.email.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use beckon_dataflows::model::{Change, Episode};
+
+    use super::*;
+    use crate::decision::{Decision, DecisionId, Outcome, Payload};
+
+    #[test]
+    fn who_was_erased_since_the_decision_gets_nothing_though_they_have_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["subject", "html", "txt"] {
+            std::fs::write(folder.path().join(format!("a.{part}.hbs")), "Hello").unwrap();
+        }
+        let templates = Templates::load(folder.path(), &["a"]).unwrap();
+        let from = Mailbox { name: None, address: "shop@example.com".into() };
+        let customer = Id(1);
+        let contact = |erased: bool| Contact {
+            known: true,
+            erased,
+            consent: !erased,
+            email: (!erased).then(|| "ada@example.com".into()),
+            ..Contact::default()
+        };
+        let mut state = State::default();
+        for (tick, erased) in [(1_000, false), (2_000, true), (3_000, false)] {
+            state.apply(tick, Change::Contact(customer, Arc::new(contact(erased))), |_| "".into());
+        }
+        let send = |as_of| decision::Send {
+            decision: Arc::new(Decision {
+                decision_id: DecisionId(1),
+                campaign: "c".into(),
+                customer_id: "u1".into(),
+                trigger: "welcome".into(),
+                subject: "u1".into(),
+                anchor: 1_000,
+                as_of,
+                outcome: Outcome::Send,
+                reason: None,
+                variant: None,
+                payload: Payload::default(),
+            }),
+            episode: Episode { campaign: 0, customer, subject: customer, anchor: 1_000 },
+            currency: None,
+            send_within_ms: None,
+            priority: 0,
+            template: "a".into(),
+        };
+        let composer = Composer { templates, coupons: None, from };
+        let composed = |as_of| composer.compose(&send(as_of), &state);
+        assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
+        assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));
+        assert!(composed(3_500).is_ok());
+    }
+}
