@@ -445,7 +445,7 @@ mod tests {
     fn what_lingers_when_the_process_dies_is_gone_when_the_ledger_is_opened_again() {
         let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         {
-            let tables = Tables::open(dir.path().join(FILE)).unwrap();
+            let tables = Tables::open(Arc::new(Machine), dir.path().join(FILE)).unwrap();
             let entry = tables.encode(&entry(&send("u1", "cart", 2_000, "Secret Slippers"))).unwrap();
             tables.commit(|_, writing| writing.record(vec![entry])).unwrap();
             let erased = tables.commit(|tables, writing| writing.erase(tables, "u1", 5_000)).unwrap();

@@ -90,8 +90,21 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Opens the file and makes the tables, or checks that they are of this format.
+    /// Opens the file, or makes one, and checks that its tables are of this format.
     pub fn open(disk: Arc<dyn Storage>, path: PathBuf) -> Result<Tables, OpenError> {
+        let is_there = disk.size(&path).map_err(|error| OpenError::of(error.into(), &path))?.is_some();
+        if !is_there {
+            make(&disk, &path)?;
+        }
+        let tables = Tables::at(disk, path)?;
+        if tables.lingers().map_err(|error| OpenError::of(error, &tables.path))? {
+            tables.rewrite().map_err(|error| OpenError::of(error, &tables.path))?;
+        }
+        Ok(tables)
+    }
+
+    /// The file at `path`, with its tables.
+    fn at(disk: Arc<dyn Storage>, path: PathBuf) -> Result<Tables, OpenError> {
         let database = disk.database(&path).map_err(|error| match error {
             redb::DatabaseError::UpgradeRequired(found) => {
                 OpenError::Format { path: path.clone(), found: format!("redb {found}"), known: FORMAT }
@@ -99,14 +112,10 @@ impl Tables {
             error => OpenError::of(error.into(), &path),
         })?;
         let tables = Tables { database: RwLock::new(database), disk, path };
-        let found = tables.prepare().map_err(|error| OpenError::of(error, &tables.path))?;
-        if found != FORMAT {
-            return Err(OpenError::Format { path: tables.path, found: found.to_string(), known: FORMAT });
+        match tables.prepare().map_err(|error| OpenError::of(error, &tables.path))? {
+            FORMAT => Ok(tables),
+            found => Err(OpenError::Format { path: tables.path, found: found.to_string(), known: FORMAT }),
         }
-        if tables.lingers().map_err(|error| OpenError::of(error, &tables.path))? {
-            tables.rewrite().map_err(|error| OpenError::of(error, &tables.path))?;
-        }
-        Ok(tables)
     }
 
     /// Makes what is missing and returns the format found.
@@ -309,6 +318,23 @@ impl Tables {
     pub fn fault(&self, id: DecisionId, fault: impl ToString) -> LedgerError {
         LedgerError::Entry { path: self.path.clone(), id, fault: fault.to_string() }
     }
+}
+
+/// Makes an empty ledger beside `path` and puts it there: redb takes a file for broken whose making was cut off, and so a crash
+/// at the first start would have been the last.
+fn make(disk: &Arc<dyn Storage>, path: &Path) -> Result<(), OpenError> {
+    let unfinished = path.with_extension("unfinished");
+    let failed = |error: std::io::Error| OpenError::of(error.into(), path);
+    match Tables::at(disk.clone(), unfinished.clone()) {
+        Ok(_) => {}
+        // Another process is making it.
+        Err(locked @ OpenError::Locked { .. }) => return Err(locked),
+        Err(_) => {
+            disk.clear(&unfinished).map_err(failed)?;
+            Tables::at(disk.clone(), unfinished.clone())?;
+        }
+    }
+    disk.replace(&unfinished, path).map_err(failed)
 }
 
 /// Copies a table.

@@ -25,8 +25,11 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// Whether the delivery should not be made any more: it left the trigger set, or is late.
+    /// Whether the delivery should not be made any more: it left the trigger set, is late, or has waited too long to be repeated.
     pub fn of(ports: &Ports, job: &Job) -> Option<Verdict> {
+        if job.ambiguous_since_ms.is_some_and(|since_ms| !ports.may_repeat(since_ms)) {
+            return Some(Verdict::unanswered());
+        }
         if !(ports.still_true)(&job.owed.episode) {
             let note = "left the trigger set before it was sent".to_owned();
             return Some(Verdict { state: DeliveryState::Withdrawn, note });
@@ -36,9 +39,9 @@ impl Verdict {
         late.then(|| Verdict { state: DeliveryState::Expired, note: note() })
     }
 
-    /// An earlier process died around the request, and it may not be repeated: the ESP's webhook has to tell.
+    /// A request that may have been taken may not be repeated, or no longer: the ESP's webhook has to tell.
     pub fn unanswered() -> Verdict {
-        let note = "the process ended around the request, and it may not be repeated".to_owned();
+        let note = "no answer says whether the request was taken, and it may not be repeated".to_owned();
         Verdict { state: DeliveryState::Unknown, note }
     }
 }
