@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn at(state: DeliveryState) -> DeliveryRecord {
-        DeliveryRecord { state, attempts: 1, since_ms: 3_000, note: None, awaits_webhook: false }
+        DeliveryRecord { attempts: 1, state, ..DeliveryRecord::pending(3_000) }
     }
 
     #[tokio::test]

@@ -139,18 +139,25 @@ async fn conclude(
 }
 
 async fn write(ports: &Ports, job: &mut Job, state: DeliveryState, note: Option<String>) -> Result<(), LogFault> {
-    let since_ms = (ports.now_ms)();
-    log(ports, job, DeliveryRecord { state, attempts: job.attempts, since_ms, note, awaits_webhook: false }).await
+    log(ports, job, state, note, false).await
 }
 
 /// Leaves it `unknown`: it may have been taken, and is not to be repeated.
 async fn await_webhook(ports: &Ports, job: &mut Job, note: Option<String>) -> Result<(), LogFault> {
-    let (state, since_ms) = (DeliveryState::Unknown, (ports.now_ms)());
-    log(ports, job, DeliveryRecord { state, attempts: job.attempts, since_ms, note, awaits_webhook: true }).await
+    log(ports, job, DeliveryState::Unknown, note, true).await
 }
 
-async fn log(ports: &Ports, job: &mut Job, record: DeliveryRecord) -> Result<(), LogFault> {
-    job.state = record.state;
+async fn log(
+    ports: &Ports,
+    job: &mut Job,
+    state: DeliveryState,
+    note: Option<String>,
+    awaits_webhook: bool,
+) -> Result<(), LogFault> {
+    job.state = state;
+    let (attempts, since_ms) = (job.attempts, (ports.now_ms)());
+    let ambiguous_since_ms = job.ambiguous_since_ms.filter(|_| state.is_ambiguous());
+    let record = DeliveryRecord { state, attempts, since_ms, ambiguous_since_ms, note, awaits_webhook };
     ports.log.write(job.id(), record).await?;
     metrics::counter!("beckon_delivery_states_total", "state" => job.state.name()).increment(1);
     Ok(())

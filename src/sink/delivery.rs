@@ -225,8 +225,8 @@ impl Sender {
 
     /// Takes a send in hand. One that was under way when an earlier process died may have been taken by the ESP.
     fn take(&mut self, owed: Owed) {
-        let DeliveryRecord { state, attempts, since_ms, .. } = owed.delivery;
-        let ambiguous_since_ms = state.is_ambiguous().then_some(since_ms);
+        let DeliveryRecord { state, attempts, since_ms, ambiguous_since_ms, .. } = owed.delivery;
+        let ambiguous_since_ms = ambiguous_since_ms.or(state.is_ambiguous().then_some(since_ms));
         let job = Job { owed: owed.send, state, attempts, ambiguous_since_ms, repeat: None };
         self.in_hand.insert(job.id());
         match ambiguous_since_ms {

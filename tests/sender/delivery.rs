@@ -140,13 +140,7 @@ async fn every_request_comes_after_its_durable_in_flight() {
 async fn after_a_crash(world: &World) -> decision::Send {
     let cart = send("cart-9");
     world.record(std::slice::from_ref(&cart));
-    let in_flight = DeliveryRecord {
-        state: DeliveryState::InFlight,
-        attempts: 1,
-        since_ms: AS_OF_MS,
-        note: None,
-        awaits_webhook: false,
-    };
+    let in_flight = DeliveryRecord { state: DeliveryState::InFlight, attempts: 1, ..DeliveryRecord::pending(AS_OF_MS) };
     world.ledger.advance(cart.decision.decision_id, in_flight).await.unwrap();
     assert_eq!(world.owed(), 1);
     cart

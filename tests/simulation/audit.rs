@@ -19,6 +19,7 @@ use beckon_dataflows::counts::Counts;
 use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::{Id, Tick};
 
+use super::oracle::{self, Until, World};
 use super::process::Surroundings;
 
 /// Checks everything, of a service that has closed the ticks before `open`, has `noted` this in its timeline, and has had time to
@@ -30,9 +31,11 @@ pub fn audit(
     open: Tick,
     settled_before_ms: u64,
 ) -> Result<(), String> {
-    let replayed = replay(around, noted, open).map_err(|error| format!("the log cannot be replayed: {error:#}"))?;
+    let replayed =
+        replay(around, Some(noted), open).map_err(|error| format!("the log cannot be replayed: {error:#}"))?;
     let recorded = ledger.decisions().map_err(|error| error.to_string())?;
     decisions_agree(&replayed, &recorded)?;
+    oracle_agrees(around, &replayed, open)?;
     caps_hold(around, &recorded)?;
     around.trace.tell("decisions", recorded.len());
     let sends: BTreeSet<DecisionId> =
@@ -51,8 +54,8 @@ struct Replayed {
     erased: BTreeSet<String>,
 }
 
-/// Replays the whole log up to the tick `open`, by what the timeline says.
-fn replay(around: &Surroundings, noted: Notes, open: Tick) -> anyhow::Result<Replayed> {
+/// Replays the whole log up to the tick `open`, by what the timeline says, or by the records alone.
+fn replay(around: &Surroundings, noted: Option<Notes>, open: Tick) -> anyhow::Result<Replayed> {
     let config = &around.config;
     let plan = wiring::plan(config);
     let (dictionary, meter) = (Arc::new(Dictionary::forgetting(Horizon::of(&plan))), Arc::new(Meter::default()));
@@ -62,7 +65,7 @@ fn replay(around: &Surroundings, noted: Notes, open: Tick) -> anyhow::Result<Rep
     let mut graph = InLine::new(&plan, &Arc::new(Counts::default()), deciding);
     let intake = Intake { decoders: Decoders::in_line(&dictionary), meter, bury: Box::new(|_| Ok(())) };
     let clock = PartitionClock::new(config.tick_ms, config.allowed_lateness_ms);
-    let mut reading = Reading::new(around.broker.retained(), &clock, noted, intake, Tick::MAX);
+    let mut reading = Reading::new(around.broker.retained(), &clock, noted.unwrap_or_default(), intake, Tick::MAX);
     while let Some(taken) = reading.take()? {
         graph.feed(taken.batch)?;
     }
@@ -113,6 +116,22 @@ fn decisions_agree(replayed: &Replayed, recorded: &[Decision]) -> Result<(), Str
         Some(lacking) => Err(format!("the ledger lacks {}", of(lacking))),
         None => Ok(()),
     }
+}
+
+/// Where the wall clock made no difference, the oracle decides the same, which knows the records alone.
+fn oracle_agrees(around: &Surroundings, replayed: &Replayed, open: Tick) -> Result<(), String> {
+    let Some(streams) = around.broker.streams().filter(|_| around.ask_oracle) else { return Ok(()) };
+    let untimed = replay(around, None, open).map_err(|error| format!("the log cannot be replayed: {error:#}"))?;
+    if untimed.decisions != replayed.decisions {
+        return Ok(());
+    }
+    let world = World { seed: 0, config_toml: around.config_toml.clone(), begin_ms: around.begin_ms, streams };
+    let outcome = oracle::run(&world, Until::Time(open as i64 - 1));
+    let mut decisions: Vec<&Decision> = replayed.decisions.values().collect();
+    decisions.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
+    let decisions: Vec<String> = decisions.into_iter().map(|it| serde_json::to_string(it).unwrap()).collect();
+    around.trace.tell("oracle asked", "");
+    oracle::first_difference(&outcome, &decisions).map_or(Ok(()), Err)
 }
 
 /// No customer was decided more sends in any window than the caps allow. Where one customer can become another, the engine's own

@@ -1,6 +1,7 @@
 //! A broker with a few partitions. In: what the shop writes, some of it twice, late, or in another order. Out: partitions that give
 //! their records in random pieces, late, and with gaps in which they say nothing.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,7 +62,8 @@ impl Broker {
         }
         sent.sort_by_key(|(at_ms, ..)| *at_ms);
         let mut log: Vec<Log> = Vec::new();
-        let counts = Stream::ALL.map(|_| rng.random_range(1..=PARTITIONS_MAX));
+        let most = rng.random_range(1..=PARTITIONS_MAX);
+        let counts = Stream::ALL.map(|_| rng.random_range(1..=most));
         for (stream, count) in Stream::ALL.into_iter().zip(counts) {
             log.extend((0..count).map(|number| Log { stream, number, records: Vec::new() }));
         }
@@ -83,6 +85,18 @@ impl Broker {
         let next =
             |log: &Log| log.records.get(log.records.partition_point(|(at_ms, _)| *at_ms <= now_ms)).map(|it| it.0);
         self.log.iter().filter_map(next).min()
+    }
+
+    /// All lines of each stream, in their order; none where a stream has several partitions, and so several orders.
+    pub fn streams(&self) -> Option<BTreeMap<&'static str, Vec<String>>> {
+        let mut streams = BTreeMap::new();
+        for log in self.log.iter() {
+            let lines = log.records.iter().map(|(_, line)| String::from_utf8_lossy(line).into_owned()).collect();
+            if streams.insert(log.stream.name(), lines).is_some() {
+                return None;
+            }
+        }
+        Some(streams)
     }
 
     /// No more faults.

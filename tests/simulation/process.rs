@@ -51,6 +51,11 @@ pub struct Surroundings {
     pub letters: Letters,
     /// Whether the world has customers who become others.
     pub identities: bool,
+    /// The configuration as the oracle reads it, and when the world begins, epoch ms.
+    pub config_toml: String,
+    pub begin_ms: i64,
+    /// Whether the oracle is asked in the end, which takes long.
+    pub ask_oracle: bool,
 }
 
 /// A file that is appended to.

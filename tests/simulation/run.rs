@@ -25,6 +25,9 @@ const DEATHS_MAX: u32 = 6;
 /// So many turns a seed, more or less: each costs about a millisecond.
 const TURNS: u64 = 120;
 
+/// The oracle is asked about one seed in so many.
+const ORACLE_EVERY: u64 = 5;
+
 /// How long after healing everything must be settled, beside what is configured, ms: waits between attempts, silences that began
 /// before, two sweeps.
 pub const SETTLES_WITHIN_MS: u64 = 300_000;
@@ -89,6 +92,13 @@ fn templates() -> PathBuf {
     folder.path().to_owned()
 }
 
+/// In half of the worlds episodes hold until something ends them: otherwise most would be over before their mail can leave.
+fn patient(toml: &str, fate: &mut Fate) -> String {
+    let keep = fate.rng.random_bool(0.5);
+    let lines = toml.lines().filter(|line| keep || !line.starts_with("expires"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 /// The world's configuration, with an ESP, and limits that let things happen within minutes.
 fn configuration(toml: &str, fate: &mut Fate) -> Config {
     let folder = tempfile::tempdir().unwrap();
@@ -116,7 +126,8 @@ fn configuration(toml: &str, fate: &mut Fate) -> Config {
 async fn live(seed: u64) -> Told {
     let mut fate = Fate::draw(seed);
     let arrivals = random_arrivals(seed, fate.contents);
-    let config = configuration(&arrivals.config_toml, &mut fate);
+    let config_toml = patient(&arrivals.config_toml, &mut fate);
+    let config = configuration(&config_toml, &mut fate);
     let begin_ms = arrivals.lines.iter().map(|line| line.arrives_ms).min().unwrap_or(arrivals.begin_ms).unsigned_abs();
     let trace = Trace::new(begin_ms);
     let broker = Broker::new(fate.rng.random(), fate.broker_faulty, arrivals.lines, trace.clone());
@@ -127,6 +138,9 @@ async fn live(seed: u64) -> Told {
         trace: trace.clone(),
         letters: Letters::default(),
         identities: fate.contents.identity,
+        config_toml,
+        begin_ms: arrivals.begin_ms,
+        ask_oracle: seed.is_multiple_of(ORACLE_EVERY),
         config,
     };
     let mut day = Day { seed, around, fate, deaths: 0, healed: false, is_sound: false, process: None };
