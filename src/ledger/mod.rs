@@ -284,6 +284,17 @@ mod tests {
         assert_eq!(owed(&after), [open]);
     }
 
+    /// Found by simulation: such a file was taken for a broken ledger at every later start.
+    #[test]
+    fn a_ledger_whose_making_was_cut_off_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ledger.unfinished"), [0; 4096]).unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        ledger.record(&[entry(&decision("a", Outcome::Send))]).unwrap();
+        assert_eq!(owed(&ledger).len(), 1);
+        assert!(!dir.path().join("ledger.unfinished").exists());
+    }
+
     #[tokio::test]
     async fn what_is_owed_comes_by_priority_and_age_and_what_awaits_a_webhook_is_not() {
         let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 //!
 //! A file of its own beside the ledger, so that `replay` and `explain` can read it while the service runs. A line that was
 //! cut off by a crash is dropped: nothing was decided from it yet. While partitions idle there is a line for each closed tick,
-//! of which only the last tells anything; the file is written anew when it has become long.
+//! of which only the furthest tells anything; the file is written anew when it has become long.
 
 use std::collections::HashMap;
 use std::io;
@@ -164,8 +164,9 @@ impl Line {
     }
 }
 
-/// Takes up the next note of a partition. Of closings before one record only the last tells anything.
-fn take(notes: &mut Vec<Note>, note: Note) -> Result<(), String> {
+/// Takes up the next note of a partition. Of closings before one record only the furthest tells anything: that is not always the
+/// last, for a process that was started again closes once more what an earlier one had closed.
+fn take(notes: &mut Vec<Note>, mut note: Note) -> Result<(), String> {
     let after = match notes.last() {
         None => 0,
         Some(Note::Bound(before)) => before.last + 1,
@@ -174,9 +175,10 @@ fn take(notes: &mut Vec<Note>, note: Note) -> Result<(), String> {
     if note.first() < after || matches!(note, Note::Bound(binding) if binding.last < binding.first) {
         return Err(format!("its offsets do not follow those before it, which end at {after}"));
     }
-    if let (Some(Note::Closed { next, .. }), Note::Closed { next: again, .. }) = (notes.last(), note)
-        && *next == again
+    if let (Some(Note::Closed { next, open: before }), Note::Closed { next: again, open }) = (notes.last(), &mut note)
+        && next == again
     {
+        *open = (*open).max(*before);
         notes.pop();
     }
     notes.push(note);
@@ -293,8 +295,19 @@ mod tests {
         assert!(error.contains("line 2: its offsets do not follow"), "{error}");
     }
 
+    /// Found by simulation: a process was started again, closed earlier ticks than the one before it had, and died.
     #[test]
-    fn of_closings_before_one_record_only_the_last_is_kept() {
+    fn what_was_closed_is_not_opened_again_by_a_later_closing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (timeline, _) = open(dir.path());
+        timeline.closed(526_000, &[(CARTS, 2)]).unwrap();
+        let (again, _) = open(dir.path());
+        again.closed(524_000, &[(CARTS, 2)]).unwrap();
+        assert_eq!(open(dir.path()).1[&CARTS], [Note::Closed { next: 2, open: 526_000 }]);
+    }
+
+    #[test]
+    fn of_closings_before_one_record_only_the_furthest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (timeline, _) = open(dir.path());
         let orders = (Stream::Orders, 1);
