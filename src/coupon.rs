@@ -12,6 +12,7 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 
 use crate::decision::{DecisionId, Percent};
+use crate::secret::Secret;
 
 /// Keeps tags of this use apart from those of any other that the secret may have.
 const USE: &[u8] = b"beckon coupon v1\0";
@@ -28,12 +29,7 @@ const GROUP: usize = 4;
 const TAG_BITS: u32 = 48;
 
 /// What codes are made and verified with. It is never shown: there is no `Debug`.
-pub struct Secret(hmac::Key);
-
-/// A secret of too few bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("has {0} bytes, and a secret needs {min} at least", min = Secret::BYTES_MIN)]
-pub struct TooShort(usize);
+pub struct Codes(hmac::Key);
 
 /// What a code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +54,10 @@ pub enum NoCode {
     Forged,
 }
 
-impl Secret {
-    /// The least length of a secret.
-    pub const BYTES_MIN: usize = 16;
-
-    /// A secret of these bytes.
-    pub fn new(bytes: &[u8]) -> Result<Secret, TooShort> {
-        if bytes.len() < Self::BYTES_MIN {
-            return Err(TooShort(bytes.len()));
-        }
-        Ok(Secret(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+impl Codes {
+    /// Those of a shop with this secret.
+    pub fn of(secret: &Secret) -> Codes {
+        Codes(secret.hmac_key())
     }
 
     /// The code of a decision's discount: always the same one.
@@ -153,32 +143,23 @@ mod tests {
 
     use super::*;
 
-    fn secret(text: &str) -> Secret {
-        Secret::new(text.as_bytes()).unwrap()
+    fn codes(secret: &[u8]) -> Codes {
+        Codes::of(&Secret::new(secret).unwrap())
     }
 
     #[test]
     fn a_code_to_the_letter() {
         // By another implementation: see the format above.
-        let code = secret("0123456789abcdef")
+        let code = codes(b"0123456789abcdef")
             .code(Percent::of_hundredths(1500).unwrap(), DecisionId(0x0123_4567_89ab_cdef << 64));
         assert_eq!(code, "05VG-0J6H-B7H6-NWVV-WBMM-GS60-Q9");
     }
 
     #[test]
-    fn a_secret_has_sixteen_bytes_at_least() {
-        assert_eq!(
-            Secret::new(&[7; 15]).err().map(|fault| fault.to_string()),
-            Some("has 15 bytes, and a secret needs 16 at least".into())
-        );
-        assert!(Secret::new(&[7; 16]).is_ok());
-    }
-
-    #[test]
     fn a_code_may_be_written_as_people_do() {
-        let secret = secret("a secret of the shop");
+        let codes = codes(b"a secret of the shop");
         let (percent, id) = (Percent::of_hundredths(1000).unwrap(), DecisionId(0x1111_0000_ffff_0101 << 64));
-        let code = secret.code(percent, id);
+        let code = codes.code(percent, id);
         let coupon = Coupon { percent, decision: 0x1111_0000_ffff_0101 };
         let spoken = code.replace('0', "o").replace('1', "l").replace('-', " ").to_lowercase();
         for written in [
@@ -190,13 +171,13 @@ mod tests {
             spoken,
             format!(" {code}\n"),
         ] {
-            assert_eq!(secret.verify(&written), Ok(coupon), "{written}");
+            assert_eq!(codes.verify(&written), Ok(coupon), "{written}");
         }
-        assert_eq!(secret.verify(&code[1..]), Err(NoCode::Length(25)));
-        assert_eq!(secret.verify(&format!("{code}0")), Err(NoCode::Length(27)));
-        assert_eq!(secret.verify("U"), Err(NoCode::Digit('U')));
-        assert_eq!(secret.verify(""), Err(NoCode::Length(0)));
-        assert_eq!(secret.verify(&"Z".repeat(LENGTH)), Err(NoCode::Forged));
+        assert_eq!(codes.verify(&code[1..]), Err(NoCode::Length(25)));
+        assert_eq!(codes.verify(&format!("{code}0")), Err(NoCode::Length(27)));
+        assert_eq!(codes.verify("U"), Err(NoCode::Digit('U')));
+        assert_eq!(codes.verify(""), Err(NoCode::Length(0)));
+        assert_eq!(codes.verify(&"Z".repeat(LENGTH)), Err(NoCode::Forged));
     }
 
     proptest! {
@@ -209,10 +190,10 @@ mod tests {
             key in proptest::collection::vec(any::<u8>(), 16..64),
             other in proptest::collection::vec(any::<u8>(), 16..64),
         ) {
-            let (secret, stranger) = (Secret::new(&key).unwrap(), Secret::new(&other).unwrap());
+            let (codes, stranger) = (codes(&key), codes(&other));
             let percent = Percent::of_hundredths(hundredths).unwrap();
-            let code = secret.code(percent, DecisionId(id));
-            prop_assert_eq!(secret.verify(&code), Ok(Coupon { percent, decision: (id >> 64) as u64 }));
+            let code = codes.code(percent, DecisionId(id));
+            prop_assert_eq!(codes.verify(&code), Ok(Coupon { percent, decision: (id >> 64) as u64 }));
             if key != other {
                 prop_assert_eq!(stranger.verify(&code), Err(NoCode::Forged));
             }
@@ -220,14 +201,14 @@ mod tests {
                 for digit in DIGITS.iter().map(|digit| char::from(*digit)).filter(|digit| *digit != was) {
                     let mut changed = code.clone();
                     changed.replace_range(place..=place, digit.encode_utf8(&mut [0; 4]));
-                    prop_assert_eq!(secret.verify(&changed), Err(NoCode::Forged), "{}", changed);
+                    prop_assert_eq!(codes.verify(&changed), Err(NoCode::Forged), "{}", changed);
                 }
             }
         }
 
         #[test]
         fn no_text_is_too_odd_to_be_refused(text in "\\PC{0,40}|[0-9a-zA-Z -]{20,40}") {
-            prop_assert!(secret("a secret of the shop").verify(&text).is_err());
+            prop_assert!(codes(b"a secret of the shop").verify(&text).is_err());
         }
     }
 }

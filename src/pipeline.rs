@@ -14,6 +14,7 @@ pub mod reading;
 pub mod record;
 pub mod replay;
 pub mod service;
+pub mod site;
 pub mod wiring;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use beckon::coupon::Secret;
+use beckon::coupon::Codes;
 use beckon::decision::{Decision, DecisionId, Discount, Outcome, Payload, Percent};
 use beckon::ledger::Ledger;
+use beckon::secret::Secret;
 use beckon_datagen::files::{Compression, StreamFiles};
 use beckon_datagen::otto;
 use beckon_datagen::shop::{Shop, ShopConfig};
@@ -157,10 +158,10 @@ fn a_coupon_is_genuine_or_the_command_fails_and_says_why() {
     let verify = |arguments: &[&str]| beckon(&[&["coupon"], arguments].concat(), directory.path());
     assert_code(&verify(&["0"]), 2); // no secret
     write("secret", "a secret of the shop\n");
-    let secret = Secret::new(b"a secret of the shop").unwrap();
+    let codes = |secret: &[u8]| Codes::of(&Secret::new(secret).unwrap());
     let decision = decision();
     let percent = Percent::of_hundredths(1250).unwrap();
-    let code = secret.code(percent, decision.decision_id);
+    let code = codes(b"a secret of the shop").code(percent, decision.decision_id);
 
     let output = verify(&[&code]);
     assert_code(&output, 0);
@@ -189,7 +190,7 @@ fn a_coupon_is_genuine_or_the_command_fails_and_says_why() {
     assert!(text(&output.stdout).contains("open in another process"), "{}", text(&output.stdout));
     drop(ledger);
 
-    let forged = Secret::new(b"a secret of another").unwrap().code(percent, decision.decision_id);
+    let forged = codes(b"a secret of another").code(percent, decision.decision_id);
     let output = verify(&[&forged]);
     assert_code(&output, 1);
     assert!(text(&output.stderr).contains("not valid: it was not made with this secret"), "{}", text(&output.stderr));

@@ -423,6 +423,24 @@ fn coupons_have_one_secret_which_is_never_shown() {
 }
 
 #[test]
+fn tracking_has_an_address_and_a_secret() {
+    let secret = "secret_env = \"BECKON_TRACKING_SECRET\"";
+    refused(&format!("[tracking]\n{secret}"), "1:1: `base_url` is missing", "base_url = \"https://mail.shop.example\"");
+    refused(
+        "[tracking]\nbase_url = \"https://m.shop.example\"",
+        "1:1: neither `secret_env` nor `secret_file` is set",
+        secret,
+    );
+    for url in ["m.shop.example", "ftp://m.shop.example", "https://m.shop.example/?a=1", "https://a@m.shop.example"] {
+        let text = format!("[tracking]\n{secret}\nbase_url = \"{url}\"");
+        refused(&text, &format!("3:12: `{url}` cannot be where links lead"), "without `?` and `#`");
+    }
+    let mailto = format!("[tracking]\n{secret}\nbase_url = \"https://x\"\nunsubscribe_mailto = \"a@b.c?cc=d@e.f\"");
+    refused(&mailto, "4:22: `a@b.c?cc=d@e.f` is no address", "unsubscribe@shop.example");
+    refused("[web]\nlisten = \"localhost\"", "2:10: `localhost` is no address to listen on", "127.0.0.1:8080");
+}
+
+#[test]
 fn who_gives_discounts_needs_a_secret_of_some_length() {
     let esp =
         "[kafka]\nbrokers = \"k:9092\"\n[esp]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n";

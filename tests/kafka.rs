@@ -12,6 +12,8 @@ mod service;
 mod skip;
 #[path = "kafka/timeline.rs"]
 mod timeline;
+#[path = "kafka/unsubscribe.rs"]
+mod unsubscribe;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
@@ -188,6 +190,14 @@ fn a_service_that_lost_its_disk_sends_nothing_again() {
     let name = "a_service_that_lost_its_disk_sends_nothing_again";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         mirror::a_lost_disk_sends_nothing_again(broker);
+    }
+}
+
+#[test]
+fn the_links_of_a_mail_lead_back_into_the_streams() {
+    let name = "the_links_of_a_mail_lead_back_into_the_streams";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        unsubscribe::a_mail_s_links_lead_back(broker);
     }
 }
 

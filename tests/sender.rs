@@ -2,6 +2,8 @@
 
 #[path = "sender/delivery.rs"]
 mod delivery;
+#[path = "sender/enrich.rs"]
+mod enrich;
 #[path = "sender/erasure.rs"]
 mod erasure;
 #[path = "sender/esp.rs"]

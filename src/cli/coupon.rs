@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::config::{Config, Purpose, TriggerKinds};
-use crate::coupon::Coupon;
+use crate::coupon::{Codes, Coupon};
 use crate::decision::{Decision, Percent};
 use crate::ledger::Ledger;
 
@@ -30,7 +30,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let config = arguments.file.load(Purpose::Coupon, kinds)?;
     let coupons = config.coupons.as_ref().ok_or_else(|| anyhow::anyhow!("no [coupons] is configured"))?;
     let secret = coupons.secret().map_err(anyhow::Error::msg)?;
-    match secret.verify(&arguments.code) {
+    match Codes::of(&secret).verify(&arguments.code) {
         Ok(coupon) => {
             let genuine = Genuine::of(coupon, &config);
             if arguments.json {

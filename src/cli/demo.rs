@@ -15,10 +15,10 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use include_dir::{Dir, include_dir};
 use rdkafka::mocking::MockCluster;
 
-use crate::config::{Config, Coupons, Purpose};
-use crate::coupon::Secret;
+use crate::config::{Config, Purpose, SecretSource};
 use crate::pipeline::live::WallClock;
 use crate::pipeline::service::{Readings, Service};
+use crate::secret::Secret;
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
@@ -118,9 +118,11 @@ fn start_broker() -> anyhow::Result<MockCluster<'static, rdkafka::producer::Defa
 fn configure(directory: &Path, brokers: &str, esp: &EspHandle, speed: u32) -> anyhow::Result<Config> {
     CAMPAIGNS.extract(directory).context("cannot unpack the example campaigns")?;
     let mut config = Config::load(&directory.join("beckon.toml"), Purpose::Demo)?;
-    let secret = directory.join("coupons.secret");
+    let secret = directory.join("secret");
     std::fs::write(&secret, rand::random::<[u8; 2 * Secret::BYTES_MIN]>())?;
-    config.coupons = Some(Coupons::File(secret));
+    let source = SecretSource::File(secret);
+    config.tracking.iter_mut().for_each(|tracking| tracking.secret = source.clone());
+    config.coupons = Some(source);
     if let Some(kafka) = &mut config.kafka {
         kafka.brokers = brokers.into();
         // The embedded broker keeps little, and cannot compact.

@@ -8,6 +8,7 @@ use anyhow::Context;
 use crate::config::{Purpose, TriggerKinds};
 use crate::pipeline::lanes::{Bury, dead_letters};
 use crate::pipeline::service::Service;
+use crate::pipeline::site::Site;
 
 /// The arguments of `beckon run`.
 #[derive(clap::Args)]
@@ -29,12 +30,18 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let mut letters = dead_letters(&config.state)?;
     let bury: Bury<'static> = Box::new(move |letter| letters.write(&letter.json()));
     let service = Service::open(&config, arguments.workers.into(), Arc::new(wall_clock))?;
+    let site = Site::start(&config, Arc::new(wall_clock))?;
+    if let Some(site) = &site {
+        eprintln!("answering on http://{}", site.address());
+    }
     super::on_interrupt(service.stop())?;
     let readings = service.readings();
     let summary = super::summary::Shown::start(arguments.summary, readings.clone());
     let left = service.run(bury);
     summary.finish();
+    let stopped = site.map_or(Ok(()), Site::stop);
     let cut_off = left?.cut_off;
+    stopped?;
     let open = readings.deliveries().open();
     eprintln!("stopped; {open} deliveries are not settled, {cut_off} were cut off; the ledger has all of them");
     Ok(())

@@ -9,7 +9,6 @@
 //! started from another folder finds the same ledger.
 
 mod campaign;
-mod coupons;
 mod duration;
 mod enrich;
 mod esp;
@@ -19,12 +18,15 @@ mod kafka;
 mod kinds;
 mod limits;
 mod nearest;
+mod secret;
 mod section;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod trigger;
 mod unsupported;
+mod web;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +34,6 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use campaign::{Campaign, Discount, Variant};
-pub use coupons::Coupons;
 pub use enrich::Enrichment;
 pub use esp::{Esp, EspKind, Mailbox};
 pub use expression::Expression;
@@ -40,9 +41,12 @@ pub use fault::{Fault, Faults, Place};
 pub use kafka::Kafka;
 pub use kinds::{Custom, Keys, KindFault, TriggerKind, TriggerKinds};
 pub use limits::{FrequencyCap, Limits, QuietHours};
+pub use secret::SecretSource;
 pub use section::Value;
 pub use template::PARTS as TEMPLATE_PARTS;
+pub use tracking::{Tracking, Utm};
 pub use trigger::{StockRule, Trigger};
+pub use web::Web;
 
 use section::{Report, Section};
 use template::Templates;
@@ -89,7 +93,11 @@ pub struct Config {
     /// Who sends the mails; always there for [`Purpose::Run`] (SPEC §6, §10).
     pub esp: Option<Esp>,
     /// The secret of the discounts' codes; always there where a campaign that is run has a discount (SPEC §6).
-    pub coupons: Option<Coupons>,
+    pub coupons: Option<SecretSource>,
+    /// How links in mails lead back to us; without it they are plain (SPEC §8).
+    pub tracking: Option<Tracking>,
+    /// Where Beckon answers over HTTP; nowhere without it (SPEC §8).
+    pub web: Option<Web>,
 }
 
 /// What becomes of the rest when a profile is deleted; the profile itself is gone at once, and nothing is sent.
@@ -124,9 +132,9 @@ impl Default for Similar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// `beckon run`: `[kafka]`, `[esp]` with its key in the environment, a whole template for all that may be sent, and
-    /// where a campaign has a discount, `[coupons]` with its secret.
+    /// where a campaign has a discount, `[coupons]` with its secret; that of `[tracking]`, where there is one.
     Run,
-    /// `beckon demo`: the same, but the demo brings the coupons' secret.
+    /// `beckon demo`: the same, but the demo brings the secrets.
     Demo,
     /// `beckon replay`: nothing is sent, so neither `[kafka]` nor `[esp]` nor any template is needed or looked for.
     Replay,
@@ -247,10 +255,17 @@ fn read<'d>(
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esp: table("esp").and_then(|section| esp::read(section, mailing)),
         coupons: None,
+        web: table("web").map(web::read),
+        tracking: table("tracking")
+            .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
     };
     let needs_coupons = purpose == Purpose::Coupon || mailing && config.gives_discounts();
     let needs_secret = needs_coupons && purpose != Purpose::Demo;
-    config.coupons = table("coupons").and_then(|section| coupons::read(section, beside, needs_secret));
+    config.coupons = table("coupons").and_then(|section| {
+        let source = secret::read(&section, "such as: secret_env = \"BECKON_COUPON_SECRET\"", beside, needs_secret);
+        section.finish();
+        source
+    });
     if let Some(quiet) = config.limits.quiet_hours.as_ref().filter(|quiet| quiet.loud_ms() < config.tick_ms) {
         let loud_minutes = quiet.loud_ms() / 60_000;
         report.fault_of_file(

@@ -3,27 +3,29 @@
 
 use beckon_dataflows::model::{Contact, Id, Namespace};
 
-use crate::config::{self, Config};
-use crate::coupon::Secret;
+use crate::config::{Config, SecretSource};
+use crate::coupon::Codes;
 use crate::decision::{self, DecisionId, Mailbox, Message};
-use crate::render::{Context, Discount, Templates};
+use crate::render::{Context, Discount, Links, MailLinks, Templates};
 use crate::sink::delivery::Unsendable;
 use crate::state::State;
+use crate::tracking::Seal;
 
 /// What messages are made with.
 pub struct Composer {
     templates: Templates,
-    coupons: Option<Secret>,
+    coupons: Option<Codes>,
+    links: Option<Links>,
     from: Mailbox,
 }
 
 impl Composer {
     /// Loads all that a mail of this configuration can ask for. Fails with every fault of its templates, or without `[esp]`, which
-    /// says whom mails are from, or without the coupons' secret where one is needed.
+    /// says whom mails are from, or without a secret where one is needed.
     pub fn of(config: &Config) -> anyhow::Result<Composer> {
         let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
         let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
-        Ok(Composer { templates: load_templates(config)?, coupons: secret_of(config)?, from })
+        Ok(Composer { templates: load_templates(config)?, coupons: codes_of(config)?, links: links_of(config)?, from })
     }
 
     /// The message of a send, made from the state of now.
@@ -38,20 +40,25 @@ impl Composer {
         let sku = |text: &str| Id::of(Namespace::Sku, text).0;
         let product = |text: &str| state.product(sku(text)).map(|product| &**product);
         let on_hand = |text: &str| Some(state.on_hand(sku(text)));
-        let context = Context::new(&send.decision, send.currency.clone(), contact, product, on_hand);
+        let links = self.links.as_ref().map(|links| links.of(&send.decision));
+        let mut context = Context::new(&send.decision, send.currency.clone(), contact, product, on_hand);
+        context.unsubscribe_url = links.as_ref().and_then(MailLinks::unsubscribe_url);
         let context = match send.decision.payload.discount {
             None => context,
             Some(promised) => context.with_discount(self.coupon(promised, send.decision.decision_id)?),
         };
+        let broken = |error: &dyn std::fmt::Display| Unsendable::Broken(error.to_string());
         let message = self.templates.render(&send.template, &context, &self.from);
-        message.map_err(|error| Unsendable::Broken(error.to_string()))
+        let mut message = message.map_err(|error| broken(&error))?;
+        links.map_or(Ok(()), |links| links.dress(&mut message)).map_err(|fault| broken(&fault))?;
+        Ok(message)
     }
 
     /// The discount that was promised, with its code.
     fn coupon(&self, promised: decision::Discount, id: DecisionId) -> Result<Discount, Unsendable> {
         let lacking = || Unsendable::Broken("a discount without [coupons]: no code can be made".into());
-        let secret = self.coupons.as_ref().ok_or_else(lacking)?;
-        Ok(Discount { percent: promised.percent, code: secret.code(promised.percent, id) })
+        let codes = self.coupons.as_ref().ok_or_else(lacking)?;
+        Ok(Discount { percent: promised.percent, code: codes.code(promised.percent, id) })
     }
 }
 
@@ -68,11 +75,26 @@ fn load_templates(config: &Config) -> anyhow::Result<Templates> {
 
 /// The secret of the coupons. Where no campaign gives discounts any more, what is owed may still have one: then a secret is
 /// taken if it is there.
-fn secret_of(config: &Config) -> anyhow::Result<Option<Secret>> {
-    match config.coupons.as_ref().map(config::Coupons::secret) {
+fn codes_of(config: &Config) -> anyhow::Result<Option<Codes>> {
+    match config.coupons.as_ref().map(SecretSource::secret) {
         Some(Err(fault)) if config.gives_discounts() => Err(anyhow::anyhow!(fault)),
-        secret => Ok(secret.and_then(Result::ok)),
+        secret => Ok(secret.and_then(Result::ok).map(|secret| Codes::of(&secret))),
     }
+}
+
+/// How links lead back, where tracking is configured.
+fn links_of(config: &Config) -> anyhow::Result<Option<Links>> {
+    let Some(tracking) = &config.tracking else { return Ok(None) };
+    let secret = tracking.secret.secret().map_err(anyhow::Error::msg)?;
+    let utm = tracking.utm.as_ref().map(|utm| (utm.source.clone(), utm.medium.clone()));
+    Ok(Some(Links {
+        base_url: tracking.base_url.clone(),
+        seal: Seal::of(&secret),
+        opens: tracking.opens,
+        clicks: tracking.clicks,
+        utm,
+        unsubscribe_mailto: tracking.unsubscribe_mailto.clone(),
+    }))
 }
 
 fn may_be_written_to(contact: &Contact) -> bool {
@@ -128,7 +150,7 @@ mod tests {
             priority: 0,
             template: "a".into(),
         };
-        let composer = Composer { templates, coupons: None, from };
+        let composer = Composer { templates, coupons: None, links: None, from };
         let composed = |as_of| composer.compose(&send(as_of), &state);
         assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
         assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));

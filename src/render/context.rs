@@ -33,6 +33,10 @@ pub struct Context {
     pub variant: Option<Arc<str>>,
     /// The decision's id.
     pub decision_id: DecisionId,
+    /// Where the customer can unsubscribe; none where that is not known, as in a preview.
+    pub unsubscribe_url: Option<String>,
+    /// `enrich.NAME.…`: what was fetched for this mail; an empty object when nothing was.
+    pub enrich: Value,
 }
 
 /// `customer` in a template.
@@ -106,6 +110,8 @@ impl Context {
             campaign: decision.campaign.clone(),
             variant: decision.variant.clone(),
             decision_id: decision.decision_id,
+            unsubscribe_url: None,
+            enrich: Value::Object(Default::default()),
         }
     }
 

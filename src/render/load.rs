@@ -219,6 +219,8 @@ fn everything() -> Context {
         campaign: "campaign".into(),
         variant: Some(Arc::from("variant")),
         decision_id: DecisionId(1),
+        unsubscribe_url: Some("https://mail.shop.example/u/token".into()),
+        enrich: json!({}),
     }
 }
 
@@ -234,5 +236,7 @@ fn as_little_as_possible() -> Context {
         campaign: "campaign".into(),
         variant: None,
         decision_id: DecisionId(1),
+        unsubscribe_url: None,
+        enrich: json!({}),
     }
 }

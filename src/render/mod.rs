@@ -7,12 +7,14 @@
 //! unless a template asks for `{{{…}}}`; the subject loses every character that could end a header line.
 
 mod context;
+mod links;
 mod load;
 mod wording;
 
 use handlebars::Handlebars;
 
 pub use context::{Context, Customer, Discount, Line};
+pub use links::{Links, MailLinks};
 pub use load::TemplateFault;
 
 use crate::decision::{DecisionId, Mailbox, MailboxFault, Message};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{self, Named};
 
 /// The stages of the pipeline, each a folder or a file of `src/`.
-const STAGES: [&str; 7] = ["source", "reclock", "decide", "ledger", "sink", "web", "render"];
+const STAGES: [&str; 8] = ["source", "reclock", "decide", "enrich", "ledger", "sink", "web", "render"];
 
 /// The modules of `src/`, each a file with or without a folder, that may name stages: they put them together.
 const WIRING: [&str; 4] = ["pipeline", "main", "cli", "lib"];

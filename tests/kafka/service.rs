@@ -171,6 +171,15 @@ pub fn wait_until_quiet(esp: &EspHandle, at_least: u64) {
     }
 }
 
+/// Waits until the ESP has taken a message.
+pub fn wait_for_mail(esp: &EspHandle) {
+    let began = Instant::now();
+    while esp.seen().distinct_keys == 0 {
+        assert!(began.elapsed() < DEADLINE, "{:?} after {DEADLINE:?}", esp.seen());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// The ledger's decisions with these ids, as JSON, and how many deliveries are in each of the states of interest.
 pub fn ledger(directory: &Path, ids: &[DecisionId]) -> (BTreeSet<String>, u64, u64, u64) {
     let ledger = Ledger::open(&directory.join("state")).unwrap();

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use beckon::coupon::Secret;
+use beckon::coupon::Codes;
 use beckon::decision::{DecisionId, Mailbox, Percent};
 use beckon::render::{Context, Customer, Discount, Line, Templates};
+use beckon::secret::Secret;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -54,6 +55,8 @@ fn context(locale: &str) -> Context {
         campaign: "cart-abandonment".into(),
         variant: None,
         decision_id: DecisionId(0xabc),
+        unsubscribe_url: None,
+        enrich: json!({}),
     }
 }
 
@@ -68,16 +71,16 @@ fn the_shipped_mails_look_like_this() {
 }
 
 /// 12.5 % off, with a code that the secret can verify.
-fn discounted(context: Context) -> (Context, Secret) {
-    let secret = Secret::new(b"a secret of the shop").unwrap();
+fn discounted(context: Context) -> (Context, Codes) {
+    let codes = Codes::of(&Secret::new(b"a secret of the shop").unwrap());
     let percent = Percent::of_hundredths(1250).unwrap();
-    let code = secret.code(percent, context.decision_id);
-    (context.with_discount(Discount { percent, code }), secret)
+    let code = codes.code(percent, context.decision_id);
+    (context.with_discount(Discount { percent, code }), codes)
 }
 
 #[test]
 fn a_discount_is_in_both_parts_of_the_mail_with_a_code_that_verifies() {
-    let (context, secret) = discounted(context("de"));
+    let (context, codes) = discounted(context("de"));
     let prices: Vec<_> = context.lines.iter().map(|line| line.discounted.as_deref()).collect();
     // Of 1234.50 there is 1080.1875 left, of 9.90 there is 8.6625.
     assert_eq!(prices, [Some("1080.19"), Some("8.66")]);
@@ -89,7 +92,7 @@ fn a_discount_is_in_both_parts_of_the_mail_with_a_code_that_verifies() {
             assert!(part.contains(code) && part.contains("12.5") && part.contains("1.114,83\u{a0}€"), "{part}");
         }
         let said = message.text.lines().find_map(|line| line.split_once("your own code: ")).unwrap().1;
-        let coupon = secret.verify(said).unwrap();
+        let coupon = codes.verify(said).unwrap();
         assert_eq!((coupon.percent.to_string().as_str(), coupon.decision), ("12.5", 0));
         insta::assert_snapshot!(format!("{name}_discounted.html"), message.html);
         insta::assert_snapshot!(format!("{name}_discounted.txt"), message.text);

@@ -1,0 +1,78 @@
+//! Where a secret is (SPEC §6, §8). In: a section with `secret_env` or `secret_file`. Out: a [`SecretSource`], which never holds the
+//! secret itself. Fails into the report.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+use super::section::{Section, Value};
+use crate::secret::Secret;
+
+/// Where a secret comes from. A line end at its end is no part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The environment variable of this name.
+    Env(String),
+    /// This file.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// Reads the secret. Fails with what is wrong with it, which never shows any of it.
+    pub fn secret(&self) -> Result<Secret, String> {
+        let bytes = match self {
+            SecretSource::Env(name) => {
+                let value = env::var_os(name).filter(|value| !value.is_empty());
+                value.ok_or_else(|| format!("the environment variable `{name}` is not set"))?.into_encoded_bytes()
+            }
+            SecretSource::File(path) => {
+                fs::read(path).map_err(|error| format!("the secret in {} cannot be read: {error}", path.display()))?
+            }
+        };
+        let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        Secret::new(secret.strip_suffix(b"\r").unwrap_or(secret)).map_err(|fault| match self {
+            SecretSource::Env(name) => format!("the environment variable `{name}` {fault}"),
+            SecretSource::File(path) => format!("the file {} {fault}", path.display()),
+        })
+    }
+
+    /// How to make one.
+    fn recipe(&self) -> String {
+        match self {
+            SecretSource::Env(name) => {
+                format!("{} bytes or more, such as: export {name}=$(openssl rand -hex 32)", Secret::BYTES_MIN)
+            }
+            SecretSource::File(path) => {
+                format!("{} bytes or more, such as: openssl rand -hex 32 > {}", Secret::BYTES_MIN, path.display())
+            }
+        }
+    }
+}
+
+/// Reads `secret_env` or `secret_file` of the section; `beside` makes a relative path one beside the configuration. With `needed`, the
+/// secret must be there.
+pub(super) fn read(
+    section: &Section<'_>,
+    example: &str,
+    beside: impl Fn(&str) -> PathBuf,
+    needed: bool,
+) -> Option<SecretSource> {
+    let by_env = section.get("secret_env");
+    let by_file = section.get("secret_file");
+    match (&by_env, &by_file) {
+        (None, None) => section.fault("neither `secret_env` nor `secret_file` is set", example),
+        (Some(_), Some(file)) => {
+            file.fault("`secret_file` is set beside `secret_env`", "there is one secret: leave one out")
+        }
+        _ => {}
+    }
+    let value = by_env.clone().or(by_file.clone())?;
+    let source = match by_env {
+        Some(value) => SecretSource::Env(value.env_name(example)?.to_owned()),
+        None => SecretSource::File(beside(by_file.and_then(Value::text)?)),
+    };
+    if needed && let Err(what) = source.secret() {
+        value.fault(what, source.recipe());
+    }
+    Some(source)
+}

@@ -1,0 +1,58 @@
+//! Secrets that codes and links are made with. In: bytes from the environment or a file. Out: keys, one for each use. Fails when
+//! there are too few bytes. Nothing here is ever shown: there is no `Debug`.
+
+use ring::hmac;
+
+/// Bytes that nobody else knows.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+/// A secret of too few bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has {0} bytes, and a secret needs {min} at least", min = Secret::BYTES_MIN)]
+pub struct TooShort(usize);
+
+impl Secret {
+    /// The least length of a secret.
+    pub const BYTES_MIN: usize = 16;
+
+    /// A secret of these bytes.
+    pub fn new(bytes: &[u8]) -> Result<Secret, TooShort> {
+        if bytes.len() < Self::BYTES_MIN {
+            return Err(TooShort(bytes.len()));
+        }
+        Ok(Secret(bytes.to_vec()))
+    }
+
+    /// The secret itself as the key of an HMAC-SHA256, for a use that names itself in what it signs.
+    pub fn hmac_key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.0)
+    }
+
+    /// 32 bytes for `usage` alone: HMAC-SHA256 of its name. Who has them knows neither the secret nor those of another usage.
+    pub fn derived(&self, usage: &str) -> [u8; 32] {
+        let mut key = [0; 32];
+        key.copy_from_slice(hmac::sign(&self.hmac_key(), usage.as_bytes()).as_ref());
+        key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_sixteen_bytes_at_least() {
+        let fault = Secret::new(&[7; 15]).err().map(|fault| fault.to_string());
+        assert_eq!(fault.as_deref(), Some("has 15 bytes, and a secret needs 16 at least"));
+        assert!(Secret::new(&[7; 16]).is_ok());
+    }
+
+    #[test]
+    fn each_use_has_a_key_of_its_own() {
+        let (one, other) = (Secret::new(&[7; 16]).unwrap(), Secret::new(&[8; 16]).unwrap());
+        assert_eq!(one.derived("a"), one.derived("a"));
+        assert_ne!(one.derived("a"), one.derived("b"));
+        assert_ne!(one.derived("a"), other.derived("a"));
+    }
+}

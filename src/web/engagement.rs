@@ -1,0 +1,37 @@
+//! What a recipient did with a mail, as a record of the stream `engagement` (SPEC §1).
+
+use serde::Serialize;
+
+use crate::decision::DecisionId;
+
+/// A record of the stream `engagement`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Engagement {
+    /// Tells it from every other; the key of the record.
+    pub event_id: String,
+    /// What was done.
+    pub r#type: Kind,
+    /// With the mail of which decision.
+    pub decision_id: DecisionId,
+    /// By whom, by the shop's id.
+    pub user_id: String,
+    /// When, epoch ms.
+    pub occurred_at: u64,
+    /// Where a click led.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Whether a scanner or a prefetch did it, and no person.
+    pub machine: bool,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The pixel was fetched.
+    Opened,
+    /// A link was followed.
+    Clicked,
+    /// No more mails are wanted.
+    Unsubscribed,
+}
