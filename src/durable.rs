@@ -1,7 +1,8 @@
-//! Where the files are kept that must outlive the process: the timeline and the ledger. In: paths. Out: their bytes, and files
-//! that are appended to, or put in the place of others so that a crash leaves one of the two. Fails when the disk does.
+//! Where the files are kept that must outlive the process: the timeline, the ledger and the snapshots. In: paths. Out: their bytes,
+//! and files that are appended to, or put in the place of others so that a crash leaves one of the two. Fails when the disk does.
 //!
-//! All of it stands behind [`Disk`], so that what the rest makes of a disk that fails, or forgets what was not synced, can be seen.
+//! What timeline and ledger do stands behind [`Disk`], so that what becomes of them on a disk that fails, or forgets what was not
+//! synced, can be seen.
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -68,15 +69,25 @@ impl Disk for Machine {
     }
 
     fn replace(&self, new: &Path, path: &Path) -> io::Result<()> {
-        fs::rename(new, path)?;
-        File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+        replace(new, path)
     }
 
     fn clear(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        clear(path)
+    }
+}
+
+/// Puts the file `new`, which is whole and synced, in the place of `path`. After a crash there is the one or the other.
+pub fn replace(new: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(new, path)?;
+    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Removes what an attempt that was cut off has left at `path`, if anything.
+pub fn clear(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! two who append to one file never mix theirs. Fails when the disk does, and says which file.
 
 use std::fs::File;
-use std::io::{BufWriter, Write, stdout};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -24,9 +24,17 @@ impl JsonLines {
         Ok(JsonLines { path: path.into(), out: Box::new(BufWriter::new(file)) })
     }
 
-    /// Appends to a file, made if there is none; a line is there once it is written.
+    /// Appends to a file, made if there is none; a line is there once it is written. One that an earlier process did not come to
+    /// the end of stays by itself.
     pub fn append_to(path: &Path) -> anyhow::Result<JsonLines> {
-        let file = File::options().create(true).append(true).open(path).with_context(|| failed(path))?;
+        let open = || -> io::Result<File> {
+            let mut file = File::options().create(true).read(true).append(true).open(path)?;
+            if !ends_a_line(&mut file)? {
+                file.write_all(b"\n")?;
+            }
+            Ok(file)
+        };
+        let file = open().with_context(|| failed(path))?;
         Ok(JsonLines { path: path.into(), out: Box::new(file) })
     }
 
@@ -48,8 +56,19 @@ impl JsonLines {
     }
 }
 
+/// Whether what is appended to the file begins a line.
+fn ends_a_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
 fn failed(path: &Path) -> String {
-    format!("cannot write {}", path.display())
+    format!("cannot write {}; see that the disk has space and the folder lets you, and start again", path.display())
 }
 
 #[cfg(test)]
@@ -68,6 +87,10 @@ mod tests {
         other.write(&"three").unwrap();
         one.write(&4).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n{\"a\":[2]}\n\"three\"\n4\n");
+        // A process was cut off within a line, on a full disk for one.
+        std::fs::write(&path, "1\n{\"a\":[").unwrap();
+        JsonLines::append_to(&path).unwrap().write(&5).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n{\"a\":[\n5\n");
         let fault = JsonLines::append_to(&dir.path().join("none/x")).err().unwrap();
         assert!(format!("{fault:#}").contains("cannot write"), "{fault:#}");
     }

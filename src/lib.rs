@@ -17,6 +17,7 @@ pub mod reclock;
 pub mod render;
 pub mod secret;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod state;
 pub mod tracking;

@@ -127,6 +127,11 @@ impl Engine {
         Ok(Engine { workers: started, counts, deciding })
     }
 
+    /// Whether what the workers close is still decided: not when that has failed, on a full disk for one.
+    pub fn is_deciding(&self) -> bool {
+        !self.deciding.is_finished()
+    }
+
     /// Waits for the workers, which must have been closed, and for the last decision.
     pub fn finish(self) -> anyhow::Result<Arc<Counts>> {
         self.workers.join().map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;

@@ -5,6 +5,8 @@
 mod broker;
 #[path = "kafka/chaos.rs"]
 mod chaos;
+#[path = "kafka/disk_full.rs"]
+mod disk_full;
 #[path = "kafka/mirror.rs"]
 mod mirror;
 #[path = "kafka/service.rs"]
@@ -190,6 +192,14 @@ fn a_service_that_lost_its_disk_sends_nothing_again() {
     let name = "a_service_that_lost_its_disk_sends_nothing_again";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         mirror::a_lost_disk_sends_nothing_again(broker);
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_loses_nothing() {
+    let name = "a_full_disk_is_said_and_loses_nothing";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        disk_full::a_full_disk_loses_nothing(broker);
     }
 }
 

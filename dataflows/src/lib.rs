@@ -3,6 +3,7 @@
 
 pub mod counts;
 pub mod custom;
+pub mod flat;
 pub mod horizon;
 pub mod inputs;
 pub mod joins;

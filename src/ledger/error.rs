@@ -144,7 +144,7 @@ impl LedgerError {
 
 fn is_full(source: &redb::Error) -> bool {
     matches!(source, redb::Error::Io(error)
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge))
 }
 
 #[cfg(test)]

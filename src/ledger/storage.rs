@@ -6,6 +6,10 @@ use redb::{Database, DatabaseError};
 
 use crate::durable::{Disk, Machine};
 
+/// What is kept of the file in memory, bytes. redb's own choice is 1 GiB, which a large ledger would come to fill; the system's page
+/// cache has the rest.
+const CACHE_BYTES: usize = 64 << 20;
+
 /// A disk that a database can be on.
 pub trait Storage: Disk {
     /// Opens the database in the file `path`, made if there is none.
@@ -14,6 +18,6 @@ pub trait Storage: Disk {
 
 impl Storage for Machine {
     fn database(&self, path: &Path) -> Result<Database, DatabaseError> {
-        Database::create(path)
+        Database::builder().set_cache_size(CACHE_BYTES).create(path)
     }
 }

@@ -305,9 +305,14 @@ impl Tables {
         table: TableDefinition<u128, &'static [u8]>,
         id: DecisionId,
     ) -> Result<Option<T>, LedgerError> {
-        let read = || Ok(self.database().begin_read()?.open_table(table)?.get(id.0)?);
+        let read = || {
+            let table = self.database().begin_read()?.open_table(table)?;
+            // Read while the table is held: redb 4 says that what `get` returns keeps the transaction alive, and it does not.
+            let found = table.get(id.0)?;
+            Ok(found.map(|json| serde_json::from_slice(json.value())))
+        };
         let found = read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))?;
-        found.map(|json| serde_json::from_slice(json.value()).map_err(|error| self.fault(id, error))).transpose()
+        found.transpose().map_err(|error| self.fault(id, error))
     }
 
     /// What [`Tables::rewrite`] came to, as the ledger says it.

@@ -40,6 +40,11 @@ pub trait Graph {
 
     /// All ticks before `tick` are closed.
     fn advance(&mut self, tick: Tick) -> anyhow::Result<()>;
+
+    /// Whether anybody still decides what is fed.
+    fn is_deciding(&self) -> bool {
+        true
+    }
 }
 
 impl Graph for Engine {
@@ -51,6 +56,10 @@ impl Graph for Engine {
     fn advance(&mut self, tick: Tick) -> anyhow::Result<()> {
         self.workers.advance(tick);
         Ok(())
+    }
+
+    fn is_deciding(&self) -> bool {
+        Engine::is_deciding(self)
     }
 }
 
@@ -88,7 +97,8 @@ impl Feeder {
 
     /// Feeds until told to stop, and returns the least tick still open. Fails when a source does, the intake, or the timeline.
     pub fn run(mut self, graph: &mut impl Graph, mut intake: Intake<'_>, stop: &AtomicBool) -> anyhow::Result<Tick> {
-        while !stop.load(Ordering::Relaxed) {
+        // Once nobody decides any more there is nothing to read for; the engine says why when it is finished.
+        while !stop.load(Ordering::Relaxed) && graph.is_deciding() {
             if !self.turn(graph, &mut intake)? {
                 std::thread::park_timeout(NAP);
             }

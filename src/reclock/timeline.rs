@@ -215,7 +215,7 @@ fn rewrite(disk: &dyn Disk, path: &Path, notes: &Notes) -> io::Result<Arc<dyn Ap
 pub enum TimelineError {
     /// The disk.
     #[error(
-        "cannot keep the timeline {path}: {error}\n  nothing is decided that a replay could not repeat; check the disk"
+        "cannot keep the timeline {path}: {error}\n  nothing is decided that a replay could not repeat; free space or check the disk, and start again"
     )]
     Disk {
         /// The file.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{self, Named};
 
 /// The stages of the pipeline, each a folder or a file of `src/`.
-const STAGES: [&str; 8] = ["source", "reclock", "decide", "enrich", "ledger", "sink", "web", "render"];
+const STAGES: [&str; 9] = ["source", "reclock", "decide", "enrich", "ledger", "sink", "web", "render", "snapshot"];
 
 /// The modules of `src/`, each a file with or without a folder, that may name stages: they put them together.
 const WIRING: [&str; 4] = ["pipeline", "main", "cli", "lib"];
@@ -19,7 +19,8 @@ const EMPTY_NAMES: [&str; 10] =
     ["util", "utils", "helper", "helpers", "manager", "managers", "processor", "processors", "data", "info"];
 
 /// Folders whose Rust files are read.
-const ROOTS: [&str; 7] = ["src", "dataflows/src", "datagen/src", "tests", "dataflows/tests", "benches", "examples"];
+const ROOTS: [&str; 8] =
+    ["src", "dataflows/src", "datagen/src", "tests", "dataflows/tests", "dataflows/benches", "benches", "examples"];
 
 /// A forbidden import or name.
 #[derive(Debug, PartialEq, Eq)]

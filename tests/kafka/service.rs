@@ -28,6 +28,11 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits.
     pub fn interrupt(mut self) -> std::process::ExitStatus {
         let interrupted = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
@@ -107,14 +112,16 @@ pub async fn moody_esp() -> EspHandle {
 
 /// Starts `beckon run` in `directory`.
 pub fn start(directory: &Path, workers: usize) -> Running {
+    start_command(
+        directory,
+        Command::new(env!("CARGO_BIN_EXE_beckon")).args(["run", "--workers", &workers.to_string()]),
+    )
+}
+
+/// Starts a command that becomes `beckon run`, in `directory`.
+pub fn start_command(directory: &Path, command: &mut Command) -> Running {
     let log = std::fs::File::create(directory.join("run.log")).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_beckon"))
-        .args(["run", "--workers", &workers.to_string()])
-        .current_dir(directory)
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn();
-    Running(child.unwrap())
+    Running(command.current_dir(directory).stdout(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
 /// What a replay of the same records decides.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub fn says(status: u16) -> Answer {
 pub struct FakeEsp {
     pub address: SocketAddr,
     script: Arc<Mutex<VecDeque<Answer>>>,
+    down: Arc<AtomicBool>,
     requests: Arc<Mutex<Vec<Value>>>,
     events: Events,
 }
@@ -42,6 +44,7 @@ impl FakeEsp {
         let esp = FakeEsp {
             address: listener.local_addr().unwrap(),
             script: Arc::new(Mutex::new(script.into_iter().collect())),
+            down: Arc::default(),
             requests: Arc::default(),
             events,
         };
@@ -54,6 +57,11 @@ impl FakeEsp {
         format!("http://{}", self.address)
     }
 
+    /// While it is down it takes nothing, says 503, and leaves its script as it is.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
     /// Method, path, the headers that matter, and the body of every request.
     pub fn requests(&self) -> Vec<Value> {
         self.requests.lock().unwrap().clone()
@@ -62,6 +70,10 @@ impl FakeEsp {
 
 async fn answer(State(esp): State<FakeEsp>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap();
+    if esp.down.load(Ordering::SeqCst) {
+        esp.events.lock().unwrap().push(format!("turned away {}", body["subject"].as_str().unwrap()));
+        return says(503).into_response();
+    }
     let mut kept = serde_json::Map::new();
     for name in ["authorization", "content-type", "idempotency-key"] {
         if let Some(value) = headers.get(name) {

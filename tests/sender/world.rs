@@ -85,6 +85,18 @@ impl World {
         let (wake, woken) = mpsc::channel(1);
         wake.send(()).await.unwrap();
         drop(wake);
+        self.deliver_woken(esp, sends, woken, shutdown).await
+    }
+
+    /// Delivers what the ledger says is owed whenever it is woken, until nobody is left to wake it and everything is settled, or
+    /// `shutdown`.
+    pub async fn deliver_woken(
+        &self,
+        esp: impl Esp + 'static,
+        sends: Vec<decision::Send>,
+        woken: mpsc::Receiver<()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Drained, LogFault> {
         run(self.ports(esp, sends), woken, shutdown).await
     }
 
