@@ -10,6 +10,7 @@ pub mod gather;
 pub mod in_line;
 pub mod lanes;
 pub mod live;
+pub mod preview;
 pub mod reading;
 pub mod record;
 pub mod replay;
