@@ -2,13 +2,14 @@
 //!
 //! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
 
-mod backlog;
+pub mod backlog;
 mod beginning;
 pub mod compose;
 pub mod deliver;
 pub mod esps;
 pub mod explain;
 pub mod gather;
+pub mod in_line;
 pub mod lanes;
 pub mod live;
 pub mod preview;
@@ -170,9 +171,12 @@ impl Started {
     /// Starts the thread that decides for `act`.
     pub fn decide_for(self, act: impl Act) -> anyhow::Result<Engine> {
         let Started { workers, counts, closed, threads, decider, dictionary, state, meter, restored, watch } = self;
-        let mut deciding = Deciding { decider, dictionary, state, meter, act, restored, watch };
-        let deciding =
-            std::thread::Builder::new().name("decide".into()).spawn(move || deciding.run(threads, &closed))?;
+        let gather = Gather::new(threads);
+        let mut deciding = Deciding { gather, decider, dictionary, state, meter, act, restored, watch };
+        let deciding = std::thread::Builder::new().name("decide".into()).spawn(move || {
+            closed.into_iter().try_for_each(|span| deciding.take_up(span))?;
+            deciding.finish()
+        })?;
         Ok(Engine { workers, counts, deciding })
     }
 }
@@ -197,8 +201,9 @@ impl Engine {
     }
 }
 
-/// The deciding thread.
-struct Deciding<A> {
+/// Takes up what the workers close, and decides it.
+pub struct Deciding<A> {
+    gather: Gather,
     decider: Decider,
     dictionary: Arc<Dictionary>,
     state: SharedState,
@@ -210,34 +215,48 @@ struct Deciding<A> {
 }
 
 impl<A: Act> Deciding<A> {
-    /// Takes up what the workers close, and decides it.
-    fn run(&mut self, workers: usize, closed: &Receiver<Closed>) -> anyhow::Result<()> {
-        let mut gather = Gather::new(workers);
-        for span in closed {
-            let mut changes = gather.add(span);
-            let upper = gather.upper();
-            if let Some((tick, known)) = self.restored.take_if(|(tick, _)| upper.is_none_or(|upper| upper > *tick)) {
-                changes = self.restore(tick, known, changes)?;
-            }
-            if let Some(tick) = self.watch.as_ref().and_then(|watch| watch.due(upper)) {
-                let later = changes.split_off(changes.partition_point(|(at, _)| *at <= tick));
-                self.decide(std::mem::replace(&mut changes, later), Some(tick + 1))?;
-                let beside = read(&self.state).beside();
-                let known = DecidingState { beside, remembered: self.decider.remembered() };
-                if let Some(watch) = &mut self.watch {
-                    watch.hand_over(tick, known);
-                }
-            }
-            self.decide(changes, upper)?;
-            if let Some(upper) = upper {
-                write(&self.state).close(upper.saturating_sub(1));
-                let state = read(&self.state);
-                self.act.closed(Some(upper), &View { state: &state, dictionary: &self.dictionary })?;
-                self.dictionary.close(upper);
-            }
-            let state = read(&self.state);
-            self.meter.closed(state.as_of(), state.trigger_set().len());
+    /// Nothing closed yet by any of `workers` workers.
+    pub fn new(
+        workers: usize,
+        decider: Decider,
+        dictionary: Arc<Dictionary>,
+        state: SharedState,
+        meter: Arc<Meter>,
+        act: A,
+    ) -> Deciding<A> {
+        Deciding { gather: Gather::new(workers), decider, dictionary, state, meter, act, restored: None, watch: None }
+    }
+
+    /// Decides what is closed now that a worker has closed this.
+    pub fn take_up(&mut self, span: Closed) -> anyhow::Result<()> {
+        let mut changes = self.gather.add(span);
+        let upper = self.gather.upper();
+        if let Some((tick, known)) = self.restored.take_if(|(tick, _)| upper.is_none_or(|upper| upper > *tick)) {
+            changes = self.restore(tick, known, changes)?;
         }
+        if let Some(tick) = self.watch.as_ref().and_then(|watch| watch.due(upper)) {
+            let later = changes.split_off(changes.partition_point(|(at, _)| *at <= tick));
+            self.decide(std::mem::replace(&mut changes, later), Some(tick + 1))?;
+            let beside = read(&self.state).beside();
+            let known = DecidingState { beside, remembered: self.decider.remembered() };
+            if let Some(watch) = &mut self.watch {
+                watch.hand_over(tick, known);
+            }
+        }
+        self.decide(changes, upper)?;
+        if let Some(upper) = upper {
+            write(&self.state).close(upper.saturating_sub(1));
+            let state = read(&self.state);
+            self.act.closed(Some(upper), &View { state: &state, dictionary: &self.dictionary })?;
+            self.dictionary.close(upper);
+        }
+        let state = read(&self.state);
+        self.meter.closed(state.as_of(), state.trigger_set().len());
+        Ok(())
+    }
+
+    /// Nothing more will be closed.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
         let state = read(&self.state);
         self.act.closed(None, &View { state: &state, dictionary: &self.dictionary })
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{progress_bar, set_share};
 use crate::config::{Campaign, Config, Purpose, TriggerKinds};
-use crate::decision::{DecisionId, Mailbox, Message};
+use crate::decision::{Decision, DecisionId, Mailbox, Message, Outcome, Payload};
 use crate::pipeline::preview::{self, Origin};
 use crate::pipeline::{compose, esps};
 use crate::render::Context;
@@ -75,9 +75,8 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     }
     let is_unaddressed = context.customer.email.is_none();
     context.customer.email.get_or_insert_with(|| "customer@example.com".into());
-    let from = config
-        .esp_of(campaign)
-        .map(|esp| Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() });
+    let from =
+        config.esp_of(campaign).map(|esp| Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() });
     let from = from.unwrap_or_else(|| Mailbox { name: Some("Shop".into()), address: "shop@example.com".into() });
     let mut message = compose::load_templates(&config)?.render(&template, &context, &from)?;
     if !arguments.quiet {
@@ -88,7 +87,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         message.subject = format!("[Test] {}", message.subject);
     }
     show(arguments, &message, &context, &template, origin)?;
-    arguments.send_to.as_ref().map_or(Ok(()), |_| send(&config, campaign, &message, context.decision_id))
+    arguments.send_to.as_ref().map_or(Ok(()), |_| send(&config, campaign, &message, &context))
 }
 
 /// What is shown, and where it is from.
@@ -175,11 +174,27 @@ fn show(
 }
 
 /// Sends it, once: what it came to is for whoever asked to judge.
-fn send(config: &Config, campaign: &Campaign, message: &Message, id: DecisionId) -> anyhow::Result<()> {
+fn send(config: &Config, campaign: &Campaign, message: &Message, context: &Context) -> anyhow::Result<()> {
     let esp = config.esp_of(campaign).context("no [esp] is configured: nothing can be sent")?;
     let esp = esps::esp(esp)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(esp.send(message, id)).with_context(|| format!("the test to {} was not taken", message.to))?;
+    // As a decision would have been, but for its name, which none has.
+    let made_up = Decision {
+        decision_id: context.decision_id,
+        campaign: context.campaign.clone(),
+        customer_id: context.customer.id.clone(),
+        trigger: context.trigger.name.clone(),
+        subject: context.trigger.subject.as_str().into(),
+        anchor: context.trigger.anchor,
+        as_of: context.as_of,
+        outcome: Outcome::Send,
+        reason: None,
+        variant: context.variant.clone(),
+        payload: Payload::default(),
+    };
+    runtime
+        .block_on(esp.send(message, &made_up))
+        .with_context(|| format!("the test to {} was not taken", message.to))?;
     eprintln!("sent to {}", message.to);
     Ok(())
 }

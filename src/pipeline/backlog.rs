@@ -15,7 +15,7 @@ use crate::sink::delivery::Owed;
 use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
 
 /// The ledger as one ESP's sender reads and writes it, and the dead letters.
-pub(super) struct Log {
+pub struct Log {
     ledger: Arc<Ledger>,
     campaigns: Arc<Campaigns>,
     dead_letters: Arc<Mutex<JsonLines>>,
@@ -34,7 +34,12 @@ impl Log {
     /// One for each ESP, in their order. What is owed is given to the ESP that its campaign has now. Fails when the ledger does, or
     /// the dead letters cannot be opened.
     pub(super) fn open_all(config: &Config, ledger: &Arc<Ledger>) -> anyhow::Result<Vec<Log>> {
-        let dead_letters = Arc::new(Mutex::new(dead_letters(&config.state, 0)?));
+        Log::all(config, ledger, dead_letters(&config.state, 0)?)
+    }
+
+    /// The same, whose dead letters are elsewhere.
+    pub fn all(config: &Config, ledger: &Arc<Ledger>, dead_letters: JsonLines) -> anyhow::Result<Vec<Log>> {
+        let dead_letters = Arc::new(Mutex::new(dead_letters));
         let campaigns = Arc::new(Campaigns::of(config));
         let esps: Vec<Option<Arc<str>>> = config.esps.iter().map(|esp| ledger_name(&esp.name)).collect();
         // What is of no campaign will be withdrawn, and any ESP may do that.

@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::ledger::Ledger;
 use crate::pipeline::live::WallClock;
 use crate::sink::delivery::{self, Drained, Limits, Ports};
+use crate::sink::{DeliveryLog, Esp};
 
 /// The senders on a thread of their own.
 pub struct Sender {
@@ -39,7 +40,10 @@ impl Sender {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let within = runtime.enter();
         let logs = Log::open_all(config, &ledger)?;
-        let ports = config.esps.iter().zip(logs).map(|(esp, log)| ports(esp, log, &composer, &state, &clock));
+        let ports = config.esps.iter().zip(logs).map(|(settings, log)| {
+            let esp = esps::esp(settings)?;
+            Ok(ports(settings, esp, Arc::new(log), &composer, &state, &clock))
+        });
         let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
         drop(within);
         // Whoever is woken finds all that is new: one waking at a time is enough.
@@ -61,27 +65,28 @@ impl Sender {
 }
 
 /// What the sender of one ESP asks and tells.
-fn ports(
-    esp: &config::Esp,
-    log: Log,
+pub fn ports(
+    settings: &config::Esp,
+    esp: Arc<dyn Esp>,
+    log: Arc<dyn DeliveryLog>,
     composer: &Arc<Composer>,
     state: &SharedState,
     clock: &WallClock,
-) -> anyhow::Result<Ports> {
+) -> Ports {
     let (asked, held, composer, clock) = (state.clone(), state.clone(), composer.clone(), clock.clone());
-    Ok(Ports {
-        esp: esps::esp(esp)?,
-        log: Arc::new(log),
+    Ports {
+        esp,
+        log,
         still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
         compose: Box::new(move |send| composer.compose(send, &read(&held))),
         now_ms: Box::new(move || clock()),
         limits: Limits {
-            requests_per_second: NonZeroU32::new(esp.requests_per_second).unwrap_or(NonZeroU32::MIN),
-            concurrency: esp.max_in_flight as usize,
-            unknown_after_ms: esp.unknown_after_ms,
+            requests_per_second: NonZeroU32::new(settings.requests_per_second).unwrap_or(NonZeroU32::MIN),
+            concurrency: settings.max_in_flight as usize,
+            unknown_after_ms: settings.unknown_after_ms,
             ..Limits::default()
         },
-    })
+    }
 }
 
 /// Runs all senders until `stopped`, or until nobody is left to wake or stop them. Fails with the first that does; the others end then.

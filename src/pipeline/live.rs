@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use beckon_dataflows::inputs::Batch;
 use beckon_dataflows::model::Tick;
 
 use super::Engine;
@@ -21,6 +22,7 @@ const BLOCKS_A_TURN: usize = 8;
 
 /// How long a stop waits for a snapshot that is being written.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(5);
+
 /// Where nothing is to be read, no tick is held open: the partitions of other processes say what is closed.
 const NOTHING_TO_READ: Tick = Tick::MAX - 1;
 
@@ -38,20 +40,53 @@ pub struct Timing {
     pub idle_after_ms: u64,
 }
 
-/// Feeds the engine from partitions that never end.
-pub struct Live<'e> {
-    /// Where the records go.
-    pub engine: &'e mut Engine,
-    /// How records are timed.
-    pub timing: Timing,
-    /// What time it is.
-    pub clock: WallClock,
+/// Whoever takes records, and hears which ticks are closed.
+pub trait Graph {
+    /// Takes records, each with the tick at which it takes effect.
+    fn feed(&mut self, batch: Batch) -> anyhow::Result<()>;
+
+    /// All ticks before `tick` are closed.
+    fn advance(&mut self, tick: Tick) -> anyhow::Result<()>;
+
+    /// Begins to write down what is known once the ticks up to this one are closed, where anybody writes that.
+    fn snapshot(&mut self, _tick: Tick) {}
+
+    /// Whether anybody still decides what is fed.
+    fn is_deciding(&self) -> bool {
+        true
+    }
+}
+
+impl Graph for Engine {
+    fn feed(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.workers.feed(batch);
+        Ok(())
+    }
+
+    fn advance(&mut self, tick: Tick) -> anyhow::Result<()> {
+        self.workers.advance(tick);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, tick: Tick) {
+        self.workers.snapshot(tick);
+    }
+
+    fn is_deciding(&self) -> bool {
+        Engine::is_deciding(self)
+    }
+}
+
+/// Feeds a graph from partitions that never end, a turn at a time.
+pub struct Feeder {
+    timing: Timing,
+    clock: WallClock,
     /// Who writes snapshots, if anybody.
-    pub snapshots: Option<Snapshots>,
+    snapshots: Option<Snapshots>,
     /// Where it is noted what the wall clock said of records.
-    pub timeline: &'e Timeline,
-    /// Set to end it.
-    pub stop: Arc<AtomicBool>,
+    timeline: Arc<Timeline>,
+    lanes: Vec<Watched>,
+    open: Tick,
 }
 
 /// A lane with when it last gave something.
@@ -60,57 +95,78 @@ struct Watched {
     seen_ms: u64,
 }
 
-impl Live<'_> {
-    /// Feeds until told to stop, and returns the least tick still open. Of records that an earlier run has read the timeline
-    /// has `noted` how they are bound, and `resume` says which of them are known already. Fails when a source does, the intake, or the timeline.
-    pub fn run(
-        mut self,
+impl Feeder {
+    /// Nothing fed yet. Of records that an earlier run has read the timeline has `noted` how they are bound, and `resume` says
+    /// which of them are known already.
+    pub fn new(
         partitions: Vec<Box<dyn Partition>>,
         noted: Notes,
         resume: &Resume,
-        mut intake: Intake<'_>,
-    ) -> anyhow::Result<Tick> {
-        let clock = PartitionClock::new(self.timing.tick_ms, self.timing.allowed_lateness_ms);
-        let start_ms = (self.clock)();
-        let lanes = Lane::open(partitions, &clock, noted, resume).into_iter();
-        let mut lanes: Vec<Watched> = lanes.map(|lane| Watched { lane, seen_ms: start_ms }).collect();
-        let mut open: Tick = resume.tick().map_or(0, |tick| clock.tick_after(tick));
+        timing: Timing,
+        clock: WallClock,
+        timeline: Arc<Timeline>,
+    ) -> Feeder {
+        let start_ms = clock();
+        let partition_clock = PartitionClock::new(timing.tick_ms, timing.allowed_lateness_ms);
+        let lanes = Lane::open(partitions, &partition_clock, noted, resume).into_iter();
+        let lanes = lanes.map(|lane| Watched { lane, seen_ms: start_ms }).collect();
+        let open = resume.tick().map_or(0, |tick| partition_clock.tick_after(tick));
+        Feeder { timing, clock, snapshots: None, timeline, lanes, open }
+    }
+
+    /// The same, which has snapshots taken.
+    pub fn with_snapshots(self, snapshots: Option<Snapshots>) -> Feeder {
+        Feeder { snapshots, ..self }
+    }
+
+    /// Feeds until told to stop, and returns the least tick still open. Fails when a source does, the intake, or the timeline.
+    pub fn run(mut self, graph: &mut impl Graph, mut intake: Intake<'_>, stop: &AtomicBool) -> anyhow::Result<Tick> {
         // Once nobody decides any more there is nothing to read for; the engine says why when it is finished.
-        while !self.stop.load(Ordering::Relaxed) && self.engine.is_deciding() {
-            let mut read = false;
-            for watched in &mut lanes {
-                read |= self.take_turn(watched, &mut intake)?;
-            }
-            let now_open = lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(NOTHING_TO_READ);
-            if now_open > open {
-                self.begin_snapshot(&mut lanes, open, now_open);
-                open = now_open;
-                self.note_closed(&mut lanes, open)?;
-                self.engine.workers.advance(open);
-            }
-            if !read {
+        while !stop.load(Ordering::Relaxed) && graph.is_deciding() {
+            if !self.turn(graph, &mut intake)? {
                 std::thread::park_timeout(NAP);
             }
         }
         // One that is nearly written saves the next start more than it costs this stop.
         self.snapshots.iter().for_each(|snapshots| snapshots.wait(SNAPSHOT_WAIT));
-        Ok(open)
+        Ok(self.open)
     }
 
-    /// Begins a snapshot where one is due when the ticks from `closed` to before `open` are closed.
-    fn begin_snapshot(&mut self, lanes: &mut [Watched], closed: Tick, open: Tick) {
-        let lanes = lanes.iter_mut().map(|watched| &mut watched.lane);
+    /// The least tick still open.
+    pub fn open(&self) -> Tick {
+        self.open
+    }
+
+    /// Takes what each partition has to give, up to a few blocks, and closes the ticks that are over. Whether there was anything.
+    pub fn turn(&mut self, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+        let mut read = false;
+        for lane in 0..self.lanes.len() {
+            read |= self.take_turn(lane, graph, intake)?;
+        }
+        let open = self.lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(NOTHING_TO_READ);
+        if open > self.open {
+            self.begin_snapshot(open, graph);
+            self.open = open;
+            self.note_closed(open)?;
+            graph.advance(open)?;
+        }
+        Ok(read)
+    }
+
+    /// Begins a snapshot where one is due when the ticks before `open` are closed.
+    fn begin_snapshot(&mut self, open: Tick, graph: &mut impl Graph) {
+        let lanes = self.lanes.iter_mut().map(|watched| &mut watched.lane);
         if let Some(snapshots) = &mut self.snapshots
-            && let Some(tick) = snapshots.begin(closed, open, lanes)
+            && let Some(tick) = snapshots.begin(self.open, open, lanes)
         {
-            self.engine.workers.snapshot(tick);
+            graph.snapshot(tick);
         }
     }
 
     /// Notes of which partitions no record says that the ticks before `open` are closed. A process that dies now has decided
     /// them, and the next one must not bind to them what this one has not read.
-    fn note_closed(&self, lanes: &mut [Watched], open: Tick) -> anyhow::Result<()> {
-        let idle = lanes.iter_mut().filter_map(|Watched { lane, .. }| {
+    fn note_closed(&mut self, open: Tick) -> anyhow::Result<()> {
+        let idle = self.lanes.iter_mut().filter_map(|Watched { lane, .. }| {
             let next = lane.reclock.close(open)?;
             Some((lane.partition(), next))
         });
@@ -119,7 +175,8 @@ impl Live<'_> {
     }
 
     /// Takes what a partition has to give, up to a few blocks. Whether that was anything.
-    fn take_turn(&mut self, watched: &mut Watched, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+    fn take_turn(&mut self, lane: usize, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+        let watched = &mut self.lanes[lane];
         let mut read = false;
         for _ in 0..BLOCKS_A_TURN {
             let now_ms = (self.clock)();
@@ -129,7 +186,7 @@ impl Live<'_> {
             // Before the records can lead to any decision, which waits for the timeline's sync.
             note.map_or(Ok(()), |note| self.timeline.bound(watched.lane.partition(), note))?;
             if !batch.is_empty() {
-                self.engine.workers.feed(batch);
+                graph.feed(batch)?;
             }
         }
         let now_ms = (self.clock)();

@@ -11,7 +11,7 @@ use super::Engine;
 use super::beginning::{Beginning, Begun};
 use super::deliver::Sender;
 use super::lanes::{Bury, Decoders, Intake, Resume};
-use super::live::{Live, Timing, WallClock};
+use super::live::{Feeder, Timing, WallClock};
 use super::record::{Elsewhere, Recorder};
 use super::snapshots::Snapshots;
 use crate::cluster::Cluster;
@@ -135,10 +135,8 @@ impl Service {
     /// Runs until stopped, on the thread that opened it: that is the one the broker wakes. Returns what is still owed.
     pub fn run(mut self, bury: Bury<'_>) -> anyhow::Result<Drained> {
         let intake = Intake { decoders: self.decoders, meter: self.readings.meter.clone(), bury };
-        let (engine, timeline) = (&mut self.engine, &*self.timeline);
-        let snapshots = self.snapshots;
-        let live = Live { engine, timing: self.timing, clock: self.clock, snapshots, timeline, stop: self.stop };
-        let ran = live.run(self.partitions, self.noted, &self.resume, intake);
+        let feeder = Feeder::new(self.partitions, self.noted, &self.resume, self.timing, self.clock, self.timeline);
+        let ran = feeder.with_snapshots(self.snapshots).run(&mut self.engine, intake, &self.stop);
         // The sender first: what the last ticks still decide is for the next start to send.
         let left = self.sender.map(Sender::stop).transpose();
         self.engine.workers.stop(ran?.max(1));

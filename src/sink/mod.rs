@@ -11,6 +11,7 @@ pub mod http;
 pub mod kafka;
 mod key;
 pub mod mailgun;
+mod pace;
 pub mod postmark;
 mod queue;
 pub mod resend;
