@@ -1,9 +1,81 @@
-//! Files that are put in the place of others, durably: the timeline and the ledger, when they are written anew. In: paths. Fails
-//! when the disk does.
+//! Where the files are kept that must outlive the process: the timeline, the ledger and the snapshots. In: paths. Out: their bytes,
+//! and files that are appended to, or put in the place of others so that a crash leaves one of the two. Fails when the disk does.
+//!
+//! What timeline and ledger do stands behind [`Disk`], so that what becomes of them on a disk that fails, or forgets what was not
+//! synced, can be seen.
 
+use std::fmt::Debug;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
+
+/// A disk.
+pub trait Disk: Debug + Send + Sync {
+    /// Makes the folder, and those above it, where they are missing.
+    fn make_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// How long a file is, bytes; none where there is none.
+    fn size(&self, path: &Path) -> io::Result<Option<u64>>;
+
+    /// A file whole.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Makes a file of these bytes, which are synced, to be appended to; what was there before is gone.
+    fn create(&self, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn Appended>>;
+
+    /// Puts the file `new`, which is whole and synced, in the place of `path`. After a crash there is the one or the other.
+    fn replace(&self, new: &Path, path: &Path) -> io::Result<()>;
+
+    /// Removes what an attempt that was cut off has left at `path`, if anything.
+    fn clear(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file that is appended to.
+pub trait Appended: Debug + Send + Sync {
+    /// Appends all of it; where that fails, perhaps its beginning.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes durable what was appended before.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// The machine's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine;
+
+impl Disk for Machine {
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)
+    }
+
+    fn size(&self, path: &Path) -> io::Result<Option<u64>> {
+        match fs::metadata(path) {
+            Ok(file) => Ok(Some(file.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn create(&self, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn Appended>> {
+        fs::write(path, bytes)?;
+        let file = File::options().append(true).open(path)?;
+        file.sync_all()?;
+        Ok(Arc::new(file))
+    }
+
+    fn replace(&self, new: &Path, path: &Path) -> io::Result<()> {
+        replace(new, path)
+    }
+
+    fn clear(&self, path: &Path) -> io::Result<()> {
+        clear(path)
+    }
+}
 
 /// Puts the file `new`, which is whole and synced, in the place of `path`. After a crash there is the one or the other.
 pub fn replace(new: &Path, path: &Path) -> io::Result<()> {
@@ -16,5 +88,15 @@ pub fn clear(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+impl Appended for File {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        (&*self).write_all(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
     }
 }

@@ -38,6 +38,11 @@ impl JsonLines {
         Ok(JsonLines { path: path.into(), out: Box::new(file) })
     }
 
+    /// Writes to `out`, which errors call `path`.
+    pub fn to(path: &Path, out: Box<dyn Write + Send>) -> JsonLines {
+        JsonLines { path: path.into(), out }
+    }
+
     /// Writes a value as a line.
     pub fn write(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(value)?;

@@ -7,7 +7,7 @@ pub mod coupon;
 pub mod decide;
 pub mod decision;
 pub mod decode;
-mod durable;
+pub mod durable;
 pub mod enrich;
 pub mod json_lines;
 pub mod ledger;

@@ -2,11 +2,12 @@
 //!
 //! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
 
-mod backlog;
+pub mod backlog;
 pub mod compose;
 pub mod deliver;
 pub mod explain;
 pub mod gather;
+pub mod in_line;
 pub mod lanes;
 pub mod live;
 pub mod preview;
@@ -23,7 +24,6 @@ use std::thread::JoinHandle;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
 use beckon_dataflows::plan::Plan;
-use crossbeam_channel::Receiver;
 
 use crate::decide::{Asking, Decided, Decider, Facts};
 use crate::decode::Dictionary;
@@ -120,9 +120,11 @@ impl Engine {
         let counts = Arc::new(Counts::default());
         let (started, closed) = worker::start(workers, Arc::new(plan), counts.clone())
             .map_err(|error| anyhow::anyhow!("workers: {error}"))?;
-        let deciding = std::thread::Builder::new()
-            .name("decide".into())
-            .spawn(move || decide_closed(workers, &closed, decider, &dictionary, &state, &meter, act))?;
+        let mut deciding = Deciding::new(workers, decider, dictionary, state, meter, act);
+        let deciding = std::thread::Builder::new().name("decide".into()).spawn(move || {
+            closed.into_iter().try_for_each(|span| deciding.take_up(span))?;
+            deciding.finish()
+        })?;
         Ok(Engine { workers: started, counts, deciding })
     }
 
@@ -140,20 +142,34 @@ impl Engine {
 }
 
 /// Takes up what the workers close, and decides it.
-fn decide_closed(
-    workers: usize,
-    closed: &Receiver<Closed>,
-    mut decider: Decider,
-    dictionary: &Dictionary,
-    state: &RwLock<State>,
-    meter: &Meter,
-    mut act: impl Act,
-) -> anyhow::Result<()> {
-    let mut gather = Gather::new(workers);
-    for span in closed {
-        let changes = gather.add(span);
-        let upper = gather.upper();
-        decide_ticks(changes, upper, &mut decider, dictionary, state, |closed, decider, view| {
+pub struct Deciding<A> {
+    gather: Gather,
+    decider: Decider,
+    dictionary: Arc<Dictionary>,
+    state: SharedState,
+    meter: Arc<Meter>,
+    act: A,
+}
+
+impl<A: Act> Deciding<A> {
+    /// Nothing closed yet by any of `workers` workers.
+    pub fn new(
+        workers: usize,
+        decider: Decider,
+        dictionary: Arc<Dictionary>,
+        state: SharedState,
+        meter: Arc<Meter>,
+        act: A,
+    ) -> Deciding<A> {
+        Deciding { gather: Gather::new(workers), decider, dictionary, state, meter, act }
+    }
+
+    /// Decides what is closed now that a worker has closed this.
+    pub fn take_up(&mut self, span: Closed) -> anyhow::Result<()> {
+        let changes = self.gather.add(span);
+        let upper = self.gather.upper();
+        let Deciding { decider, dictionary, state, meter, act, .. } = self;
+        decide_ticks(changes, upper, decider, dictionary, state, |closed, decider, view| {
             let Decisions { tick, decided, erased } = closed;
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
             decider.take_undecided().into_iter().for_each(|it| meter.undecided(it.campaign, it.why));
@@ -169,9 +185,14 @@ fn decide_closed(
         }
         let state = read(state);
         meter.closed(state.as_of(), state.trigger_set().len());
+        Ok(())
     }
-    let state = read(state);
-    act.closed(None, &View { state: &state, dictionary })
+
+    /// Nothing more will be closed.
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        let state = read(&self.state);
+        self.act.closed(None, &View { state: &state, dictionary: &self.dictionary })
+    }
 }
 
 /// What a closed tick came to.

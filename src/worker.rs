@@ -13,7 +13,8 @@ use beckon_dataflows::outputs::Outputs;
 use beckon_dataflows::plan::Plan;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use timely::WorkerConfig;
-use timely::communication::WorkerGuards;
+use timely::communication::{Allocator, WorkerGuards};
+use timely::worker::Worker;
 
 /// How many commands may wait for a worker before whoever feeds it waits.
 const COMMANDS_WAITING: usize = 16;
@@ -85,21 +86,49 @@ pub fn start(count: usize, plan: Arc<Plan>, counts: Arc<Counts>) -> Result<(Work
 }
 
 /// Runs the graph on `batch` and nothing else, on this thread, and returns the changes of the ticks up to `last`, in their order.
-pub fn run_alone(plan: Arc<Plan>, mut batch: Batch, last: Tick) -> Vec<(Tick, Change)> {
-    timely::execute::execute_directly(move |worker| {
-        let counts = Arc::new(Counts::default());
-        let (mut inputs, mut outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, &plan, &counts));
-        inputs.feed(&mut batch);
-        inputs.advance_to(last.saturating_add(1));
-        while outputs.upper().is_some_and(|upper| upper <= last) {
-            worker.step();
+pub fn run_alone(plan: Arc<Plan>, batch: Batch, last: Tick) -> Vec<(Tick, Change)> {
+    let mut alone = InLine::new(&plan, &Arc::new(Counts::default()));
+    alone.feed(batch);
+    alone.advance(last.saturating_add(1)).changes
+}
+
+/// One worker on its owner's own thread, which runs when it is told to and not otherwise.
+pub struct InLine {
+    worker: Worker,
+    inputs: Inputs,
+    outputs: Outputs,
+}
+
+impl InLine {
+    /// Sets up the graph.
+    pub fn new(plan: &Plan, counts: &Arc<Counts>) -> InLine {
+        let alone = Allocator::Thread(timely::communication::allocator::thread::Thread::default());
+        let mut worker = Worker::new(WorkerConfig::default(), alone, None);
+        let (inputs, outputs) = worker.dataflow(|scope| beckon_dataflows::build(scope, plan, counts));
+        InLine { worker, inputs, outputs }
+    }
+
+    /// Takes records.
+    pub fn feed(&mut self, mut batch: Batch) {
+        self.inputs.feed(&mut batch);
+    }
+
+    /// Closes all ticks before `tick`, and runs until that is concluded.
+    pub fn advance(&mut self, tick: Tick) -> Closed {
+        self.inputs.advance_to(tick);
+        while self.outputs.upper().is_some_and(|upper| upper < tick) {
+            self.worker.step();
         }
-        let changes = outputs.take_closed();
-        for dataflow in worker.installed_dataflows() {
-            worker.drop_dataflow(dataflow);
+        Closed { worker: 0, upper: self.outputs.upper(), changes: self.outputs.take_closed() }
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        for dataflow in self.worker.installed_dataflows() {
+            self.worker.drop_dataflow(dataflow);
         }
-        changes
-    })
+    }
 }
 
 impl Workers {

@@ -1,6 +1,8 @@
 //! Worlds: the oracle's own tests, and the random worlds on which it and the engine must agree.
 
 mod engine;
+#[path = "oracle/examples.rs"]
+mod examples;
 #[path = "worlds/explain.rs"]
 mod explain;
 #[path = "worlds/metamorphic.rs"]
@@ -16,7 +18,8 @@ use std::path::Path;
 use beckon_dataflows::model::Stream;
 use oracle::identity_cases::CASES;
 use oracle::world::{
-    CONTENTS, Contents, ERASING, ERASING_FORGETFUL, EVERY_TRIGGER, EVERYTHING, FORGETFUL, random_world_of,
+    CONTENTS, Contents, ERASING, ERASING_FORGETFUL, EVERY_TRIGGER, EVERYTHING, FORGETFUL, random_arrivals,
+    random_world_of,
 };
 use oracle::{Look, Member, Until, first_difference, random_world, run, run_looking, write_world};
 
@@ -117,6 +120,21 @@ fn a_seed_is_a_world_and_a_world_is_an_outcome() {
         assert_eq!(world, random_world(seed), "seed {seed}");
         let (first, again) = (run(&world, Until::Drain), run(&world, Until::Drain));
         assert_eq!(first, again, "seed {seed}");
+    }
+}
+
+/// A world that comes in line by line is the same world.
+#[test]
+fn what_arrives_is_what_the_files_hold() {
+    for seed in 0..10 {
+        let (world, arrivals) = (random_world_of(seed, EVERYTHING), random_arrivals(seed, EVERYTHING));
+        assert_eq!((&world.config_toml, world.begin_ms), (&arrivals.config_toml, arrivals.begin_ms), "seed {seed}");
+        assert!(arrivals.lines.is_sorted_by_key(|line| line.arrives_ms), "seed {seed}");
+        for (stream, lines) in &world.streams {
+            let arrived: Vec<&String> =
+                arrivals.lines.iter().filter(|it| it.stream == *stream).map(|it| &it.line).collect();
+            assert_eq!(arrived, lines.iter().collect::<Vec<_>>(), "seed {seed}");
+        }
     }
 }
 

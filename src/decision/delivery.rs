@@ -88,6 +88,10 @@ pub struct DeliveryRecord {
     pub attempts: u32,
     /// Since when it stands there, epoch ms.
     pub since_ms: u64,
+    /// Since when a request is out that the ESP may have taken, epoch ms; none before the first, and once it is settled. However
+    /// often the process is started again meanwhile, it is not repeated for longer than `unknown_after` from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ambiguous_since_ms: Option<u64>,
     /// What the ESP answered, or why it stands there; for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -103,7 +107,8 @@ fn is_false(value: &bool) -> bool {
 impl DeliveryRecord {
     /// A delivery that was just decided.
     pub fn pending(since_ms: u64) -> DeliveryRecord {
-        DeliveryRecord { state: DeliveryState::Pending, attempts: 0, since_ms, note: None, awaits_webhook: false }
+        let state = DeliveryState::Pending;
+        DeliveryRecord { state, attempts: 0, since_ms, ambiguous_since_ms: None, note: None, awaits_webhook: false }
     }
 
     /// Whether the sender still has to do something about it.

@@ -2,32 +2,33 @@
 //! delivery's state. Out: which decisions were new; after a restart, the deliveries that are still open. Fails when the
 //! disk does, or when a state is asked to follow one that it may not.
 //!
-//! One writer thread owns the file. It commits everything that waits for it in one transaction, so that a busy sender pays
-//! for one sync a batch and not for one a mail. Nothing is acknowledged before its transaction is on the disk.
+//! One writer owns the file: a thread of its own, or, where whoever holds the ledger has but one, that one. It commits
+//! everything that waits for it in one transaction, so that a busy sender pays for one sync a batch and not for one a mail.
+//! Nothing is acknowledged before its transaction is on the disk.
 
 mod error;
 mod mirror;
+mod storage;
 mod tables;
 mod writer;
 mod writing;
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 
 use beckon_dataflows::model::Tick;
 use tokio::sync::oneshot;
 
 pub use error::{LedgerError, OpenError};
 pub use mirror::{MirrorError, MirrorTopics};
+pub use storage::Storage;
 pub use tables::Counts;
 
 use crate::decision::{Decision, DecisionId, DeliveryRecord, Errand, OpenDelivery};
-use crate::durable;
+use crate::durable::Machine;
 use mirror::Mirror;
 use tables::Tables;
-use writer::Command;
+use writer::{Command, Hand};
 
 /// The file in the configured `state` folder.
 const FILE: &str = "ledger.redb";
@@ -38,9 +39,7 @@ const RESTORED_AT_ONCE: usize = 10_000;
 /// The open ledger. One process has it; share it by reference or `Arc`. Dropping it waits for what is being written.
 pub struct Ledger {
     tables: Arc<Tables>,
-    /// Unbounded, and yet small: every caller waits for the answer before it comes again.
-    commands: Option<mpsc::Sender<Command>>,
-    writer: Option<JoinHandle<()>>,
+    hand: Hand,
 }
 
 impl Ledger {
@@ -53,22 +52,32 @@ impl Ledger {
     /// has nothing sent twice.
     pub fn open_mirrored(dir: &Path, topics: Option<&MirrorTopics>) -> Result<Ledger, OpenError> {
         let path = dir.join(FILE);
-        let disk = |error| OpenError::of(redb::Error::Io(error), &path);
-        fs::create_dir_all(dir).map_err(disk)?;
+        let disk: Arc<dyn Storage> = Arc::new(Machine);
+        let failed = |error| OpenError::of(redb::Error::Io(error), &path);
+        disk.make_folder(dir).map_err(failed)?;
         if let Some(topics) = topics.filter(|_| !path.exists()) {
             let unfinished = path.with_extension("new");
-            restore(&unfinished, topics)?;
-            durable::replace(&unfinished, &path).map_err(disk)?;
+            restore(disk.clone(), &unfinished, topics)?;
+            disk.replace(&unfinished, &path).map_err(failed)?;
         }
         let mirror = topics.cloned().map(Mirror::open).transpose()?;
-        let tables = Arc::new(Tables::open(path)?);
-        let (commands, waiting) = mpsc::channel();
-        let writer = {
-            let tables = Arc::clone(&tables);
-            std::thread::Builder::new().name("ledger".into()).spawn(move || writer::run(&tables, mirror, &waiting))
-        };
-        let writer = writer.map_err(|error| OpenError::of(redb::Error::Io(error), tables.path()))?;
-        Ok(Ledger { tables, commands: Some(commands), writer: Some(writer) })
+        let tables = Arc::new(Tables::open(disk, path)?);
+        let hand = Hand::thread(tables.clone(), mirror).map_err(|error| OpenError::of(error.into(), tables.path()))?;
+        Ok(Ledger { tables, hand })
+    }
+
+    /// Opens the ledger on another disk, in the folder `dir`, without a thread: what waits is written when somebody records
+    /// something, or calls [`Ledger::write_waiting`].
+    pub fn open_in_line(disk: Arc<dyn Storage>, dir: &Path) -> Result<Ledger, OpenError> {
+        let path = dir.join(FILE);
+        disk.make_folder(dir).map_err(|error| OpenError::of(redb::Error::Io(error), &path))?;
+        let tables = Arc::new(Tables::open(disk, path)?);
+        Ok(Ledger { hand: Hand::in_line(tables.clone()), tables })
+    }
+
+    /// Writes what waits, in one transaction, where the ledger has no thread that does; and whether it can still write.
+    pub fn write_waiting(&self) -> bool {
+        self.hand.write_waiting()
     }
 
     /// Opens the ledger in the folder `dir`. Fails where there is none.
@@ -91,6 +100,7 @@ impl Ledger {
         let entries = decisions.iter().map(|decided| self.tables.encode(decided)).collect::<Result<_, _>>()?;
         let (answer, answered) = mpsc::sync_channel(1);
         self.submit(Command::Record(entries, answer))?;
+        self.write_waiting();
         answered.recv().map_err(|_| self.stopped())?
     }
 
@@ -101,6 +111,7 @@ impl Ledger {
     pub fn erase(&self, customers: Vec<String>, upto: Tick) -> Result<usize, LedgerError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.submit(Command::Erase(customers, upto, answer))?;
+        self.write_waiting();
         answered.recv().map_err(|_| self.stopped())?
     }
 
@@ -164,8 +175,7 @@ impl Ledger {
     }
 
     fn submit(&self, command: Command) -> Result<(), LedgerError> {
-        let sent = self.commands.as_ref().map(|commands| commands.send(command));
-        if let Some(Ok(())) = sent { Ok(()) } else { Err(self.stopped()) }
+        if self.hand.submit(command) { Ok(()) } else { Err(self.stopped()) }
     }
 
     fn stopped(&self) -> LedgerError {
@@ -173,20 +183,10 @@ impl Ledger {
     }
 }
 
-impl Drop for Ledger {
-    fn drop(&mut self) {
-        drop(self.commands.take());
-        if let Some(writer) = self.writer.take() {
-            // A panic of the writer has already been reported, and nothing was acknowledged after it.
-            let _ = writer.join();
-        }
-    }
-}
-
 /// Makes a ledger at `path` of all that its mirror has.
-fn restore(path: &Path, topics: &MirrorTopics) -> Result<(), OpenError> {
-    durable::clear(path).map_err(|error| OpenError::of(redb::Error::Io(error), path))?;
-    let tables = Tables::open(path.to_owned())?;
+fn restore(disk: Arc<dyn Storage>, path: &Path, topics: &MirrorTopics) -> Result<(), OpenError> {
+    disk.clear(path).map_err(|error| OpenError::of(redb::Error::Io(error), path))?;
+    let tables = Tables::open(disk, path.to_owned())?;
     let (mut batch, mut count) = (Vec::new(), 0);
     topics.read(|entry, id, json| {
         count += 1;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn at(state: DeliveryState) -> DeliveryRecord {
-        DeliveryRecord { state, attempts: 1, since_ms: 3_000, note: None, awaits_webhook: false }
+        DeliveryRecord { attempts: 1, state, ..DeliveryRecord::pending(3_000) }
     }
 
     #[tokio::test]
@@ -282,6 +282,17 @@ mod tests {
         let after = Ledger::open(crashed.path()).unwrap();
         let open = OpenDelivery { decision: a, errand: errand(0), delivery: at(DeliveryState::InFlight) };
         assert_eq!(owed(&after), [open]);
+    }
+
+    /// Found by simulation: such a file was taken for a broken ledger at every later start.
+    #[test]
+    fn a_ledger_whose_making_was_cut_off_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ledger.unfinished"), [0; 4096]).unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        ledger.record(&[entry(&decision("a", Outcome::Send))]).unwrap();
+        assert_eq!(owed(&ledger).len(), 1);
+        assert!(!dir.path().join("ledger.unfinished").exists());
     }
 
     #[tokio::test]
@@ -445,7 +456,7 @@ mod tests {
     fn what_lingers_when_the_process_dies_is_gone_when_the_ledger_is_opened_again() {
         let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         {
-            let tables = Tables::open(dir.path().join(FILE)).unwrap();
+            let tables = Tables::open(Arc::new(Machine), dir.path().join(FILE)).unwrap();
             let entry = tables.encode(&entry(&send("u1", "cart", 2_000, "Secret Slippers"))).unwrap();
             tables.commit(|_, writing| writing.record(vec![entry])).unwrap();
             let erased = tables.commit(|tables, writing| writing.erase(tables, "u1", 5_000)).unwrap();

@@ -6,9 +6,8 @@
 //! What was erased may linger in pages of the file that are free by now; [`Tables::rewrite`] gets rid of those.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use beckon_dataflows::model::Tick;
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
@@ -16,9 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::writing::Writing;
-use super::{LedgerError, OpenError, mirror};
+use super::{LedgerError, OpenError, Storage, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
-use crate::durable;
 
 /// Grows with every change of what the tables hold.
 const FORMAT: u64 = 2;
@@ -32,10 +30,6 @@ pub(super) const OWED: TableDefinition<Rank, ()> = TableDefinition::new("owed");
 pub(super) const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition::new("unanswered");
 pub(super) const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 pub(super) const BY_CUSTOMER: TableDefinition<(&str, u128), ()> = TableDefinition::new("by_customer");
-
-/// What is kept of the file in memory, bytes. redb's own choice is 1 GiB, which a large ledger would come to fill; the system's page
-/// cache has the rest.
-const CACHE_BYTES: usize = 64 << 20;
 
 /// The name in `META` under which stands whether what was erased may linger in the file.
 pub(super) const LINGERS: &str = "lingers";
@@ -91,27 +85,37 @@ impl Counts {
 pub(super) struct Tables {
     /// Written to only to put another file in the place of this one.
     database: RwLock<Database>,
+    disk: Arc<dyn Storage>,
     path: PathBuf,
 }
 
 impl Tables {
-    /// Opens the file and makes the tables, or checks that they are of this format.
-    pub fn open(path: PathBuf) -> Result<Tables, OpenError> {
-        let database = create(&path).map_err(|error| match error {
+    /// Opens the file, or makes one, and checks that its tables are of this format.
+    pub fn open(disk: Arc<dyn Storage>, path: PathBuf) -> Result<Tables, OpenError> {
+        let is_there = disk.size(&path).map_err(|error| OpenError::of(error.into(), &path))?.is_some();
+        if !is_there {
+            make(&disk, &path)?;
+        }
+        let tables = Tables::at(disk, path)?;
+        if tables.lingers().map_err(|error| OpenError::of(error, &tables.path))? {
+            tables.rewrite().map_err(|error| OpenError::of(error, &tables.path))?;
+        }
+        Ok(tables)
+    }
+
+    /// The file at `path`, with its tables.
+    fn at(disk: Arc<dyn Storage>, path: PathBuf) -> Result<Tables, OpenError> {
+        let database = disk.database(&path).map_err(|error| match error {
             redb::DatabaseError::UpgradeRequired(found) => {
                 OpenError::Format { path: path.clone(), found: format!("redb {found}"), known: FORMAT }
             }
             error => OpenError::of(error.into(), &path),
         })?;
-        let tables = Tables { database: RwLock::new(database), path };
-        let found = tables.prepare().map_err(|error| OpenError::of(error, &tables.path))?;
-        if found != FORMAT {
-            return Err(OpenError::Format { path: tables.path, found: found.to_string(), known: FORMAT });
+        let tables = Tables { database: RwLock::new(database), disk, path };
+        match tables.prepare().map_err(|error| OpenError::of(error, &tables.path))? {
+            FORMAT => Ok(tables),
+            found => Err(OpenError::Format { path: tables.path, found: found.to_string(), known: FORMAT }),
         }
-        if tables.lingers().map_err(|error| OpenError::of(error, &tables.path))? {
-            tables.rewrite().map_err(|error| OpenError::of(error, &tables.path))?;
-        }
-        Ok(tables)
     }
 
     /// Makes what is missing and returns the format found.
@@ -144,7 +148,7 @@ impl Tables {
 
     /// How large the file is, bytes.
     pub fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |file| file.len())
+        self.disk.size(&self.path).ok().flatten().unwrap_or(0)
     }
 
     /// Writes all that is in the tables into a new file and puts that in the place of this one. Only the writer may, between
@@ -152,8 +156,8 @@ impl Tables {
     pub fn rewrite(&self) -> Result<(), redb::Error> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let beside = self.path.with_extension("redb.new");
-        durable::clear(&beside)?;
-        let fresh = create(&beside)?;
+        self.disk.clear(&beside)?;
+        let fresh = self.disk.database(&beside)?;
         let (from, to) = (database.begin_read()?, fresh.begin_write()?);
         copy(&from, &to, META)?;
         copy(&from, &to, DECISIONS)?;
@@ -164,7 +168,7 @@ impl Tables {
         copy(&from, &to, BY_CUSTOMER)?;
         to.open_table(META)?.remove(LINGERS)?;
         to.commit()?;
-        durable::replace(&beside, &self.path)?;
+        self.disk.replace(&beside, &self.path)?;
         *database = fresh;
         Ok(())
     }
@@ -321,9 +325,21 @@ impl Tables {
     }
 }
 
-/// Opens the file, made if there is none.
-fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
-    Database::builder().set_cache_size(CACHE_BYTES).create(path)
+/// Makes an empty ledger beside `path` and puts it there: redb takes a file for broken whose making was cut off, and so a crash
+/// at the first start would have been the last.
+fn make(disk: &Arc<dyn Storage>, path: &Path) -> Result<(), OpenError> {
+    let unfinished = path.with_extension("unfinished");
+    let failed = |error: std::io::Error| OpenError::of(error.into(), path);
+    match Tables::at(disk.clone(), unfinished.clone()) {
+        Ok(_) => {}
+        // Another process is making it.
+        Err(locked @ OpenError::Locked { .. }) => return Err(locked),
+        Err(_) => {
+            disk.clear(&unfinished).map_err(failed)?;
+            Tables::at(disk.clone(), unfinished.clone())?;
+        }
+    }
+    disk.replace(&unfinished, path).map_err(failed)
 }
 
 /// Copies a table.

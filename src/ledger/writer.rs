@@ -1,13 +1,18 @@
 //! Group commit. In: commands, each with someone waiting for its answer. All that wait are done in one transaction; the
-//! answers go out when the disk has it. After a storage fault the thread ends, and everyone who comes later is told.
+//! answers go out when the disk has it. After a storage fault the writer is gone, and everyone who comes later is told.
+//!
+//! The writer has a thread of its own, or it writes when it is told to ([`Hand`]).
 //!
 //! Some time after something was erased the file is written anew, so that it does not linger there.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use beckon_dataflows::model::Tick;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::LedgerError;
 use super::mirror::Mirror;
@@ -43,45 +48,131 @@ enum Answer {
     Erased(SyncSender<Result<usize, LedgerError>>, Result<usize, LedgerError>),
 }
 
-/// Runs until the ledger is dropped or the storage fails, or the mirror, where there is one.
-pub(super) fn run(tables: &Tables, mut mirror: Option<Mirror>, commands: &Receiver<Command>) {
-    let mut sweeps = Sweeps::default();
-    loop {
-        let first = match sweeps.wait(commands) {
-            Ok(first) => first,
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(fault) = sweeps.sweep(tables) {
-                    tracing::error!(%fault, "the ledger stops");
-                    return;
-                }
-                continue;
+/// By whose hand commands are done.
+pub(super) enum Hand {
+    /// A thread's. Its channel is unbounded, and yet short: every caller waits for the answer before it comes again.
+    Thread { commands: Option<Sender<Command>>, writer: Option<JoinHandle<()>> },
+    /// The holder's, when it says so.
+    InLine(Mutex<InLine>),
+}
+
+/// A writer without a thread.
+pub(super) struct InLine {
+    /// None after a fault.
+    writer: Option<Writer>,
+    waiting: Vec<Command>,
+}
+
+impl Hand {
+    /// Starts a thread. Fails when there can be none.
+    pub fn thread(tables: Arc<Tables>, mirror: Option<Mirror>) -> std::io::Result<Hand> {
+        let (commands, waiting) = mpsc::channel();
+        let writer = Writer { tables, mirror, sweeps: Sweeps::default() };
+        let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || writer.run(&waiting))?;
+        Ok(Hand::Thread { commands: Some(commands), writer: Some(thread) })
+    }
+
+    /// Nothing is written but by [`Hand::write_waiting`].
+    pub fn in_line(tables: Arc<Tables>) -> Hand {
+        let writer = Writer { tables, mirror: None, sweeps: Sweeps::default() };
+        Hand::InLine(Mutex::new(InLine { writer: Some(writer), waiting: Vec::new() }))
+    }
+
+    /// Takes a command; false when nobody will do it any more.
+    pub fn submit(&self, command: Command) -> bool {
+        match self {
+            Hand::Thread { commands, .. } => commands.as_ref().is_some_and(|commands| commands.send(command).is_ok()),
+            Hand::InLine(own) => {
+                let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+                let writes = own.writer.is_some();
+                own.waiting.extend(Some(command).filter(|_| writes));
+                writes
             }
-        };
-        let mut batch = vec![first];
-        batch.extend(commands.try_iter().take(BATCH_MAX - 1));
+        }
+    }
+
+    /// Does what waits, where no thread does; false when it cannot any more.
+    pub fn write_waiting(&self) -> bool {
+        let Hand::InLine(own) = self else { return true };
+        let InLine { writer, waiting } = &mut *own.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = std::mem::take(waiting);
+        let written = writer.as_mut().is_some_and(|writer| {
+            let committed = if batch.is_empty() { Ok(()) } else { writer.commit(batch) };
+            committed.and_then(|()| writer.sweep_if_due()).is_ok()
+        });
+        if !written {
+            *writer = None;
+        }
+        written
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        if let Hand::Thread { commands, writer } = self {
+            drop(commands.take());
+            // A panic of the writer has already been reported, and nothing was acknowledged after it.
+            writer.take().map(JoinHandle::join);
+        }
+    }
+}
+
+/// Who has the file.
+struct Writer {
+    tables: Arc<Tables>,
+    mirror: Option<Mirror>,
+    sweeps: Sweeps,
+}
+
+impl Writer {
+    /// Runs until the ledger is dropped or the storage fails, or the mirror, where there is one.
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let written = match self.sweeps.wait(commands) {
+                Ok(first) => {
+                    let mut batch = vec![first];
+                    batch.extend(commands.try_iter().take(BATCH_MAX - 1));
+                    self.commit(batch)
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.sweep_if_due(),
+            };
+            if written.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Does the whole batch in one transaction, and tells everybody who waits.
+    fn commit(&mut self, batch: Vec<Command>) -> Result<(), LedgerError> {
         metrics::histogram!("beckon_ledger_batch_commands").record(batch.len() as f64);
         let mut waiting = Vec::with_capacity(batch.len());
-        let mut mirrored = Ok(());
-        let committed = tables.commit(|tables, writing| {
+        let (mirror, mut mirrored) = (&mut self.mirror, Ok(()));
+        let committed = self.tables.commit(|tables, writing| {
             apply(tables, writing, batch, &mut waiting)?;
             // Under way to the brokers while the disk syncs.
             mirrored = mirror.as_mut().map_or(Ok(()), |mirror| mirror.send_all(writing.take_changed()));
             Ok(())
         });
         let settled = mirrored.and_then(|()| mirror.as_mut().map_or(Ok(()), Mirror::settle));
-        let committed = committed.and(settled.map_err(LedgerError::Mirror));
-        if let Err(fault) = &committed {
-            tracing::error!(%fault, "the ledger stops");
-        }
+        let committed = committed.and(settled.map_err(LedgerError::Mirror)).inspect_err(stops);
         for answer in waiting {
-            sweeps.heed(&answer);
+            self.sweeps.heed(&answer);
             answer.give(&committed);
         }
-        if committed.is_err() {
-            return;
-        }
+        committed
     }
+
+    fn sweep_if_due(&mut self) -> Result<(), LedgerError> {
+        if self.sweeps.due.is_some_and(|due| due <= Instant::now()) {
+            self.sweeps.sweep(&self.tables).inspect_err(stops)?;
+        }
+        Ok(())
+    }
+}
+
+fn stops(fault: &LedgerError) {
+    tracing::error!(%fault, "the ledger stops");
 }
 
 /// When the file is to be written anew.

@@ -15,7 +15,7 @@ use crate::sink::delivery::Owed;
 use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
 
 /// The ledger as the sender reads and writes it, and the dead letters.
-pub(super) struct Log {
+pub struct Log {
     ledger: Arc<Ledger>,
     campaigns: Campaigns,
     dead_letters: Mutex<JsonLines>,
@@ -24,8 +24,12 @@ pub(super) struct Log {
 impl Log {
     /// Fails when the dead letters cannot be opened.
     pub(super) fn open(config: &Config, ledger: Arc<Ledger>) -> anyhow::Result<Log> {
-        let dead_letters = Mutex::new(dead_letters(&config.state)?);
-        Ok(Log { ledger, campaigns: Campaigns::of(config), dead_letters })
+        Ok(Log::new(config, ledger, dead_letters(&config.state)?))
+    }
+
+    /// One whose dead letters are elsewhere.
+    pub fn new(config: &Config, ledger: Arc<Ledger>, dead_letters: JsonLines) -> Log {
+        Log { ledger, campaigns: Campaigns::of(config), dead_letters: Mutex::new(dead_letters) }
     }
 
     /// Writes the letter before the ledger forgets that it is due: twice rather than not at all.

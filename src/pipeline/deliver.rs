@@ -14,7 +14,7 @@ use crate::config::{self, Config, EspKind};
 use crate::ledger::Ledger;
 use crate::pipeline::live::WallClock;
 use crate::sink::delivery::{self, Drained, Limits, Ports};
-use crate::sink::{ApiKey, Esp, client, http::Http, sendgrid::SendGrid};
+use crate::sink::{ApiKey, DeliveryLog, Esp, client, http::Http, sendgrid::SendGrid};
 
 /// The sender on threads of its own.
 pub struct Sender {
@@ -33,21 +33,8 @@ impl Sender {
         ended: Arc<AtomicBool>,
     ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
         let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
-        let composer = Composer::of(config)?;
-        let (asked, held) = (state.clone(), state);
-        let ports = Ports {
-            esp: esp_of(esp)?,
-            log: Arc::new(Log::open(config, ledger)?),
-            still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
-            compose: Box::new(move |send| composer.compose(send, &read(&held))),
-            now_ms: Box::new(move || clock()),
-            limits: Limits {
-                requests_per_second: NonZeroU32::new(esp.requests_per_second).unwrap_or(NonZeroU32::MIN),
-                concurrency: esp.max_in_flight as usize,
-                unknown_after_ms: esp.unknown_after_ms,
-                ..Limits::default()
-            },
-        };
+        let log = Arc::new(Log::open(config, ledger)?);
+        let ports = ports(config, esp_of(esp)?, log, state, clock)?;
         // Whoever is woken finds all that is new: one waking at a time is enough.
         let (wake, woken) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
@@ -71,6 +58,32 @@ impl Sender {
         let _ = self.stop.send(());
         self.thread.join().map_err(|_| anyhow::anyhow!("the sender's thread failed"))?
     }
+}
+
+/// What the sender of the configured mail asks and tells, with `esp` for its ESP. Fails when the messages cannot be made.
+pub fn ports(
+    config: &Config,
+    esp: Arc<dyn Esp>,
+    log: Arc<dyn DeliveryLog>,
+    state: SharedState,
+    clock: WallClock,
+) -> anyhow::Result<Ports> {
+    let settings = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
+    let composer = Composer::of(config)?;
+    let (asked, held) = (state.clone(), state);
+    Ok(Ports {
+        esp,
+        log,
+        still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
+        compose: Box::new(move |send| composer.compose(send, &read(&held))),
+        now_ms: Box::new(move || clock()),
+        limits: Limits {
+            requests_per_second: NonZeroU32::new(settings.requests_per_second).unwrap_or(NonZeroU32::MIN),
+            concurrency: settings.max_in_flight as usize,
+            unknown_after_ms: settings.unknown_after_ms,
+            ..Limits::default()
+        },
+    })
 }
 
 /// The configured ESP.

@@ -80,9 +80,14 @@ pub enum Bytes {
     Kept,
 }
 
-/// Threads that decode blocks.
-pub struct Decoders {
-    jobs: Sender<(Block, Sender<Decoded>)>,
+/// Those who decode blocks.
+pub struct Decoders(Hands);
+
+enum Hands {
+    /// Threads of their own.
+    Threads(Sender<(Block, Sender<Decoded>)>),
+    /// Whoever reads.
+    Own(Box<Decoder>),
 }
 
 impl Decoders {
@@ -103,13 +108,21 @@ impl Decoders {
                 }
             });
         }
-        Decoders { jobs }
+        Decoders(Hands::Threads(jobs))
     }
 
-    fn submit(&self, block: Block) -> Receiver<Decoded> {
+    /// No threads: each block is decoded by whoever reads it, as it is read.
+    pub fn in_line(dictionary: &Arc<Dictionary>) -> Decoders {
+        Decoders(Hands::Own(Box::new(Decoder::new(dictionary.clone()))))
+    }
+
+    fn submit(&mut self, block: Block) -> Receiver<Decoded> {
         let (reply, decoded) = crossbeam_channel::bounded(1);
-        // The threads live as long as this does.
-        let _ = self.jobs.send((block, reply));
+        match &mut self.0 {
+            // The threads live as long as this does.
+            Hands::Threads(jobs) => drop(jobs.send((block, reply))),
+            Hands::Own(decoder) => drop(reply.send(decode(decoder, block, Bytes::Dropped))),
+        }
         decoded
     }
 }
@@ -144,7 +157,7 @@ fn decode(decoder: &mut Decoder, block: Block, bytes: Bytes) -> Decoded {
 
 /// What every lane hands its blocks to.
 pub struct Intake<'a> {
-    /// The threads that decode.
+    /// Those who decode.
     pub decoders: Decoders,
     /// Where everything is counted.
     pub meter: Arc<Meter>,
@@ -197,7 +210,7 @@ impl Lane {
         wait: Duration,
         now_ms: Option<u64>,
     ) -> anyhow::Result<Option<Taken>> {
-        self.read_ahead(&intake.decoders, wait)?;
+        self.read_ahead(&mut intake.decoders, wait)?;
         let Some(mut decoded) = self.ahead.pop_front().and_then(|decoded| decoded.recv().ok()) else { return Ok(None) };
         self.share_read = decoded.share_read.unwrap_or(self.share_read);
         self.read_to = decoded.last.or(self.read_to);
@@ -220,7 +233,7 @@ impl Lane {
         (self.partition.stream(), self.partition.number())
     }
 
-    fn read_ahead(&mut self, decoders: &Decoders, wait: Duration) -> Result<(), SourceError> {
+    fn read_ahead(&mut self, decoders: &mut Decoders, wait: Duration) -> Result<(), SourceError> {
         while !self.ended && self.ahead.len() < BLOCKS_AHEAD {
             let wait = if self.ahead.is_empty() { wait } else { Duration::ZERO };
             match self.partition.read(wait)? {

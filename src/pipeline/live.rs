@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use beckon_dataflows::inputs::Batch;
 use beckon_dataflows::model::Tick;
 
 use super::Engine;
@@ -32,18 +33,44 @@ pub struct Timing {
     pub idle_after_ms: u64,
 }
 
-/// Feeds the engine from partitions that never end.
-pub struct Live<'e> {
-    /// Where the records go.
-    pub engine: &'e mut Engine,
-    /// How records are timed.
-    pub timing: Timing,
-    /// What time it is.
-    pub clock: WallClock,
+/// Whoever takes records, and hears which ticks are closed.
+pub trait Graph {
+    /// Takes records, each with the tick at which it takes effect.
+    fn feed(&mut self, batch: Batch) -> anyhow::Result<()>;
+
+    /// All ticks before `tick` are closed.
+    fn advance(&mut self, tick: Tick) -> anyhow::Result<()>;
+
+    /// Whether anybody still decides what is fed.
+    fn is_deciding(&self) -> bool {
+        true
+    }
+}
+
+impl Graph for Engine {
+    fn feed(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.workers.feed(batch);
+        Ok(())
+    }
+
+    fn advance(&mut self, tick: Tick) -> anyhow::Result<()> {
+        self.workers.advance(tick);
+        Ok(())
+    }
+
+    fn is_deciding(&self) -> bool {
+        Engine::is_deciding(self)
+    }
+}
+
+/// Feeds a graph from partitions that never end, a turn at a time.
+pub struct Feeder {
+    timing: Timing,
+    clock: WallClock,
     /// Where it is noted what the wall clock said of records.
-    pub timeline: &'e Timeline,
-    /// Set to end it.
-    pub stop: Arc<AtomicBool>,
+    timeline: Arc<Timeline>,
+    lanes: Vec<Watched>,
+    open: Tick,
 }
 
 /// A lane with when it last gave something.
@@ -52,43 +79,57 @@ struct Watched {
     seen_ms: u64,
 }
 
-impl Live<'_> {
-    /// Feeds until told to stop, and returns the least tick still open. Of records that an earlier run has read the timeline
-    /// has `noted` how they are bound. Fails when a source does, the intake, or the timeline.
-    pub fn run(
-        mut self,
+impl Feeder {
+    /// Nothing fed yet. Of records that an earlier run has read the timeline has `noted` how they are bound.
+    pub fn new(
         partitions: Vec<Box<dyn Partition>>,
         noted: Notes,
-        mut intake: Intake<'_>,
-    ) -> anyhow::Result<Tick> {
-        let clock = PartitionClock::new(self.timing.tick_ms, self.timing.allowed_lateness_ms);
-        let start_ms = (self.clock)();
-        let lanes = Lane::open(partitions, &clock, noted).into_iter();
-        let mut lanes: Vec<Watched> = lanes.map(|lane| Watched { lane, seen_ms: start_ms }).collect();
-        let mut open: Tick = 0;
+        timing: Timing,
+        clock: WallClock,
+        timeline: Arc<Timeline>,
+    ) -> Feeder {
+        let start_ms = clock();
+        let partition_clock = PartitionClock::new(timing.tick_ms, timing.allowed_lateness_ms);
+        let lanes = Lane::open(partitions, &partition_clock, noted).into_iter();
+        let lanes = lanes.map(|lane| Watched { lane, seen_ms: start_ms }).collect();
+        Feeder { timing, clock, timeline, lanes, open: 0 }
+    }
+
+    /// Feeds until told to stop, and returns the least tick still open. Fails when a source does, the intake, or the timeline.
+    pub fn run(mut self, graph: &mut impl Graph, mut intake: Intake<'_>, stop: &AtomicBool) -> anyhow::Result<Tick> {
         // Once nobody decides any more there is nothing to read for; the engine says why when it is finished.
-        while !self.stop.load(Ordering::Relaxed) && self.engine.is_deciding() {
-            let mut read = false;
-            for watched in &mut lanes {
-                read |= self.take_turn(watched, &mut intake)?;
-            }
-            let now_open = lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(0);
-            if now_open > open {
-                open = now_open;
-                self.note_closed(&mut lanes, open)?;
-                self.engine.workers.advance(open);
-            }
-            if !read {
+        while !stop.load(Ordering::Relaxed) && graph.is_deciding() {
+            if !self.turn(graph, &mut intake)? {
                 std::thread::park_timeout(NAP);
             }
         }
-        Ok(open)
+        Ok(self.open)
+    }
+
+    /// The least tick still open.
+    pub fn open(&self) -> Tick {
+        self.open
+    }
+
+    /// Takes what each partition has to give, up to a few blocks, and closes the ticks that are over. Whether there was anything.
+    pub fn turn(&mut self, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+        let mut read = false;
+        for lane in 0..self.lanes.len() {
+            read |= self.take_turn(lane, graph, intake)?;
+        }
+        let open = self.lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(0);
+        if open > self.open {
+            self.open = open;
+            self.note_closed(open)?;
+            graph.advance(open)?;
+        }
+        Ok(read)
     }
 
     /// Notes of which partitions no record says that the ticks before `open` are closed. A process that dies now has decided
     /// them, and the next one must not bind to them what this one has not read.
-    fn note_closed(&self, lanes: &mut [Watched], open: Tick) -> anyhow::Result<()> {
-        let idle = lanes.iter_mut().filter_map(|Watched { lane, .. }| {
+    fn note_closed(&mut self, open: Tick) -> anyhow::Result<()> {
+        let idle = self.lanes.iter_mut().filter_map(|Watched { lane, .. }| {
             let next = lane.reclock.close(open)?;
             Some((lane.partition(), next))
         });
@@ -96,7 +137,8 @@ impl Live<'_> {
     }
 
     /// Takes what a partition has to give, up to a few blocks. Whether that was anything.
-    fn take_turn(&mut self, watched: &mut Watched, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+    fn take_turn(&mut self, lane: usize, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+        let watched = &mut self.lanes[lane];
         let mut read = false;
         for _ in 0..BLOCKS_A_TURN {
             let now_ms = (self.clock)();
@@ -106,7 +148,7 @@ impl Live<'_> {
             // Before the records can lead to any decision, which waits for the timeline's sync.
             note.map_or(Ok(()), |note| self.timeline.bound(watched.lane.partition(), note))?;
             if !batch.is_empty() {
-                self.engine.workers.feed(batch);
+                graph.feed(batch)?;
             }
         }
         let now_ms = (self.clock)();

@@ -8,7 +8,7 @@ use beckon_dataflows::horizon::Horizon;
 
 use super::deliver::Sender;
 use super::lanes::{Bury, Decoders, Intake};
-use super::live::{Live, Timing, WallClock};
+use super::live::{Feeder, Timing, WallClock};
 use super::record::Recorder;
 use super::{Engine, SharedState, wiring};
 use crate::config::Config;
@@ -101,9 +101,8 @@ impl Service {
     /// Runs until stopped, on the thread that opened it: that is the one the broker wakes. Returns what is still owed.
     pub fn run(mut self, bury: Bury<'_>) -> anyhow::Result<Drained> {
         let intake = Intake { decoders: self.decoders, meter: self.readings.meter.clone(), bury };
-        let (engine, timeline) = (&mut self.engine, &*self.timeline);
-        let live = Live { engine, timing: self.timing, clock: self.clock, timeline, stop: self.stop };
-        let ran = live.run(self.partitions, self.noted, intake);
+        let feeder = Feeder::new(self.partitions, self.noted, self.timing, self.clock, self.timeline);
+        let ran = feeder.run(&mut self.engine, intake, &self.stop);
         // The sender first: what the last ticks still decide is for the next start to send.
         let left = self.sender.stop();
         self.engine.workers.close(ran?.max(1));

@@ -3,11 +3,10 @@
 //!
 //! A file of its own beside the ledger, so that `replay` and `explain` can read it while the service runs. A line that was
 //! cut off by a crash is dropped: nothing was decided from it yet. While partitions idle there is a line for each closed tick,
-//! of which only the last tells anything; the file is written anew when it has become long.
+//! of which only the furthest tells anything; the file is written anew when it has become long.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +15,7 @@ use beckon_dataflows::model::{Stream, Tick};
 use serde::{Deserialize, Serialize};
 
 use super::{Binding, Note, Notes};
-use crate::durable;
+use crate::durable::{Appended, Disk, Machine};
 
 /// The file in the configured `state` folder.
 const FILE: &str = "timeline.jsonl";
@@ -40,8 +39,9 @@ enum Line {
 
 /// The timeline of the running service. One thread notes, another syncs.
 pub struct Timeline {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    file: Mutex<Arc<File>>,
+    file: Mutex<Arc<dyn Appended>>,
     lines: AtomicU64,
     unsynced: AtomicBool,
 }
@@ -49,13 +49,27 @@ pub struct Timeline {
 impl Timeline {
     /// Reads the timeline in the folder `dir`: nothing where there is none.
     pub fn read(dir: &Path) -> Result<Notes, TimelineError> {
-        read(&dir.join(FILE))
+        Timeline::read_on(&Machine, dir)
+    }
+
+    /// The same on another disk than the machine's.
+    pub fn read_on(disk: &dyn Disk, dir: &Path) -> Result<Notes, TimelineError> {
+        read(disk, &dir.join(FILE))
     }
 
     /// Opens the timeline in the folder `dir`, made if there is none, and returns what it says. What it says of records that the
     /// log has dropped is dropped too: `retained` tells the first offset that a partition still has.
     pub fn open(dir: &Path, retained: &HashMap<(Stream, u32), u64>) -> Result<(Timeline, Notes), TimelineError> {
-        let mut notes = Timeline::read(dir)?;
+        Timeline::open_on(Arc::new(Machine), dir, retained)
+    }
+
+    /// The same on another disk than the machine's.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        retained: &HashMap<(Stream, u32), u64>,
+    ) -> Result<(Timeline, Notes), TimelineError> {
+        let mut notes = Timeline::read_on(&*disk, dir)?;
         notes.iter_mut().for_each(|(partition, notes)| {
             let first = retained.get(partition).copied().unwrap_or(0);
             notes.retain(|note| match note {
@@ -64,9 +78,9 @@ impl Timeline {
             });
         });
         let path = dir.join(FILE);
-        let file = rewrite(&path, &notes).map_err(|error| TimelineError::Disk { path: path.clone(), error })?;
-        let (file, lines) = (Mutex::new(Arc::new(file)), AtomicU64::new(0));
-        Ok((Timeline { path, file, lines, unsynced: AtomicBool::new(false) }, notes))
+        let file = rewrite(&*disk, &path, &notes).map_err(|error| TimelineError::Disk { path: path.clone(), error })?;
+        let (file, lines) = (Mutex::new(file), AtomicU64::new(0));
+        Ok((Timeline { disk, path, file, lines, unsynced: AtomicBool::new(false) }, notes))
     }
 
     /// Notes how records were bound. It is durable after the next [`Timeline::sync`].
@@ -88,33 +102,33 @@ impl Timeline {
     pub fn sync(&self) -> Result<(), TimelineError> {
         if self.unsynced.swap(false, Ordering::AcqRel) {
             let file = self.file().clone();
-            file.sync_data().map_err(|error| self.disk(error))?;
+            file.sync().map_err(|error| self.failed(error))?;
         }
         Ok(())
     }
 
     fn append(&self, line: &Line) -> Result<(), TimelineError> {
         if self.lines.fetch_add(1, Ordering::Relaxed) >= LINES_MAX {
-            let notes = read(&self.path)?;
-            *self.file() = Arc::new(rewrite(&self.path, &notes).map_err(|error| self.disk(error))?);
+            let notes = read(&*self.disk, &self.path)?;
+            *self.file() = rewrite(&*self.disk, &self.path, &notes).map_err(|error| self.failed(error))?;
             self.lines.store(0, Ordering::Relaxed);
         }
-        (&**self.file()).write_all(&json(line)).map_err(|error| self.disk(error))?;
+        self.file().append(&json(line)).map_err(|error| self.failed(error))?;
         self.unsynced.store(true, Ordering::Release);
         Ok(())
     }
 
-    fn file(&self) -> MutexGuard<'_, Arc<File>> {
+    fn file(&self) -> MutexGuard<'_, Arc<dyn Appended>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn disk(&self, error: io::Error) -> TimelineError {
+    fn failed(&self, error: io::Error) -> TimelineError {
         TimelineError::Disk { path: self.path.clone(), error }
     }
 }
 
-fn read(path: &Path) -> Result<Notes, TimelineError> {
-    match fs::read(path) {
+fn read(disk: &dyn Disk, path: &Path) -> Result<Notes, TimelineError> {
+    match disk.read(path) {
         Ok(bytes) => parse(path, whole_lines(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Notes::new()),
         Err(error) => Err(TimelineError::Disk { path: path.into(), error }),
@@ -150,8 +164,9 @@ impl Line {
     }
 }
 
-/// Takes up the next note of a partition. Of closings before one record only the last tells anything.
-fn take(notes: &mut Vec<Note>, note: Note) -> Result<(), String> {
+/// Takes up the next note of a partition. Of closings before one record only the furthest tells anything: that is not always the
+/// last, for a process that was started again closes once more what an earlier one had closed.
+fn take(notes: &mut Vec<Note>, mut note: Note) -> Result<(), String> {
     let after = match notes.last() {
         None => 0,
         Some(Note::Bound(before)) => before.last + 1,
@@ -160,9 +175,10 @@ fn take(notes: &mut Vec<Note>, note: Note) -> Result<(), String> {
     if note.first() < after || matches!(note, Note::Bound(binding) if binding.last < binding.first) {
         return Err(format!("its offsets do not follow those before it, which end at {after}"));
     }
-    if let (Some(Note::Closed { next, .. }), Note::Closed { next: again, .. }) = (notes.last(), note)
-        && *next == again
+    if let (Some(Note::Closed { next, open: before }), Note::Closed { next: again, open }) = (notes.last(), &mut note)
+        && next == again
     {
+        *open = (*open).max(*before);
         notes.pop();
     }
     notes.push(note);
@@ -177,9 +193,8 @@ fn json(line: &Line) -> Vec<u8> {
 }
 
 /// Writes the file anew and puts it in the place of the old one, which is whole until then.
-fn rewrite(path: &Path, notes: &Notes) -> io::Result<File> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
+fn rewrite(disk: &dyn Disk, path: &Path, notes: &Notes) -> io::Result<Arc<dyn Appended>> {
+    disk.make_folder(path.parent().unwrap_or(Path::new(".")))?;
     let mut partitions: Vec<_> = notes.iter().collect();
     partitions.sort_unstable_by_key(|(partition, _)| **partition);
     let lines = partitions.into_iter().flat_map(|((stream, partition), notes)| {
@@ -190,10 +205,8 @@ fn rewrite(path: &Path, notes: &Notes) -> io::Result<File> {
     });
     let bytes: Vec<u8> = lines.flat_map(|line| json(&line)).collect();
     let new = path.with_extension("new");
-    fs::write(&new, bytes)?;
-    let file = OpenOptions::new().append(true).open(&new)?;
-    file.sync_all()?;
-    durable::replace(&new, path)?;
+    let file = disk.create(&new, &bytes)?;
+    disk.replace(&new, path)?;
     Ok(file)
 }
 
@@ -226,6 +239,8 @@ pub enum TimelineError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const CARTS: (Stream, u32) = (Stream::Carts, 3);
@@ -280,8 +295,19 @@ mod tests {
         assert!(error.contains("line 2: its offsets do not follow"), "{error}");
     }
 
+    /// Found by simulation: a process was started again, closed earlier ticks than the one before it had, and died.
     #[test]
-    fn of_closings_before_one_record_only_the_last_is_kept() {
+    fn what_was_closed_is_not_opened_again_by_a_later_closing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (timeline, _) = open(dir.path());
+        timeline.closed(526_000, &[(CARTS, 2)]).unwrap();
+        let (again, _) = open(dir.path());
+        again.closed(524_000, &[(CARTS, 2)]).unwrap();
+        assert_eq!(open(dir.path()).1[&CARTS], [Note::Closed { next: 2, open: 526_000 }]);
+    }
+
+    #[test]
+    fn of_closings_before_one_record_only_the_furthest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (timeline, _) = open(dir.path());
         let orders = (Stream::Orders, 1);

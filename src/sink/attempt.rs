@@ -25,8 +25,11 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// Whether the delivery should not be made any more: it left the trigger set, or is late.
+    /// Whether the delivery should not be made any more: it left the trigger set, is late, or has waited too long to be repeated.
     pub fn of(ports: &Ports, job: &Job) -> Option<Verdict> {
+        if job.ambiguous_since_ms.is_some_and(|since_ms| !ports.may_repeat(since_ms)) {
+            return Some(Verdict::unanswered());
+        }
         if !(ports.still_true)(&job.owed.episode) {
             let note = "left the trigger set before it was sent".to_owned();
             return Some(Verdict { state: DeliveryState::Withdrawn, note });
@@ -36,9 +39,9 @@ impl Verdict {
         late.then(|| Verdict { state: DeliveryState::Expired, note: note() })
     }
 
-    /// An earlier process died around the request, and it may not be repeated: the ESP's webhook has to tell.
+    /// A request that may have been taken may not be repeated, or no longer: the ESP's webhook has to tell.
     pub fn unanswered() -> Verdict {
-        let note = "the process ended around the request, and it may not be repeated".to_owned();
+        let note = "no answer says whether the request was taken, and it may not be repeated".to_owned();
         Verdict { state: DeliveryState::Unknown, note }
     }
 }
@@ -136,18 +139,25 @@ async fn conclude(
 }
 
 async fn write(ports: &Ports, job: &mut Job, state: DeliveryState, note: Option<String>) -> Result<(), LogFault> {
-    let since_ms = (ports.now_ms)();
-    log(ports, job, DeliveryRecord { state, attempts: job.attempts, since_ms, note, awaits_webhook: false }).await
+    log(ports, job, state, note, false).await
 }
 
 /// Leaves it `unknown`: it may have been taken, and is not to be repeated.
 async fn await_webhook(ports: &Ports, job: &mut Job, note: Option<String>) -> Result<(), LogFault> {
-    let (state, since_ms) = (DeliveryState::Unknown, (ports.now_ms)());
-    log(ports, job, DeliveryRecord { state, attempts: job.attempts, since_ms, note, awaits_webhook: true }).await
+    log(ports, job, DeliveryState::Unknown, note, true).await
 }
 
-async fn log(ports: &Ports, job: &mut Job, record: DeliveryRecord) -> Result<(), LogFault> {
-    job.state = record.state;
+async fn log(
+    ports: &Ports,
+    job: &mut Job,
+    state: DeliveryState,
+    note: Option<String>,
+    awaits_webhook: bool,
+) -> Result<(), LogFault> {
+    job.state = state;
+    let (attempts, since_ms) = (job.attempts, (ports.now_ms)());
+    let ambiguous_since_ms = job.ambiguous_since_ms.filter(|_| state.is_ambiguous());
+    let record = DeliveryRecord { state, attempts, since_ms, ambiguous_since_ms, note, awaits_webhook };
     ports.log.write(job.id(), record).await?;
     metrics::counter!("beckon_delivery_states_total", "state" => job.state.name()).increment(1);
     Ok(())

@@ -1,9 +1,10 @@
 //! The circuit breaker: how hard an ESP that does not answer may be pressed. In: what each request came to. Out: from when
 //! on, and how many at a time, requests may be made. Pure: the caller says what time it is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::Instant;
 
 use super::backoff_ms;
 

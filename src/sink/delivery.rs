@@ -11,17 +11,18 @@
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use beckon_dataflows::model::Episode;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::attempt::{Next, Verdict, attempt, give_up};
 use super::breaker::Breaker;
+use super::pace::Pace;
 use super::queue::{Job, Queue};
 use super::{Backlog, DeliveryLog, Esp, LogFault, backoff_ms};
 use crate::decision::{self, DecisionId, DeliveryRecord, Message};
@@ -84,6 +85,8 @@ pub struct Limits {
     pub sweep_ms: u64,
     /// How long a shutdown waits for the requests under way, milliseconds.
     pub drain_ms: u64,
+    /// What the jitter of waits is drawn from; chance, where it is not set.
+    pub jitter_seed: Option<u64>,
 }
 
 impl Default for Limits {
@@ -97,6 +100,7 @@ impl Default for Limits {
             unknown_after_ms: 60 * 60 * 1000,
             sweep_ms: 10_000,
             drain_ms: 10_000,
+            jitter_seed: None,
         }
     }
 }
@@ -147,8 +151,8 @@ pub async fn run(
                 None => closed = true,
             },
             _ = sweep.tick() => sender.bury_unanswered().await?,
-            () = sender.limiter.until_ready(), if may_start => sender.start(),
-            () = tokio::time::sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
+            () = sender.pace.permit(), if may_start => sender.start(),
+            () = tokio::time::sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
         }
     }
     Ok(Drained::default())
@@ -162,7 +166,7 @@ struct Sender {
     /// Whether the log has more than what is in hand.
     more: bool,
     breaker: Breaker,
-    limiter: DefaultDirectRateLimiter,
+    pace: Pace,
     running: JoinSet<Result<Next, LogFault>>,
     rng: StdRng,
 }
@@ -170,16 +174,14 @@ struct Sender {
 impl Sender {
     fn new(ports: Ports) -> Sender {
         let limits = &ports.limits;
-        let rate = limits.requests_per_second;
-        let burst = NonZeroU32::new(rate.get() / 10).unwrap_or(NonZeroU32::MIN);
         Sender {
             queue: Queue::default(),
             in_hand: HashSet::new(),
             more: false,
             breaker: Breaker::new(Instant::now(), limits.backoff_base_ms, limits.backoff_cap_ms),
-            limiter: RateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
+            pace: Pace::new(limits.requests_per_second),
             running: JoinSet::new(),
-            rng: rand::make_rng(),
+            rng: limits.jitter_seed.map_or_else(rand::make_rng, StdRng::seed_from_u64),
             ports: Arc::new(ports),
         }
     }
@@ -223,8 +225,8 @@ impl Sender {
 
     /// Takes a send in hand. One that was under way when an earlier process died may have been taken by the ESP.
     fn take(&mut self, owed: Owed) {
-        let DeliveryRecord { state, attempts, since_ms, .. } = owed.delivery;
-        let ambiguous_since_ms = state.is_ambiguous().then_some(since_ms);
+        let DeliveryRecord { state, attempts, since_ms, ambiguous_since_ms, .. } = owed.delivery;
+        let ambiguous_since_ms = ambiguous_since_ms.or(state.is_ambiguous().then_some(since_ms));
         let job = Job { owed: owed.send, state, attempts, ambiguous_since_ms, repeat: None };
         self.in_hand.insert(job.id());
         match ambiguous_since_ms {
@@ -283,7 +285,7 @@ impl Sender {
 
     /// Lets the requests under way finish, within the bound.
     async fn drain(mut self) -> Result<Drained, LogFault> {
-        let until = tokio::time::Instant::now() + Duration::from_millis(self.ports.limits.drain_ms);
+        let until = Instant::now() + Duration::from_millis(self.ports.limits.drain_ms);
         while let Ok(Some(done)) = tokio::time::timeout_at(until, self.running.join_next()).await {
             self.finish(done)?;
         }

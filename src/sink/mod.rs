@@ -8,6 +8,7 @@ mod backoff;
 mod breaker;
 pub mod delivery;
 pub mod http;
+mod pace;
 mod queue;
 pub mod sendgrid;
 

@@ -4,7 +4,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use crate::decision::{self, DecisionId, DeliveryState, Message};
 

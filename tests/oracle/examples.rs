@@ -1,14 +1,16 @@
 //! Examples computed by hand, one a rule, that hold the oracle to SPEC. In: a few lines. Out: the decisions, in short:
 //! `time campaign customer subject @anchor outcome`, then the reason or the variant, where there is one.
 
+#[path = "examples/gates.rs"]
 mod gates;
+#[path = "examples/similar.rs"]
 mod similar;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Until, World, run};
+use crate::oracle::{Outcome, Until, World, run};
 
 /// A cart campaign of W = 30 s that asks nothing of the stock.
 const CART: &str = r#"

@@ -11,7 +11,6 @@ pub mod audience;
 mod bad_lines;
 pub mod campaigns;
 mod config;
-mod examples;
 mod gates;
 mod horizon;
 pub mod identity_cases;

@@ -71,6 +71,18 @@ pub fn random_world(seed: u64) -> World {
 
 /// Draws the world of `seed` with other contents.
 pub fn random_world_of(seed: u64, contents: Contents) -> World {
+    let (story, config_toml, begin_ms) = story_of(seed, contents);
+    World { seed, config_toml, begin_ms, streams: story.into_streams() }
+}
+
+/// The same world as it comes in live: its lines in the order in which they arrive, late, stale, repeated and bad ones too.
+pub fn random_arrivals(seed: u64, contents: Contents) -> Arrivals {
+    let (mut story, config_toml, begin_ms) = story_of(seed, contents);
+    story.written.sort_by_key(|written| written.arrives_ms);
+    Arrivals { config_toml, begin_ms, lines: story.written }
+}
+
+fn story_of(seed: u64, contents: Contents) -> (Story, String, i64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let drawn = campaigns::draw(&mut rng, contents.triggers, contents.forget, contents.erasure);
     let (config_toml, begin_ms) = (drawn.config_toml.clone(), drawn.begin_ms);
@@ -87,7 +99,7 @@ pub fn random_world_of(seed: u64, contents: Contents) -> World {
         story.step();
         story.happen();
     }
-    World { seed, config_toml, begin_ms, streams: story.into_streams() }
+    (story, config_toml, begin_ms)
 }
 
 /// A JSON object in the making: each member's name and its own text.
@@ -122,11 +134,20 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// A world as it comes in live.
+pub struct Arrivals {
+    pub config_toml: String,
+    /// When it begins, or shortly before, epoch ms.
+    pub begin_ms: i64,
+    /// In the order in which they arrive.
+    pub lines: Vec<Written>,
+}
+
 /// A line written, and when it arrives.
-struct Written {
-    stream: &'static str,
-    arrives_ms: i64,
-    line: String,
+pub struct Written {
+    pub stream: &'static str,
+    pub arrives_ms: i64,
+    pub line: String,
 }
 
 /// The ids that a record carries.

@@ -140,13 +140,7 @@ async fn every_request_comes_after_its_durable_in_flight() {
 async fn after_a_crash(world: &World) -> decision::Send {
     let cart = send("cart-9");
     world.record(std::slice::from_ref(&cart));
-    let in_flight = DeliveryRecord {
-        state: DeliveryState::InFlight,
-        attempts: 1,
-        since_ms: AS_OF_MS,
-        note: None,
-        awaits_webhook: false,
-    };
+    let in_flight = DeliveryRecord { state: DeliveryState::InFlight, attempts: 1, ..DeliveryRecord::pending(AS_OF_MS) };
     world.ledger.advance(cart.decision.decision_id, in_flight).await.unwrap();
     assert_eq!(world.owed(), 1);
     cart
@@ -184,6 +178,39 @@ async fn an_unanswered_message_is_not_repeated_for_ever() {
     let cart = send("cart-9");
     world.deliver(http(&esp.base_url()), vec![cart.clone()]).await.unwrap();
     assert_eq!(world.outcome(&cart), (DeliveryState::Unknown, 1));
+}
+
+/// Found by simulation: what was repeated only after a long wait, as an ESP asks for with `Retry-After`, was repeated too late.
+#[tokio::test]
+async fn an_unanswered_message_is_not_repeated_after_its_time_though_it_was_to_be() {
+    let mut world = World::new();
+    world.limits.unknown_after_ms = 30_000;
+    let esp = FakeEsp::start([says(500)], world.events.clone()).await;
+    let (now_ms, events) = (world.now_ms.clone(), world.events.clone());
+    *world.still_true.lock().unwrap() = Some(Box::new(move |_| {
+        let requests = events.lock().unwrap().iter().filter(|event| event.starts_with("request")).count();
+        now_ms.store(AS_OF_MS + 40_000 * requests as u64, Ordering::SeqCst);
+        true
+    }));
+    let cart = send("cart-9");
+    world.deliver(http(&esp.base_url()), vec![cart.clone()]).await.unwrap();
+    assert_eq!((world.outcome(&cart).0, esp.requests().len()), (DeliveryState::Unknown, 1));
+}
+
+/// Found by simulation: each start began the time anew in which an unanswered message may be repeated.
+#[tokio::test]
+async fn the_time_of_doubt_goes_on_over_restarts() {
+    let mut world = World::new();
+    world.limits.unknown_after_ms = 5_000;
+    let cart = after_a_crash(&world).await;
+    world.now_ms.store(AS_OF_MS + 4_000, Ordering::SeqCst);
+    let esp = FakeEsp::start([Answer::Hangs], world.events.clone()).await;
+    let stop = tokio::time::sleep(Duration::from_millis(100));
+    world.deliver_until(http(&esp.base_url()), vec![cart.clone()], stop).await.unwrap();
+    assert_eq!((world.outcome(&cart), esp.requests().len()), ((DeliveryState::InFlight, 2), 1));
+    world.now_ms.store(AS_OF_MS + 6_000, Ordering::SeqCst);
+    world.deliver_until(http(&esp.base_url()), vec![cart.clone()], std::future::pending()).await.unwrap();
+    assert_eq!((world.outcome(&cart).0, esp.requests().len()), (DeliveryState::Unknown, 1));
 }
 
 #[tokio::test]
