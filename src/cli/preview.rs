@@ -75,8 +75,8 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     }
     let is_unaddressed = context.customer.email.is_none();
     context.customer.email.get_or_insert_with(|| "customer@example.com".into());
-    let from =
-        config.esp_of(campaign).map(|esp| Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() });
+    let esp = config.esp_of(campaign);
+    let from = esp.map(|esp| Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() });
     let from = from.unwrap_or_else(|| Mailbox { name: Some("Shop".into()), address: "shop@example.com".into() });
     let mut message = compose::load_templates(&config)?.render(&template, &context, &from)?;
     if !arguments.quiet {
@@ -176,25 +176,23 @@ fn show(
 /// Sends it, once: what it came to is for whoever asked to judge.
 fn send(config: &Config, campaign: &Campaign, message: &Message, context: &Context) -> anyhow::Result<()> {
     let esp = config.esp_of(campaign).context("no [esp] is configured: nothing can be sent")?;
-    let esp = esps::esp(esp)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // As a decision would have been, but for its name, which none has.
-    let made_up = Decision {
+    // The ESPs name a mail by its decision, and this one has none.
+    let decision = Decision {
         decision_id: context.decision_id,
-        campaign: context.campaign.clone(),
+        campaign: campaign.name.as_str().into(),
         customer_id: context.customer.id.clone(),
-        trigger: context.trigger.name.clone(),
-        subject: context.trigger.subject.as_str().into(),
-        anchor: context.trigger.anchor,
-        as_of: context.as_of,
+        trigger: campaign.trigger.name().into(),
+        subject: "".into(),
+        anchor: 0,
+        as_of: 0,
         outcome: Outcome::Send,
         reason: None,
-        variant: context.variant.clone(),
+        variant: None,
         payload: Payload::default(),
     };
-    runtime
-        .block_on(esp.send(message, &made_up))
-        .with_context(|| format!("the test to {} was not taken", message.to))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sent = runtime.block_on(async { anyhow::Ok(esps::esp(esp)?.send(message, &decision).await?) });
+    sent.with_context(|| format!("the test to {} was not taken", message.to))?;
     eprintln!("sent to {}", message.to);
     Ok(())
 }
