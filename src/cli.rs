@@ -8,6 +8,7 @@ mod coupon;
 mod decisions;
 mod demo;
 mod explain;
+mod preview;
 mod replay;
 mod run;
 mod summary;
@@ -25,6 +26,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cluster::{Cluster, HostsFault, Share};
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
 use crate::reclock::{Notes, Timeline};
+use crate::render::TemplateFaults;
 use crate::source::kafka::Extent;
 use crate::source::{self, Partition};
 
@@ -44,6 +46,7 @@ Examples:
   datagen shop --out streams --for 2h          a simulated shop, as files
   beckon replay --input streams --config campaigns/beckon.toml --output decisions.jsonl
   beckon explain DECISION_ID --input streams --config campaigns/beckon.toml
+  beckon preview welcome --sample --html welcome.html --config campaigns/all.toml
   beckon run --config beckon.toml              the live service, on Kafka
   beckon cluster --processes 4 --config beckon.toml      the same as four processes
   beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
@@ -60,6 +63,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Say why a decision was made: the gates asked, and the records that made it
     Explain(explain::Arguments),
+    /// Show a campaign's mail, as a customer would get it
+    Preview(preview::Arguments),
     /// What the live service decided, from its ledger, as a replay writes it
     Decisions(decisions::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
@@ -198,6 +203,7 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Command::Cluster(arguments) => cluster::run(&arguments, &kinds),
         Command::Replay(arguments) => replay::run(arguments, &kinds),
         Command::Explain(arguments) => explain::run(&arguments, &kinds),
+        Command::Preview(arguments) => preview::run(&arguments, &kinds),
         Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
         Command::Check(arguments) => check::run(&arguments, &kinds),
         Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
@@ -206,7 +212,8 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::from(if error.is::<Faults>() || error.is::<HostsFault>() { 2 } else { 1 })
+            let is_bad = error.is::<Faults>() || error.is::<TemplateFaults>() || error.is::<HostsFault>();
+            ExitCode::from(if is_bad { 2 } else { 1 })
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod gather;
 pub mod lanes;
 pub mod live;
+pub mod preview;
 pub mod reading;
 pub mod record;
 pub mod replay;

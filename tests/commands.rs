@@ -10,6 +10,7 @@ use beckon::coupon::Codes;
 use beckon::decision::{Decision, DecisionId, Discount, Outcome, Payload, Percent};
 use beckon::ledger::Ledger;
 use beckon::secret::Secret;
+use beckon_datagen::esp;
 use beckon_datagen::files::{Compression, StreamFiles};
 use beckon_datagen::otto;
 use beckon_datagen::shop::{Shop, ShopConfig};
@@ -147,6 +148,107 @@ fn check_names_every_fault_and_exits_with_2() {
     assert_code(&beckon(&["check", "--config", "not-there.toml"], directory.path()), 2);
     assert_code(&beckon(&["replay"], directory.path()), 2);
     assert_code(&beckon(&["replay", "--config", EXAMPLE, "--input", "not-there"], directory.path()), 1);
+}
+
+const ALL_TRIGGERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/campaigns/all.toml");
+
+/// What templates name is rehearsed, not only read.
+#[test]
+fn check_finds_what_a_template_names_and_nobody_knows() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("templates")).unwrap();
+    for (part, says) in [("subject", "Hi {{customer.first_name}}"), ("html", "{{hero.name}}"), ("txt", "x")] {
+        fs::write(directory.path().join(format!("templates/a.{part}.hbs")), says).unwrap();
+    }
+    let campaign = "[[campaign]]\nname = \"a\"\ntrigger = \"welcome\"\nafter = \"1m\"\ntemplate = \"a\"\n";
+    fs::write(directory.path().join("beckon.toml"), campaign).unwrap();
+    let output = beckon(&["check"], directory.path());
+    assert_code(&output, 2);
+    let said = text(&output.stderr);
+    for fault in ["a.subject.hbs:1:4: there is no `customer.first_name`", "a.html.hbs:1:1: there is no `hero.name`"] {
+        assert!(said.contains(fault), "{fault} in\n{said}");
+    }
+    assert_code(&beckon(&["check", "--config", ALL_TRIGGERS], directory.path()), 0);
+}
+
+/// Of a made-up customer, of a real one from the log, of one about whom nothing was decided, and of one from the ledger.
+#[test]
+fn a_preview_shows_the_mail_that_a_customer_would_get() {
+    let directory = tempfile::tempdir().unwrap();
+    let preview =
+        |arguments: &[&str]| beckon(&[&["preview", "--config", ALL_TRIGGERS], arguments].concat(), directory.path());
+    let output = preview(&["welcome", "--sample", "--html", "welcome.html"]);
+    assert_code(&output, 0);
+    let said = text(&output.stdout);
+    assert!(
+        said.starts_with("From: Example Shop <shop@example.com>\nTo: ada@example.com\nSubject: Welcome, Ada\n\n"),
+        "{said}"
+    );
+    assert!(said.contains("10% off") && said.contains("SAMP-LEC0"), "{said}");
+    assert!(fs::read_to_string(directory.path().join("welcome.html")).unwrap().contains("Start exploring"));
+    assert_code(&preview(&["welcome"]), 2);
+    let output = preview(&["wellcome", "--sample"]);
+    assert_code(&output, 1);
+    assert!(text(&output.stderr).contains("there is no campaign `wellcome`; there is cart-abandonment, "));
+
+    let streams = shop_files(directory.path(), Compression::None);
+    let input = streams.to_str().unwrap();
+    let replay = ["replay", "--quiet", "--config", ALL_TRIGGERS, "--input", input];
+    let decisions = text(&beckon(&replay, directory.path()).stdout);
+    let decisions: Vec<serde_json::Value> = decisions.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let decided =
+        decisions.iter().rev().find(|it| it["campaign"] == "cart-abandonment" && it["outcome"] == "send").unwrap();
+    let customer = decided["customer_id"].as_str().unwrap();
+    let shown = |campaign: &str, more: &[&str]| {
+        let output = preview(&[&[campaign, "--quiet", "--json", "--customer", customer], more].concat());
+        assert_code(&output, 0);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let mail = shown("cart-abandonment", &["--input", input, "--variant", "urgent"]);
+    assert_eq!((&mail["origin"], &mail["template"]), (&"log".into(), &"cart_urgent".into()));
+    let name = decided["payload"]["lines"][0]["name"].as_str().unwrap();
+    assert!(mail["text"].as_str().unwrap().contains(name), "{name} in {mail}");
+    assert!(mail["to"].as_str().unwrap().contains(&format!(".{customer}@")), "{mail}");
+    let mail = shown("win-back", &["--input", input]);
+    assert_eq!(mail["origin"], "profile");
+    assert!(mail["to"].as_str().unwrap().contains(&format!(".{customer}@")), "{mail}");
+    assert_code(&preview(&["welcome", "--quiet", "--customer", "nobody", "--input", input]), 1);
+
+    let config = fs::read_to_string(ALL_TRIGGERS).unwrap().replace("\"templates\"", &format!("{:?}", TEMPLATES));
+    fs::write(directory.path().join("own.toml"), config.replace("../state", "state")).unwrap();
+    let of_ledger = ["preview", "cart-abandonment", "--customer", "u1", "--config", "own.toml"];
+    let output = beckon(&of_ledger, directory.path());
+    assert_code(&output, 1);
+    assert!(text(&output.stderr).contains("the ledger cannot be had; give the log"), "{}", text(&output.stderr));
+    drop(Ledger::open(&directory.path().join("state")).unwrap().record(&[(decision(), None)]).unwrap());
+    let output = beckon(&of_ledger, directory.path());
+    assert_code(&output, 0);
+    assert!(text(&output.stdout).contains("12.5% off"), "{}", text(&output.stdout));
+}
+
+const TEMPLATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/campaigns/templates");
+
+/// A test goes to whom it is said to, marked as one, and leaves nothing behind.
+#[test]
+fn a_test_is_sent_through_the_configured_esp() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let esp = runtime.block_on(esp::Esp::start(esp::EspConfig::default())).unwrap();
+    let config = fs::read_to_string(ALL_TRIGGERS).unwrap().replace("http://127.0.0.1:9090", &esp.base_url());
+    let config = config.replace("\"templates\"", &format!("{:?}", TEMPLATES)).replace("../state", "state");
+    fs::write(directory.path().join("beckon.toml"), config).unwrap();
+    let send = ["preview", "price-drop", "--sample", "--send-to", "Me <me@example.org>"];
+    let output = beckon(&send, directory.path());
+    assert_code(&output, 0);
+    assert!(text(&output.stderr).contains("sent to Me <me@example.org>"), "{}", text(&output.stderr));
+    let mut taken = esp.latest_messages(2);
+    let message = taken.pop().unwrap();
+    assert!(taken.is_empty());
+    assert_eq!(message.body["subject"], "[Test] Now €64.90: Halden Studio Desk Lamp, forest");
+    assert!(message.body["to"].to_string().contains("me@example.org"), "{}", message.body);
+    assert!(!directory.path().join("state").exists(), "nothing is written down");
+    runtime.block_on(esp.stop());
+    assert_code(&beckon(&send, directory.path()), 1);
 }
 
 /// A code as a mail has it, given to a shop's till.

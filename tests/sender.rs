@@ -8,6 +8,8 @@ mod enrich;
 mod erasure;
 #[path = "sender/esp.rs"]
 mod esp;
+#[path = "sender/hostile.rs"]
+mod hostile;
 #[path = "sender/outage.rs"]
 mod outage;
 #[path = "sender/render.rs"]

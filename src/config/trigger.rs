@@ -145,6 +145,23 @@ impl Trigger {
             Trigger::Custom(custom) => custom.name,
         }
     }
+
+    /// SPEC §4's W in milliseconds: how long after its anchor an episode opens; 0 of a trigger without one.
+    pub fn after_ms(&self) -> u64 {
+        match *self {
+            Trigger::CartAbandonment { after_ms, .. }
+            | Trigger::CheckoutAbandonment { after_ms }
+            | Trigger::BrowseAbandonment { after_ms, .. }
+            | Trigger::SearchAbandonment { after_ms }
+            | Trigger::Replenishment { after_ms }
+            | Trigger::PostPurchase { after_ms }
+            | Trigger::WinBack { after_ms }
+            | Trigger::Welcome { after_ms } => after_ms,
+            Trigger::BackInStock { .. } | Trigger::LowStock { .. } | Trigger::PriceDrop { .. } | Trigger::Custom(_) => {
+                0
+            }
+        }
+    }
 }
 
 /// The names of SPEC §4's triggers.

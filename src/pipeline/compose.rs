@@ -1,12 +1,16 @@
 //! The message of a send (SPEC §6, "The content is rendered then, from the state of then"). In: what is owed, and the state as of
 //! the newest closed tick. Out: a message, or why there is to be none.
 
-use beckon_dataflows::model::{Contact, Id, Namespace};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use crate::config::{Config, SecretSource};
+use beckon_dataflows::model::{Contact, Id, Namespace, Tick};
+
+use super::wiring;
+use crate::config::{Campaign, Config, SecretSource};
 use crate::coupon::Codes;
 use crate::decision::{self, DecisionId, Mailbox, Message};
-use crate::render::{Context, Discount, Links, MailLinks, Templates};
+use crate::render::{Context, Discount, Links, MailLinks, TemplateFaults, Templates};
 use crate::sink::delivery::Unsendable;
 use crate::state::State;
 use crate::tracking::Seal;
@@ -17,6 +21,7 @@ pub struct Composer {
     coupons: Option<Codes>,
     links: Option<Links>,
     from: Mailbox,
+    expiries: Expiries,
 }
 
 impl Composer {
@@ -25,7 +30,13 @@ impl Composer {
     pub fn of(config: &Config) -> anyhow::Result<Composer> {
         let esp = config.esp.as_ref().ok_or_else(|| anyhow::anyhow!("no [esp] is configured: nothing can be sent"))?;
         let from = Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() };
-        Ok(Composer { templates: load_templates(config)?, coupons: codes_of(config)?, links: links_of(config)?, from })
+        Ok(Composer {
+            templates: load_templates(config)?,
+            coupons: codes_of(config)?,
+            links: links_of(config)?,
+            from,
+            expiries: Expiries::of_campaigns(config),
+        })
     }
 
     /// The message of a send, made from the state of now.
@@ -37,11 +48,9 @@ impl Composer {
         let Some(contact) = contact else {
             return Err(Unsendable::Unreachable("no address, no consent, or erased since the decision".into()));
         };
-        let sku = |text: &str| Id::of(Namespace::Sku, text).0;
-        let product = |text: &str| state.product(sku(text)).map(|product| &**product);
-        let on_hand = |text: &str| Some(state.on_hand(sku(text)));
         let links = self.links.as_ref().map(|links| links.of(&send.decision));
-        let mut context = Context::new(&send.decision, send.currency.clone(), contact, product, on_hand);
+        let expires_at = self.expiries.of(&send.decision);
+        let mut context = context_now(&send.decision, send.currency.clone(), (customer, contact), state, expires_at);
         context.unsubscribe_url = links.as_ref().and_then(MailLinks::unsubscribe_url);
         let context = match send.decision.payload.discount {
             None => context,
@@ -62,15 +71,43 @@ impl Composer {
     }
 }
 
-/// Loads every template that a campaign or a variant names; all faults at once.
-fn load_templates(config: &Config) -> anyhow::Result<Templates> {
-    let names: std::collections::BTreeSet<&str> =
-        config.campaigns.iter().flat_map(|c| c.templates()).flatten().collect();
-    let names: Vec<&str> = names.into_iter().collect();
-    Templates::load(&config.templates, &names).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("{}", faults.join("\n"))
-    })
+/// What a template can name of a decision, with the state of now.
+pub(super) fn context_now(
+    decision: &decision::Decision,
+    currency: Option<Arc<str>>,
+    (customer, contact): (Id, &Contact),
+    state: &State,
+    expires_at: Option<Tick>,
+) -> Context {
+    let sku = |text: &str| Id::of(Namespace::Sku, text).0;
+    let product = |text: &str| state.product(sku(text)).map(|product| &**product);
+    let on_hand = |text: &str| Some(state.on_hand(sku(text)));
+    let context = Context::new(decision, currency, contact, product, on_hand);
+    context.at(state.as_of(), expires_at).with_history(state.history(customer))
+}
+
+/// How long after their anchor the episodes of each campaign expire, in milliseconds, where they do.
+pub(super) struct Expiries(HashMap<String, u64>);
+
+impl Expiries {
+    pub(super) fn of_campaigns(config: &Config) -> Expiries {
+        let of = |campaign: &Campaign| Some((campaign.name.clone(), wiring::lasts_ms(campaign, config.tick_ms)?));
+        Expiries(config.campaigns.iter().filter_map(of).collect())
+    }
+
+    /// When the decision's episode expires, epoch ms.
+    pub(super) fn of(&self, decision: &decision::Decision) -> Option<Tick> {
+        self.0.get(&*decision.campaign).map(|lasts_ms| decision.anchor.saturating_add(*lasts_ms))
+    }
+}
+
+/// Loads every template that a campaign or a variant names, and rehearses it for their triggers; all faults at once.
+pub fn load_templates(config: &Config) -> Result<Templates, TemplateFaults> {
+    let wanted = config.campaigns.iter().flat_map(|campaign| {
+        campaign.templates().into_iter().flatten().map(|name| (name, campaign.trigger.name())).collect::<Vec<_>>()
+    });
+    let wanted: Vec<(&str, &str)> = wanted.collect::<BTreeSet<_>>().into_iter().collect();
+    Templates::load_for(&config.templates, &wanted).map_err(TemplateFaults)
 }
 
 /// The secret of the coupons. Where no campaign gives discounts any more, what is owed may still have one: then a secret is
@@ -103,8 +140,6 @@ fn may_be_written_to(contact: &Contact) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use beckon_dataflows::model::{Change, Episode};
 
     use super::*;
@@ -150,7 +185,8 @@ mod tests {
             priority: 0,
             template: "a".into(),
         };
-        let composer = Composer { templates, coupons: None, links: None, from };
+        let expiries = Expiries(HashMap::new());
+        let composer = Composer { templates, coupons: None, links: None, from, expiries };
         let composed = |as_of| composer.compose(&send(as_of), &state);
         assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
         assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));

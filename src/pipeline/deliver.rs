@@ -74,7 +74,7 @@ impl Sender {
 }
 
 /// The configured ESP.
-fn esp_of(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
+pub fn esp_of(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
     let key = esp.api_key_env.as_ref().map(|name| ApiKey::new(&std::env::var(name).unwrap_or_default())).transpose()?;
     let (client, base_url) = (client(esp.timeout_ms)?, esp.base_url.as_str());
     match (esp.kind, key) {

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Episode, Id, Tick};
+use beckon_dataflows::model::{Episode, Id, Opening, Tick};
 use tokio::sync::mpsc;
 
 use super::backlog::Campaigns;
@@ -45,10 +45,7 @@ impl Recorder {
         if decision.outcome != Outcome::Send {
             return None;
         }
-        let currency = view.dictionary.text(opening.currency).map(Arc::from).or_else(|| {
-            let product = view.state.product(opening.lines.first()?.sku)?;
-            product.currency.as_deref().map(Arc::from)
-        });
+        let currency = currency(opening, view);
         let Episode { customer, subject, .. } = opening.episode;
         Some(Errand { customer, subject, currency, priority: self.campaigns.priority(&decision.campaign) })
     }
@@ -69,6 +66,14 @@ impl Act for Elsewhere {
     fn decided(&mut self, _tick: Tick, _decided: Vec<Decided>, _view: &View<'_>) -> anyhow::Result<()> {
         Ok(())
     }
+}
+
+/// The currency of an episode's prices: its cart's or order's, else its product's.
+pub(super) fn currency(opening: &Opening, view: &View<'_>) -> Option<Arc<str>> {
+    view.dictionary.text(opening.currency).map(Arc::from).or_else(|| {
+        let product = view.state.product(opening.lines.first()?.sku)?;
+        product.currency.as_deref().map(Arc::from)
+    })
 }
 
 impl Act for Recorder {

@@ -102,6 +102,12 @@ fn trigger(campaign: &config::Campaign, tick_ms: u64) -> plan::Trigger {
     }
 }
 
+/// How long after its anchor an episode of the campaign expires, in milliseconds; none where it does not.
+pub fn lasts_ms(campaign: &config::Campaign, tick_ms: u64) -> Option<u64> {
+    let expires_ms = ticks(campaign.expires_ms?, tick_ms).max(tick_ms);
+    Some(ticks(campaign.trigger.after_ms(), tick_ms).saturating_add(expires_ms))
+}
+
 /// A length of time in whole ticks, rounded up, ms.
 fn ticks(length_ms: u64, tick_ms: u64) -> u64 {
     length_ms.div_ceil(tick_ms) * tick_ms

@@ -3,18 +3,31 @@
 
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Contact, Money, Product};
+use beckon_dataflows::model::{Contact, History, Money, Product, Tick};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::clean;
 use crate::decision::{Decision, DecisionId, PayloadLine, Percent};
+
+/// The longest name of a product or customer that a mail shows, in characters; what is longer is cut.
+const NAME_CHARS_MAX: usize = 200;
+
+/// The longest code of a currency that a mail shows, in characters.
+const CURRENCY_CHARS_MAX: usize = 12;
 
 /// Everything that a template can name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Context {
     /// `customer.…`
     pub customer: Customer,
+    /// `trigger.…`: what the mail is about.
+    pub trigger: Trigger,
+    /// What the customer searched for, where the trigger is `search_abandonment`.
+    pub query: Option<String>,
+    /// The payload's most expensive line by unit price; none where there are no lines. `{{#if hero}}{{hero.name}}{{/if}}`.
+    pub hero: Option<Line>,
     /// `{{#each lines}}`: the payload's lines, with the products of now.
     pub lines: Vec<Line>,
     /// `{{#each similar}}`: products like the most expensive line's that are still in stock, the most similar first.
@@ -33,10 +46,27 @@ pub struct Context {
     pub variant: Option<Arc<str>>,
     /// The decision's id.
     pub decision_id: DecisionId,
+    /// The tick at which it was decided, epoch ms: `{{date as_of}}`.
+    pub as_of: Tick,
+    /// The newest closed tick when the mail is rendered, epoch ms: `{{date now}}`; what `time_left` counts from.
+    pub now: Tick,
+    /// When the episode expires (the campaign's `expires`), epoch ms; none without: `{{time_left expires_at}}`.
+    pub expires_at: Option<Tick>,
     /// Where the customer can unsubscribe; none where that is not known, as in a preview.
     pub unsubscribe_url: Option<String>,
     /// `enrich.NAME.…`: what was fetched for this mail; an empty object when nothing was.
     pub enrich: Value,
+}
+
+/// `trigger` in a template.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Trigger {
+    /// SPEC §4's name, or that of a trigger of your own.
+    pub name: Arc<str>,
+    /// The cart, order, SKU, search or customer that it is about.
+    pub subject: String,
+    /// What the episode counts from, epoch ms: the last activity, the order, the restock, …
+    pub anchor: Tick,
 }
 
 /// `customer` in a template.
@@ -48,10 +78,18 @@ pub struct Customer {
     pub first_name: Option<String>,
     /// Address.
     pub email: Option<String>,
-    /// BCP 47 tag; decides how money is written.
+    /// BCP 47 tag; decides how money, numbers and dates are written.
     pub locale: Option<String>,
+    /// IANA time zone, that dates and times are written in.
+    pub timezone: Option<String>,
     /// The profile's `attributes`; an empty object when there are none.
     pub attributes: Value,
+    /// Orders neither cancelled nor refunded; 0 where no campaign asks for the history (SPEC §3).
+    pub orders: u64,
+    /// The sum of those, over all currencies.
+    pub total: String,
+    /// The tick of the latest of those, epoch ms.
+    pub last_order_at: Option<Tick>,
 }
 
 /// `discount` in a template.
@@ -99,26 +137,53 @@ impl Context {
         let now = |line: &PayloadLine| Line::new(line, product(&line.sku), on_hand(&line.sku).or(line.on_hand));
         let lines: Vec<Line> = decision.payload.lines.iter().map(now).collect();
         let similar = decision.payload.similar.iter().flatten().map(now);
+        let trigger = Trigger::new(decision);
         Context {
             customer: Customer::new(&decision.customer_id, contact),
+            query: (&*trigger.name == "search_abandonment").then(|| trigger.subject.clone()),
+            trigger,
+            hero: hero(&lines).cloned(),
             total: sum(lines.iter().map(|line| amount(&line.total))),
             lines,
             similar: similar.filter(|line| line.on_hand.is_some_and(|units| units >= 1)).collect(),
             discounted: None,
             discount: None,
-            currency,
+            currency: currency.map(|code| clean::line(&code, CURRENCY_CHARS_MAX).into()),
             campaign: decision.campaign.clone(),
             variant: decision.variant.clone(),
             decision_id: decision.decision_id,
+            as_of: decision.as_of,
+            now: decision.as_of,
+            expires_at: None,
             unsubscribe_url: None,
             enrich: Value::Object(Default::default()),
         }
     }
 
+    /// The same, rendered at the closed tick `now`, of an episode that expires at `expires_at`; both in epoch ms.
+    pub fn at(mut self, now: Tick, expires_at: Option<Tick>) -> Context {
+        (self.now, self.expires_at) = (now, expires_at);
+        self
+    }
+
+    /// The same, for another customer.
+    pub fn of_customer(mut self, id: &str, contact: &Contact) -> Context {
+        self.customer = Customer::new(&id.into(), contact);
+        self
+    }
+
+    /// The same with what the customer has bought.
+    pub fn with_history(mut self, history: History) -> Context {
+        self.customer.orders = history.orders;
+        self.customer.total = history.total.to_string();
+        self.customer.last_order_at = history.last_order;
+        self
+    }
+
     /// The same with a discount, taken off each unit's price.
     pub fn with_discount(mut self, discount: Discount) -> Context {
         let left = |line: &Line| amount(&line.price).map(|price| discount.percent.off(price));
-        for line in &mut self.lines {
+        for line in self.lines.iter_mut().chain(&mut self.hero) {
             line.discounted = left(line).map(|price| price.to_string());
         }
         self.discounted = sum(self.lines.iter().map(|line| times(left(line)?, line.quantity)));
@@ -127,17 +192,24 @@ impl Context {
     }
 }
 
-fn amount(text: &Option<String>) -> Option<Decimal> {
+/// The most expensive line by unit price, of several the first; a line without a price is the cheapest.
+fn hero(lines: &[Line]) -> Option<&Line> {
+    let mut lines = lines.iter();
+    let first = lines.next()?;
+    Some(lines.fold(first, |hero, line| if amount(&line.price) > amount(&hero.price) { line } else { hero }))
+}
+
+pub(super) fn amount(text: &Option<String>) -> Option<Decimal> {
     text.as_deref()?.parse().ok()
 }
 
 /// The price of so many; of a line that is no cart's, of one.
-fn times(price: Decimal, quantity: Option<u32>) -> Option<Decimal> {
+pub(super) fn times(price: Decimal, quantity: Option<u32>) -> Option<Decimal> {
     price.checked_mul(Decimal::from(quantity.unwrap_or(1)))
 }
 
 /// The sum, where every line has an amount, and there is one.
-fn sum(amounts: impl Iterator<Item = Option<Decimal>>) -> Option<String> {
+pub(super) fn sum(amounts: impl Iterator<Item = Option<Decimal>>) -> Option<String> {
     let amounts = amounts.collect::<Option<Vec<_>>>().filter(|amounts| !amounts.is_empty())?;
     let sum = amounts.into_iter().try_fold(Decimal::ZERO, Decimal::checked_add);
     sum.map(|sum| sum.to_string())
@@ -148,12 +220,27 @@ impl Customer {
         let attributes = contact.attributes.as_deref().and_then(|text| serde_json::from_str(text).ok());
         Customer {
             id: id.clone(),
-            first_name: contact.first_name.clone().filter(|name| !name.trim().is_empty()),
+            first_name: contact.first_name.as_deref().map(named).filter(|name| !name.is_empty()),
             email: contact.email.clone(),
             locale: contact.locale.clone(),
+            timezone: contact.timezone.clone(),
             attributes: attributes.filter(Value::is_object).unwrap_or_else(|| Value::Object(Default::default())),
+            orders: 0,
+            total: "0".into(),
+            last_order_at: None,
         }
     }
+}
+
+impl Trigger {
+    fn new(decision: &Decision) -> Trigger {
+        Trigger { name: decision.trigger.clone(), subject: named(&decision.subject), anchor: decision.anchor }
+    }
+}
+
+/// A name as a mail shows it.
+fn named(text: &str) -> String {
+    clean::line(text, NAME_CHARS_MAX)
 }
 
 impl Line {
@@ -168,18 +255,14 @@ impl Line {
             price: price.map(|price| price.to_string()),
             total: price.and_then(total).map(|total| total.to_string()),
             discounted: None,
-            name: now.name.or_else(|| line.name.clone()).unwrap_or_else(|| line.sku.to_string()),
-            image: now.image_url.or_else(|| line.image.clone()).filter(is_web_address),
-            url: now.url.or_else(|| line.url.clone()).filter(is_web_address),
+            name: Some(named(now.name.as_deref().or(line.name.as_deref()).unwrap_or_default()))
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| named(&line.sku)),
+            image: now.image_url.as_deref().or(line.image.as_deref()).and_then(clean::web_address),
+            url: now.url.as_deref().or(line.url.as_deref()).and_then(clean::web_address),
             on_hand,
         }
     }
-}
-
-/// Only http and https may stand in a link: a catalog is no place to bring a script from.
-#[allow(clippy::ptr_arg, reason = "the shape that `Option<String>::filter` asks for")]
-fn is_web_address(url: &String) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 #[cfg(test)]
@@ -205,7 +288,7 @@ mod tests {
             trigger: "t".into(),
             subject: "s".into(),
             anchor: 0,
-            as_of: 0,
+            as_of: 7,
             outcome: Outcome::Send,
             reason: None,
             variant: None,
@@ -234,6 +317,8 @@ mod tests {
         assert_eq!(similar, [("c", Some("19.90"))]);
         assert_eq!(context.total.as_deref(), Some("94.60"));
         assert_eq!((context.discounted.as_ref(), &context.discount), (None, &None));
+        assert_eq!(context.hero.as_ref().map(|line| &*line.sku), Some("a"));
+        assert_eq!((context.as_of, context.now, context.expires_at), (7, 7, None));
         assert_eq!(context.lines[0].image, None);
         assert_eq!(context.lines[0].url.as_deref(), Some("https://shop.example/p"));
         assert_eq!((&context.customer.first_name, &context.customer.attributes), (&None, &serde_json::json!({})));

@@ -1,17 +1,22 @@
-//! Reads templates and finds every fault before the first mail. In: a folder and the names that campaigns use. Out:
-//! [`Templates`], or all faults with file, line and column. Besides reading them, each template is rendered twice, with
-//! everything known and with as little as possible, so that a mail that cannot be made is found now.
+//! Reads templates and finds every fault before the first mail. In: a folder, and the templates that campaigns use, each with its
+//! campaign's trigger. Out: [`Templates`], or all faults with file, line and column.
+//!
+//! Besides reading them, each template is rendered with everything known, with as little as can be known, and with that in
+//! which all that is not known is not there at all. So what a template names and nobody can know is found now, and so is what
+//! may be unknown and would leave a hole.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use handlebars::{Handlebars, RenderError, RenderErrorReason, Template, TemplateError, TemplateErrorReason, no_escape};
+use handlebars::{Context, Handlebars, RenderError, RenderErrorReason, Template, TemplateError, TemplateErrorReason};
 use serde_json::{Value, json};
 
-use super::{Context, Customer, Discount, Line, Templates, wording};
-use crate::decision::{DecisionId, Percent};
+use super::expand::Expand;
+use super::stylesheet::StyleSheet;
+use super::wording::Missing;
+use super::{Templates, clean, sample, wording};
 
 /// What is wrong with a template, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,54 +30,98 @@ pub struct TemplateFault {
     pub fault: String,
 }
 
+/// Every fault of the templates that were asked for, one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateFaults(pub Vec<TemplateFault>);
+
+impl fmt::Display for TemplateFaults {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        out.write_str(&faults.join("\n"))
+    }
+}
+
+impl std::error::Error for TemplateFaults {}
+
 fn place(at: Option<(usize, usize)>) -> String {
     at.map_or_else(String::new, |(line, column)| format!(":{line}:{column}"))
 }
 
 /// A part of a mail: its file's ending, and whether what it says is HTML.
-const PARTS: [(&str, bool); 3] = [(".subject.hbs", false), (".html.hbs", true), (".txt.hbs", false)];
+pub(super) const PARTS: [(&str, bool); 3] = [(".subject.hbs", false), (".html.hbs", true), (".txt.hbs", false)];
+
+/// The styles that are put into the HTML parts of a folder, if there are any.
+const STYLES: &str = "_styles.css";
+
+/// The trigger of who names none: a user's own could be anything, so this has one line at least.
+const ANY: &str = "back_in_stock";
 
 impl Templates {
-    /// Loads the templates `names` from `dir`, with all its partials. Reports every fault, not only the first.
+    /// Loads the templates `names` from `dir`, with all its partials, for triggers about products. Reports every fault, not only
+    /// the first.
     pub fn load<N: AsRef<str>>(dir: &Path, names: &[N]) -> Result<Templates, Vec<TemplateFault>> {
-        let mut loading = Loading { dir, templates: Templates::empty(), faults: Vec::new() };
-        loading.partials();
-        for name in names {
-            loading.template(name.as_ref());
+        let wanted: Vec<(&str, &str)> = names.iter().map(|name| (name.as_ref(), ANY)).collect();
+        Templates::load_for(dir, &wanted)
+    }
+
+    /// The same, for the triggers that go with the names.
+    pub fn load_for(dir: &Path, wanted: &[(&str, &str)]) -> Result<Templates, Vec<TemplateFault>> {
+        let mut loading =
+            Loading { dir, templates: Templates::empty(Missing::IsFault), html: Vec::new(), faults: Vec::new() };
+        // Who sends nothing needs no folder.
+        if wanted.is_empty() {
+            return Ok(loading.templates);
         }
+        loading.partials();
+        let mut names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().for_each(|name| loading.template(name));
         // A template that does not parse would only fail again when rendered.
         if loading.faults.is_empty() {
-            names.iter().for_each(|name| loading.rehearse(name.as_ref()));
+            wanted.iter().for_each(|(name, trigger)| loading.rehearse(name, trigger));
         }
+        loading.put_styles();
+        loading.put_partials();
         if loading.faults.is_empty() { Ok(loading.templates) } else { Err(loading.faults) }
     }
 
-    fn empty() -> Templates {
-        let registry = || {
+    fn empty(missing: Missing) -> Templates {
+        let registry = |html| {
             let mut registry = Handlebars::new();
             registry.set_strict_mode(true);
             registry.set_prevent_indent(true);
-            wording::register(&mut registry);
+            registry.register_escape_fn(if html { clean::html } else { clean::plain });
+            wording::register(&mut registry, html, missing);
             registry
         };
-        let mut plain = registry();
-        plain.register_escape_fn(no_escape);
-        Templates { html: registry(), plain }
+        Templates { html: registry(true), plain: registry(false) }
     }
 
     fn registry(&mut self, html: bool) -> &mut Handlebars<'static> {
         if html { &mut self.html } else { &mut self.plain }
+    }
+
+    /// The same templates, whose helpers take what is missing for unknown.
+    fn lenient(&self) -> Templates {
+        let mut lenient = Templates { html: self.html.clone(), plain: self.plain.clone() };
+        wording::register(&mut lenient.html, true, Missing::IsNull);
+        wording::register(&mut lenient.plain, false, Missing::IsNull);
+        lenient
     }
 }
 
 struct Loading<'d> {
     dir: &'d Path,
     templates: Templates,
+    /// The HTML parts, as they are written: their names and texts.
+    html: Vec<(String, String)>,
     faults: Vec<TemplateFault>,
 }
 
 impl Loading<'_> {
-    /// Every file of the folder that begins with `_`: known by its stem, to the parts of its own ending.
+    /// Every template of the folder that begins with `_`, known by its stem: `_line.html.hbs` to the HTML parts, `_line.txt.hbs`
+    /// and `_line.subject.hbs` to the other two, `_line.hbs` to all.
     fn partials(&mut self) {
         let entries = match fs::read_dir(self.dir) {
             Ok(entries) => entries,
@@ -80,13 +129,15 @@ impl Loading<'_> {
         };
         let mut files: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|file| file.starts_with('_'))
+            .filter(|file| file.starts_with('_') && file.ends_with(".hbs"))
             .collect();
         files.sort();
         for file in files {
-            for (ending, html) in PARTS {
-                if let Some(stem) = file.strip_suffix(ending) {
-                    self.part(&file, stem, html);
+            let part = PARTS.iter().find_map(|(ending, html)| Some((file.strip_suffix(ending)?, *html)));
+            match part {
+                Some((stem, html)) => self.part(&file, stem, html),
+                None => {
+                    [true, false].into_iter().for_each(|html| self.part(&file, file.trim_end_matches(".hbs"), html))
                 }
             }
         }
@@ -109,21 +160,71 @@ impl Loading<'_> {
             Ok(text) => text,
             Err(error) => return self.fault(file, None, unreadable(&error)),
         };
+        // What all parts share is a piece of a line: the line's end in its file is none of it.
+        let text = if file == format!("{known_as}.hbs") { text.trim_end().to_owned() } else { text };
         match Template::compile_with_name(&text, file.to_owned()) {
             Ok(template) => self.templates.registry(html).register_template(known_as, template),
-            Err(error) => self.fault(file, error.pos(), syntax_fault(&error)),
+            Err(error) => return self.fault(file, error.pos(), syntax_fault(&error)),
+        }
+        if html {
+            self.html.push((known_as.to_owned(), text));
         }
     }
 
-    fn rehearse(&mut self, name: &str) {
-        for context in [everything(), as_little_as_possible()] {
-            for (ending, html) in PARTS {
-                let file = format!("{name}{ending}");
-                if let Err(error) = rehearse_part(self.templates.registry(html), &file, context.clone()) {
-                    let at = error.line_no.zip(error.column_no);
-                    let within = error.template_name.clone().filter(|within| within.ends_with(".hbs")).unwrap_or(file);
-                    self.fault(&within, at, fault_of(&error));
-                }
+    /// Puts the styles into the HTML parts. This comes last, so that faults are told at the places where they are written.
+    fn put_styles(&mut self) {
+        let css = match fs::read_to_string(self.dir.join(STYLES)) {
+            Ok(css) => css,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.fault(STYLES, None, format!("cannot read it: {error}")),
+        };
+        let sheet = match StyleSheet::read(&css) {
+            Ok(sheet) => sheet,
+            Err(fault) => return self.fault(STYLES, Some((fault.line, 1)), fault.fault),
+        };
+        for (known_as, text) in std::mem::take(&mut self.html) {
+            let styled = Template::compile_with_name(sheet.inline(&text), known_as.clone());
+            match styled {
+                Ok(template) => self.templates.html.register_template(&known_as, template),
+                Err(error) => self.fault(&known_as, error.pos(), syntax_fault(&error)),
+            }
+        }
+    }
+
+    /// Puts the partials into the templates that use them. Like the styles, after all faults are told.
+    fn put_partials(&mut self) {
+        for (html, escape) in [(true, clean::html as fn(&str) -> String), (false, clean::plain)] {
+            let registry = self.templates.registry(html);
+            let expand = Expand { registry, escape };
+            let whole: Vec<(String, Template)> = registry
+                .get_templates()
+                .iter()
+                .filter(|(name, _)| name.ends_with(".hbs"))
+                .map(|(name, template)| (name.clone(), expand.template(template)))
+                .collect();
+            whole.into_iter().for_each(|(name, template)| registry.register_template(&name, template));
+        }
+    }
+
+    fn rehearse(&mut self, name: &str, trigger: &str) {
+        let little = sample::as_little_as_possible(trigger);
+        let known = std::iter::once(sample::everything(trigger)).chain(little).map(|context| json!(context));
+        let known: Vec<Value> = known.collect();
+        let lenient = self.templates.lenient();
+        for (ending, html) in PARTS {
+            let file = format!("{name}{ending}");
+            let registry = if html { &self.templates.html } else { &self.templates.plain };
+            let mut faults: Vec<RenderError> =
+                known.iter().filter_map(|context| rehearse_part(registry, &file, context.clone()).err()).collect();
+            if faults.is_empty() {
+                let registry = if html { &lenient.html } else { &lenient.plain };
+                let holes = known.iter().map(|context| without_nulls(context.clone()));
+                faults.extend(holes.filter_map(|context| rehearse_part(registry, &file, context).err()));
+            }
+            for error in faults {
+                let at = error.line_no.zip(error.column_no);
+                let within = error.template_name.clone().filter(|within| within.ends_with(".hbs"));
+                self.fault(within.as_deref().unwrap_or(&file), at, fault_of(&error));
             }
         }
     }
@@ -136,22 +237,38 @@ impl Loading<'_> {
     }
 }
 
-/// Renders a part. Which attributes a profile has is not known before it comes: each that is missed is supplied, so that
-/// faults behind it are found too.
-fn rehearse_part(registry: &Handlebars<'_>, file: &str, mut context: Context) -> Result<(), RenderError> {
+/// What no template can know beforehand: a profile's attributes, and what is fetched.
+const OPEN: [&str; 2] = ["customer.attributes.", "enrich."];
+
+/// Renders a part. Which attributes a profile has is not known before it comes, nor is what is fetched: each that is missed is
+/// supplied, so that faults behind it are found too.
+fn rehearse_part(registry: &Handlebars<'_>, file: &str, mut context: Value) -> Result<(), RenderError> {
     loop {
-        let Err(error) = registry.render(file, &context) else { return Ok(()) };
+        let Err(error) = registry.render_with_context(file, &Context::wraps(&context)?) else { return Ok(()) };
         let RenderErrorReason::MissingVariable(Some(path)) = error.reason() else { return Err(error) };
-        let Some((_, attribute)) = path.split_once("customer.attributes.") else { return Err(error) };
-        if !supply(&mut context.customer.attributes, attribute) {
+        let open = OPEN.iter().find_map(|open| Some((*open, path.split_once(open)?.1)));
+        let Some((open, rest)) = open else { return Err(error) };
+        if !supply(&mut context, &format!("{open}{rest}")) {
             return Err(error);
         }
     }
 }
 
+/// The same, in which what is not known is not there at all.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let known = members.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(known.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        value => value,
+    }
+}
+
 /// Puts a text at the dotted `path`, and says whether there was none.
-fn supply(attributes: &mut Value, path: &str) -> bool {
-    let mut at = attributes;
+fn supply(context: &mut Value, path: &str) -> bool {
+    let mut at = context;
     for name in path.split('.') {
         if !at.is_object() {
             *at = json!({});
@@ -183,60 +300,9 @@ fn syntax_fault(error: &TemplateError) -> String {
 /// What went wrong while rendering, without the place.
 pub(super) fn fault_of(error: &RenderError) -> String {
     match error.reason() {
-        RenderErrorReason::MissingVariable(Some(path)) => format!("there is no `{path}`"),
+        RenderErrorReason::MissingVariable(Some(path)) => format!("there is no `{path}`, or not always"),
         RenderErrorReason::MissingVariable(None) => "names what is not there".to_owned(),
         RenderErrorReason::ParamNotFoundForIndex(helper, at) => format!("`{helper}` lacks its parameter {}", at + 1),
         reason => reason.to_string(),
-    }
-}
-
-fn everything() -> Context {
-    let line = |sku: &str| Line {
-        sku: sku.into(),
-        quantity: Some(2),
-        price: Some("19.90".into()),
-        total: Some("39.80".into()),
-        discounted: Some("16.92".into()),
-        name: "Product".into(),
-        image: Some("https://shop.example/image.jpg".into()),
-        url: Some("https://shop.example/product".into()),
-        on_hand: Some(3),
-    };
-    Context {
-        customer: Customer {
-            id: "u1".into(),
-            first_name: Some("Ada".into()),
-            email: Some("ada@example.com".into()),
-            locale: Some("en".into()),
-            attributes: json!({}),
-        },
-        lines: vec![line("s1"), line("s2")],
-        similar: vec![Line { quantity: None, ..line("s3") }],
-        total: Some("79.60".into()),
-        discounted: Some("67.68".into()),
-        discount: Percent::of_hundredths(1500).map(|percent| Discount { percent, code: "0000-0000".into() }),
-        currency: Some("EUR".into()),
-        campaign: "campaign".into(),
-        variant: Some(Arc::from("variant")),
-        decision_id: DecisionId(1),
-        unsubscribe_url: Some("https://mail.shop.example/u/token".into()),
-        enrich: json!({}),
-    }
-}
-
-fn as_little_as_possible() -> Context {
-    Context {
-        customer: Customer { id: "u1".into(), attributes: json!({}), ..Customer::default() },
-        lines: vec![Line { sku: "s1".into(), name: "s1".into(), ..Line::default() }],
-        similar: Vec::new(),
-        total: None,
-        discounted: None,
-        discount: None,
-        currency: None,
-        campaign: "campaign".into(),
-        variant: None,
-        decision_id: DecisionId(1),
-        unsubscribe_url: None,
-        enrich: json!({}),
     }
 }

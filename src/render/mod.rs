@@ -2,22 +2,29 @@
 //! [`Context`]. Out: a [`Message`]. Fails when a template names what is not there: in strict mode a typing error is a
 //! fault, not a gap in a customer's mail; `{{default customer.attributes.city "your town"}}` is for what may be missing.
 //!
-//! Handlebars, with its own helpers (`if`, `each`, `lt`, …) and two more: `money AMOUNT CURRENCY` and `default VALUE ELSE`.
-//! Files that begin with `_` are partials: `_layout.html.hbs` is `{{> _layout}}` in every HTML part. HTML is escaped
-//! unless a template asks for `{{{…}}}`; the subject loses every character that could end a header line.
+//! Handlebars, with its own helpers (`if`, `each`, `lt`, …) and those of `wording`. Files that begin with `_` are partials:
+//! `_layout.html.hbs` is `{{> _layout}}` in every HTML part, `_why.hbs` is `{{> _why}}` in all parts; `_styles.css` has the styles
+//! that elements get by their class. HTML is escaped unless a template asks for `{{{…}}}`; the subject is one line.
 
+mod clean;
 mod context;
+mod expand;
 mod links;
 mod load;
+mod sample;
+mod stylesheet;
 mod wording;
 
 use handlebars::Handlebars;
 
-pub use context::{Context, Customer, Discount, Line};
+pub use context::{Context, Customer, Discount, Line, Trigger};
 pub use links::{Links, MailLinks};
-pub use load::TemplateFault;
+pub use load::{TemplateFault, TemplateFaults};
 
-use crate::decision::{DecisionId, Mailbox, MailboxFault, Message};
+use crate::decision::{DecisionId, Mailbox, MailboxFault, Message, Percent};
+
+/// The longest subject, in characters; what is longer is cut.
+const SUBJECT_CHARS_MAX: usize = 250;
 
 /// Checked templates, ready to render.
 pub struct Templates {
@@ -50,17 +57,22 @@ impl Templates {
     /// Renders `template` for the customer of `context`. The same input gives the same message.
     pub fn render(&self, template: &str, context: &Context, from: &Mailbox) -> Result<Message, RenderError> {
         let to: Mailbox = context.customer.email.as_deref().unwrap_or_default().parse()?;
+        let unfit = |error: &handlebars::RenderError| RenderError::Template {
+            file: template.to_owned(),
+            fault: load::fault_of(error),
+        };
+        let values = handlebars::Context::wraps(context).map_err(|error| unfit(&error))?;
         let part = |registry: &Handlebars<'_>, file: String| {
             if !registry.has_template(&file) {
                 return Err(RenderError::NoTemplate(template.to_owned()));
             }
-            let rendered = registry.render(&file, context);
+            let rendered = registry.render_with_context(&file, &values);
             rendered.map_err(|error| RenderError::Template { file, fault: load::fault_of(&error) })
         };
         Ok(Message {
             to,
             from: from.clone(),
-            subject: header_line(&part(&self.plain, format!("{template}.subject.hbs"))?),
+            subject: clean::line(&part(&self.plain, format!("{template}.subject.hbs"))?, SUBJECT_CHARS_MAX),
             html: part(&self.html, format!("{template}.html.hbs"))?,
             text: part(&self.plain, format!("{template}.txt.hbs"))?,
             message_id: message_id(context.decision_id, from),
@@ -69,25 +81,21 @@ impl Templates {
     }
 }
 
+impl Context {
+    /// A made-up decision of a campaign on `trigger`, without a discount: for previews.
+    pub fn sample(trigger: &str) -> Context {
+        sample::usual(trigger)
+    }
+}
+
+impl Discount {
+    /// A discount of `percent` with what looks like a code and is none: for previews, so that nobody has one for free.
+    pub fn sample(percent: Percent) -> Discount {
+        Discount { percent, code: sample::SAMPLE_CODE.into() }
+    }
+}
+
 /// `<DECISION_ID@DOMAIN>`: the same in every attempt, so that a mailbox can tell a second copy.
 fn message_id(id: DecisionId, from: &Mailbox) -> String {
     format!("<{id}@{}>", from.domain())
-}
-
-/// One line without anything that could end it or turn its direction around; runs of white space become one space.
-fn header_line(text: &str) -> String {
-    let unfit = |char: char| char.is_control() || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let spaced: String = text.chars().map(|char| if unfit(char) { ' ' } else { char }).collect();
-    spaced.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_is_one_line() {
-        assert_eq!(header_line(" Hi\r\nBcc: x@y.z\t\u{2028}you\u{202e}!\n"), "Hi Bcc: x@y.z you !");
-        assert_eq!(header_line("Noch\u{a0}da"), "Noch\u{a0}da");
-    }
 }
