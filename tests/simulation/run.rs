@@ -85,7 +85,8 @@ fn templates() -> PathBuf {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         for part in ["subject", "html", "txt"] {
-            std::fs::write(folder.path().join(format!("mail.{part}.hbs")), "Hello {{customer.first_name}}").unwrap();
+            let text = r#"Hello {{default customer.first_name "there"}}"#;
+            std::fs::write(folder.path().join(format!("mail.{part}.hbs")), text).unwrap();
         }
         folder
     });

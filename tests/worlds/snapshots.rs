@@ -70,7 +70,8 @@ fn agree(kind: &str, contents: Contents) {
         "{kind}: {resumed} of {worlds} resumed, {shared_out} by other workers, {read_less} without reading all again"
     );
     if seeds.count() >= 60 {
-        assert!(2 * resumed > worlds, "{kind}: hardly any world had a snapshot: {resumed} of {worlds}");
+        // What is forgotten soon leaves short worlds, in which a snapshot is often too late.
+        assert!(3 * resumed > worlds, "{kind}: hardly any world had a snapshot: {resumed} of {worlds}");
         assert!(shared_out > 5 && 3 * read_less > resumed, "{kind}: {shared_out}, {read_less}");
     }
 }
