@@ -152,7 +152,8 @@ fn ports(arguments: &Arguments, ledger: &Arc<Ledger>, esp: &EspHandle) -> anyhow
         esp: Arc::new(Http::new(client(5_000)?, &esp.base_url(), None, true, Differs::default())?),
         log: Arc::new(Log { ledger: ledger.clone(), send_within_ms }),
         still_true: Box::new(|_| true),
-        compose: Box::new(|send| Ok(message(send))),
+        enrich: None,
+        compose: Box::new(|send, _| Ok(message(send))),
         now_ms: Box::new(now_ms),
         limits: Limits {
             requests_per_second: NonZeroU32::new(arguments.requests).unwrap_or(NonZeroU32::MIN),

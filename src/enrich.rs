@@ -1,6 +1,6 @@
 //! Enrichment: what is fetched from elsewhere when a mail is rendered (SPEC §10, `enrich`). In: what a template can name of the
 //! customer. Out: for each enrichment its JSON, or its fallback where there is none in time: never a failure, so that no mail
-//! depends on a stranger.
+//! depends on a stranger. For the same reason an answer has the fallback's shape: what it lacks of that, it gets from there.
 //!
 //! An answer is used again for `cache`, and what many mails ask for at once is asked once. Within `timeout`, which is the whole wait,
 //! a connection that was never made and an answer that says to come again are tried again. The host never comes from a
@@ -38,7 +38,7 @@ pub struct Source {
     pub timeout_ms: u64,
     /// How long an answer is used again for the same URL, ms; 0: not at all.
     pub cache_ms: u64,
-    /// What there is without an answer.
+    /// What there is without an answer, and what an answer must have: members of objects, and each as what it is here.
     pub fallback: Value,
 }
 
@@ -107,17 +107,12 @@ impl Enricher {
         Ok(Enricher { sources: sources.into_iter().map(fetcher).collect::<Result<_, _>>()? })
     }
 
-    /// Whether there is nothing to fetch.
-    pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
-    }
-
     /// Fetches those of the enrichments that `is_wanted`, side by side; `context` is what their URLs can name. Takes as long as the
     /// slowest, which is its `timeout` at most.
-    pub async fn fetch(&self, context: &Value, is_wanted: impl Fn(&str) -> bool) -> Value {
+    pub async fn fetch(&self, context: &Value, is_wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
         let wanted = self.sources.iter().filter(|fetcher| is_wanted(&fetcher.source.name));
         let fetched = wanted.map(|fetcher| async { (fetcher.source.name.clone(), fetcher.fetch(context).await) });
-        Value::Object(futures_util::future::join_all(fetched).await.into_iter().collect::<Map<_, _>>())
+        futures_util::future::join_all(fetched).await.into_iter().collect()
     }
 }
 
@@ -169,7 +164,7 @@ impl Fetcher {
                     tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
                     wait *= 2;
                 }
-                answer => return answer.map(Arc::new),
+                answer => return answer.map(|answer| Arc::new(shaped(answer, &self.source.fallback))),
             }
         }
     }
@@ -195,7 +190,39 @@ impl Fetcher {
     }
 }
 
+/// The answer, with the fallback in place of what it lacks or has as something else.
+fn shaped(answer: Value, fallback: &Value) -> Value {
+    match (answer, fallback) {
+        (Value::Object(mut answer), Value::Object(members)) => {
+            for (name, fallback) in members {
+                let said = answer.remove(name).unwrap_or_default();
+                answer.insert(name.clone(), shaped(said, fallback));
+            }
+            Value::Object(answer)
+        }
+        (answer, fallback) if std::mem::discriminant(&answer) == std::mem::discriminant(fallback) => answer,
+        (_, fallback) => fallback.clone(),
+    }
+}
+
 /// As it can stand in any part of a URL without ending it.
 fn percent_encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_shape_of_its_fallback() {
+        let fallback = json!({"text": "", "rain": 0, "days": [], "wind": {"from": "west", "strong": false}});
+        let answer = json!({"text": null, "rain": "much", "days": [1], "wind": {"from": 7, "strong": true}, "more": 1});
+        let expected = json!({"text": "", "rain": 0, "days": [1], "wind": {"from": "west", "strong": true}, "more": 1});
+        assert_eq!(shaped(answer, &fallback), expected);
+        assert_eq!(shaped(json!([1, 2]), &fallback), fallback);
+        assert_eq!(shaped(json!("now"), &json!("")), "now");
+    }
 }

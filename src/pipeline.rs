@@ -6,6 +6,7 @@ pub mod backlog;
 mod beginning;
 pub mod compose;
 pub mod deliver;
+mod enriching;
 pub mod esps;
 pub mod explain;
 pub mod gather;

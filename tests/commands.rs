@@ -181,7 +181,9 @@ fn a_preview_shows_the_mail_that_a_customer_would_get() {
     assert_code(&output, 0);
     let said = text(&output.stdout);
     assert!(
-        said.starts_with("From: Example Shop <shop@example.com>\nTo: ada@example.com\nSubject: Welcome, Ada\n\n"),
+        said.starts_with(
+            "From: Example Shop <shop@example.com>\nTo: ada@example.com\nSubject: Welcome, Ada\nMessage-ID: <"
+        ),
         "{said}"
     );
     assert!(said.contains("10% off") && said.contains("SAMP-LEC0"), "{said}");
@@ -224,6 +226,47 @@ fn a_preview_shows_the_mail_that_a_customer_would_get() {
     let output = beckon(&of_ledger, directory.path());
     assert_code(&output, 0);
     assert!(text(&output.stdout).contains("12.5% off"), "{}", text(&output.stdout));
+}
+
+/// A preview's mail has what its template wants from elsewhere, and links as they will be, but for the tokens.
+#[test]
+fn a_preview_is_enriched_and_its_links_are_tagged() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let source = format!("http://{}/", listener.local_addr().unwrap());
+    let answers = axum::Router::new().fallback(|| async { r#"{"text": "sunny"}"# });
+    runtime.spawn(async move { axum::serve(listener, answers).await });
+    fs::create_dir(directory.path().join("templates")).unwrap();
+    for (part, text) in [
+        ("subject", "It is {{enrich.weather.text}}"),
+        (
+            "html",
+            "<a href=\"https://shop.example/\">Shop</a> {{#if unsubscribe_url}}<a href=\"{{unsubscribe_url}}\">Unsubscribe</a>{{/if}}",
+        ),
+        ("txt", "-"),
+    ] {
+        fs::write(directory.path().join(format!("templates/w.{part}.hbs")), text).unwrap();
+    }
+    let config = format!(
+        "[[campaign]]\nname = 'w'\ntrigger = 'welcome'\nafter = '0s'\ntemplate = 'w'\n\
+         [enrich.weather]\nurl = '{source}'\nfallback = {{ text = 'unknown' }}\ntimeout = '5s'\n\
+         [tracking]\nbase_url = 'https://m.example'\nsecret_env = 'NOT_SET'\n"
+    );
+    fs::write(directory.path().join("beckon.toml"), config).unwrap();
+    let shown = |more: &[&str]| {
+        let output = beckon(&[&["preview", "w", "--sample", "--json", "--quiet"], more].concat(), directory.path());
+        assert_code(&output, 0);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    assert_eq!(shown(&["--offline"])["subject"], "It is unknown");
+    let mail = shown(&[]);
+    assert_eq!(mail["subject"], "It is sunny");
+    let html = mail["html"].as_str().unwrap();
+    assert!(html.starts_with("<a href=\"https://shop.example/?utm_source&#x3D;beckon&amp;"), "{html}");
+    assert!(html.contains("https://m.example/u/") && !html.contains("<img"), "{html}");
+    assert!(mail["headers"]["List-Unsubscribe"].as_str().unwrap().starts_with("<https://m.example/u/"), "{mail}");
+    assert_eq!(mail["headers"]["List-Unsubscribe-Post"], "List-Unsubscribe=One-Click");
 }
 
 const TEMPLATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/campaigns/templates");

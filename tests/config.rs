@@ -106,14 +106,11 @@ requests_per_second = 50
 "#;
 
 #[test]
-fn the_specifications_example_lacks_only_what_is_not_built_and_its_templates() {
+fn the_specifications_example_lacks_only_its_templates() {
     let folder = folder(SPEC_EXAMPLE, &[]);
     let faults = load(&folder, Purpose::Check).expect_err("no templates");
-    let other: Vec<&str> = faults
-        .iter()
-        .map(|fault| fault.what.as_str())
-        .filter(|what| !what.ends_with("is not built yet") && !what.ends_with("is incomplete"))
-        .collect();
+    let other: Vec<&str> =
+        faults.iter().map(|fault| fault.what.as_str()).filter(|what| !what.ends_with("is incomplete")).collect();
     assert_eq!(other, [""; 0]);
     assert_eq!(faults.iter().filter(|fault| fault.what.ends_with("is incomplete")).count(), 2);
     insta::assert_snapshot!("specification_example", printed(&folder, &faults));
@@ -647,7 +644,7 @@ fn expressions_parse_and_are_about_what_there_is() {
 fn enrichments_are_well_formed() {
     let faults = |lines: &str| -> Vec<String> {
         let faults = faults_of(&format!("[enrich.weather]\nfallback = 1\n{lines}"));
-        faults.into_iter().map(|(what, _)| what).filter(|what| !what.ends_with("is not built yet")).collect()
+        faults.into_iter().map(|(what, _)| what).collect()
     };
     assert_eq!(faults("url = \"https://x/{{customer.attributes.city}}\""), [""; 0]);
     assert_eq!(faults(""), ["1:1: `url` is missing"]);

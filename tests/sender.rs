@@ -4,6 +4,8 @@
 mod delivery;
 #[path = "sender/enrich.rs"]
 mod enrich;
+#[path = "sender/enriched.rs"]
+mod enriched;
 #[path = "sender/erasure.rs"]
 mod erasure;
 #[path = "sender/esp.rs"]
@@ -18,6 +20,8 @@ mod outage;
 mod render;
 #[path = "sender/several.rs"]
 mod several;
+#[path = "sender/shop.rs"]
+mod shop;
 #[path = "sender/smtp.rs"]
 mod smtp;
 #[path = "sender/wire.rs"]

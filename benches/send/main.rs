@@ -24,6 +24,7 @@ use beckon::pipeline::compose::Composer;
 use beckon::pipeline::deliver::Sender;
 use beckon_datagen::esp::{Esp, EspConfig};
 use clap::Parser;
+use serde_json::Map;
 
 #[derive(Parser)]
 struct Arguments {
@@ -67,7 +68,7 @@ fn render(mails: u64) -> anyhow::Result<()> {
     let sends: Vec<_> = (0..mails.min(1_000)).map(mails::send).collect();
     let (mut bytes, began) = (0, Instant::now());
     for send in sends.iter().cycle().take(mails as usize) {
-        let message = composer.compose(send, &state).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+        let message = composer.compose(send, Map::new(), &state).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
         bytes += message.html.len() + message.text.len();
     }
     let took = began.elapsed().as_secs_f64();

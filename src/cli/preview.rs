@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{progress_bar, set_share};
 use crate::config::{Campaign, Config, Purpose, TriggerKinds};
 use crate::decision::{Decision, DecisionId, Mailbox, Message, Outcome, Payload};
+use crate::pipeline::esps;
 use crate::pipeline::preview::{self, Origin};
-use crate::pipeline::{compose, esps};
 use crate::render::Context;
 
 /// The arguments of `beckon preview`.
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// The variant whose mail is shown; else the decision's, else the first
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
+    /// Fetch no enrichment: the mail has their fallbacks
+    #[arg(long)]
+    offline: bool,
     /// Write the HTML part to a file, to be opened in a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -52,7 +55,8 @@ pub struct Arguments {
 
 const HELP: &str = "\
 Nothing is decided and nothing is written down: a test that is sent has no decision behind it, and is in
-no ledger. Its links are plain, and the code of a discount is a made-up one that no shop takes.
+no ledger. Its links are tagged but not tracked, the one that unsubscribes is void, and the code of a
+discount is a made-up one that no shop takes.
 
 Examples:
   beckon preview welcome --sample --html welcome.html
@@ -78,7 +82,8 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let esp = config.esp_of(campaign);
     let from = esp.map(|esp| Mailbox { name: esp.from.name.clone(), address: esp.from.address.clone() });
     let from = from.unwrap_or_else(|| Mailbox { name: Some("Shop".into()), address: "shop@example.com".into() });
-    let mut message = compose::load_templates(&config)?.render(&template, &context, &from)?;
+    let decision = decision(campaign, &context);
+    let mut message = preview::mail(&config, &template, (context.clone(), &decision), &from, !arguments.offline)?;
     if !arguments.quiet {
         eprintln!("{}", told(origin, is_unaddressed));
     }
@@ -87,7 +92,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         message.subject = format!("[Test] {}", message.subject);
     }
     show(arguments, &message, &context, &template, origin)?;
-    arguments.send_to.as_ref().map_or(Ok(()), |_| send(&config, campaign, &message, &context))
+    arguments.send_to.as_ref().map_or(Ok(()), |_| send(&config, campaign, &message, &decision))
 }
 
 /// What is shown, and where it is from.
@@ -160,12 +165,16 @@ fn show(
         let shown = json!({
             "campaign": context.campaign, "variant": context.variant, "template": template, "origin": origin,
             "customer_id": context.customer.id, "from": message.from.to_string(), "to": message.to.to_string(),
-            "subject": message.subject, "text": message.text, "html": message.html,
+            "subject": message.subject, "message_id": message.message_id, "headers": headers(message),
+            "text": message.text, "html": message.html,
         });
         println!("{shown}");
         return Ok(());
     }
-    println!("From: {}\nTo: {}\nSubject: {}\n\n{}", message.from, message.to, message.subject, message.text.trim_end());
+    println!("From: {}\nTo: {}\nSubject: {}", message.from, message.to, message.subject);
+    println!("Message-ID: {}", message.message_id);
+    message.headers.iter().for_each(|header| println!("{}: {}", header.name(), header.value()));
+    println!("\n{}", message.text.trim_end());
     match &arguments.html {
         Some(path) => println!("\nThe HTML part is in {}: open it in a browser.", path.display()),
         None => println!("\nThe HTML part goes to a file with --html FILE."),
@@ -173,11 +182,14 @@ fn show(
     Ok(())
 }
 
-/// Sends it, once: what it came to is for whoever asked to judge.
-fn send(config: &Config, campaign: &Campaign, message: &Message, context: &Context) -> anyhow::Result<()> {
-    let esp = config.esp_of(campaign).context("no [esp] is configured: nothing can be sent")?;
-    // The ESPs name a mail by its decision, and this one has none.
-    let decision = Decision {
+/// Its further headers, by name.
+fn headers(message: &Message) -> serde_json::Map<String, serde_json::Value> {
+    message.headers.iter().map(|header| (header.name().to_owned(), header.value().into())).collect()
+}
+
+/// What the mail's links and the ESP name it by, though nothing is decided.
+fn decision(campaign: &Campaign, context: &Context) -> Decision {
+    Decision {
         decision_id: context.decision_id,
         campaign: campaign.name.as_str().into(),
         customer_id: context.customer.id.clone(),
@@ -187,11 +199,16 @@ fn send(config: &Config, campaign: &Campaign, message: &Message, context: &Conte
         as_of: 0,
         outcome: Outcome::Send,
         reason: None,
-        variant: None,
+        variant: context.variant.clone(),
         payload: Payload::default(),
-    };
+    }
+}
+
+/// Sends it, once: what it came to is for whoever asked to judge.
+fn send(config: &Config, campaign: &Campaign, message: &Message, decision: &Decision) -> anyhow::Result<()> {
+    let esp = config.esp_of(campaign).context("no [esp] is configured: nothing can be sent")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let sent = runtime.block_on(async { anyhow::Ok(esps::esp(esp)?.send(message, &decision).await?) });
+    let sent = runtime.block_on(async { anyhow::Ok(esps::esp(esp)?.send(message, decision).await?) });
     sent.with_context(|| format!("the test to {} was not taken", message.to))?;
     eprintln!("sent to {}", message.to);
     Ok(())

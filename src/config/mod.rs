@@ -1,9 +1,9 @@
 //! The configuration (SPEC §10). In: one TOML file, and the templates that it names. Out: a [`Config`] that cannot be wrong,
 //! defaults filled in, or [`Faults`]: everything that is wrong, all at once, each with its place.
 //!
-//! The document is walked by hand (`section.rs`) rather than by serde, which would stop at the first fault. What can be
-//! written but is not built yet is refused by the one list in `unsupported.rs`. A new key is read in its section's file,
-//! next to the field it fills; there is no list of keys to keep in step, since a key nobody asked for is an unknown one.
+//! The document is walked by hand (`section.rs`) rather than by serde, which would stop at the first fault. A new key is
+//! read in its section's file, next to the field it fills; there is no list of keys to keep in step, since a key nobody asked
+//! for is an unknown one.
 //!
 //! Durations are milliseconds in fields that end in `_ms`. Relative paths are relative to the file, so that a service
 //! started from another folder finds the same ledger.
@@ -26,7 +26,6 @@ mod template;
 mod tests;
 mod tracking;
 mod trigger;
-mod unsupported;
 mod web;
 
 use std::fs;
@@ -195,7 +194,7 @@ impl Config {
 
     /// The same, where campaigns may be on triggers of `kinds` too.
     pub fn parse_with(file: &Path, text: &str, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
-        parse(file, text, purpose, kinds, unsupported::NOT_BUILT)
+        parse(file, text, purpose, kinds)
     }
 
     /// The ESP of a campaign; none where none is configured.
@@ -209,15 +208,8 @@ impl Config {
     }
 }
 
-/// Checks a configuration, of which `not_built` is refused.
-fn parse(
-    file: &Path,
-    text: &str,
-    purpose: Purpose,
-    kinds: &TriggerKinds,
-    not_built: &[&str],
-) -> Result<Config, Faults> {
-    let report = Report::new(file, text, not_built);
+fn parse(file: &Path, text: &str, purpose: Purpose, kinds: &TriggerKinds) -> Result<Config, Faults> {
+    let report = Report::new(file, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let is_twice = error.message().contains("duplicate");

@@ -20,14 +20,13 @@ use super::nearest::nearest;
 pub(super) struct Report<'d> {
     file: &'d Path,
     text: &'d str,
-    not_built: &'d [&'d str],
     faults: RefCell<Vec<Fault>>,
 }
 
 impl<'d> Report<'d> {
-    /// An empty report on `file`, which holds `text`; `not_built` as in `unsupported.rs`.
-    pub(super) fn new(file: &'d Path, text: &'d str, not_built: &'d [&'d str]) -> Report<'d> {
-        Report { file, text, not_built, faults: RefCell::default() }
+    /// An empty report on `file`, which holds `text`.
+    pub(super) fn new(file: &'d Path, text: &'d str) -> Report<'d> {
+        Report { file, text, faults: RefCell::default() }
     }
 
     /// Keeps a fault at `span` of the document.
@@ -50,14 +49,6 @@ impl<'d> Report<'d> {
         Faults::sorted(self.faults.into_inner())
     }
 
-    /// Refuses what the engine does not do yet, by its path in `unsupported.rs`.
-    fn refuse_unbuilt(&self, path: &str, span: Range<usize>, named: &str) {
-        if self.not_built.contains(&path) {
-            let hint = "leave it out for now; Beckon refuses what it would otherwise silently ignore";
-            self.fault(span, format!("{named} is not built yet"), Some(hint.to_owned()));
-        }
-    }
-
     /// The line, from 1, of a byte offset.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.text[..offset.min(self.text.len())].matches('\n').count() + 1
@@ -70,7 +61,7 @@ pub(super) struct Section<'d> {
     table: &'d DeTable<'d>,
     /// The table's header or braces: where a missing key is reported.
     span: Range<usize>,
-    /// The section's name as in `unsupported.rs`, such as `campaign`; empty for the document itself.
+    /// The section's name, such as `campaign`; empty for the document itself.
     path: &'static str,
     asked: RefCell<Vec<&'static str>>,
 }
@@ -86,12 +77,10 @@ impl<'d> Section<'d> {
         self.report
     }
 
-    /// The value of `key`, if set. Refuses a key that is not built yet.
+    /// The value of `key`, if set.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'d>> {
         self.allow(&[key]);
-        let (name, value) = self.table.get_key_value(key)?;
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
-        self.report.refuse_unbuilt(&path, name.span(), &format!("`{key}`"));
+        let value = self.table.get(key)?;
         Some(Value { report: self.report, key, span: value.span(), value: value.get_ref() })
     }
 
@@ -354,11 +343,6 @@ impl<'d> Value<'d> {
         let known: Vec<&'static str> = choices.iter().map(|(name, _)| *name).collect();
         self.fault(format!("unknown {} `{text}`", self.key), hint_for(text, &known));
         None
-    }
-
-    /// Refuses the value, by its path in `unsupported.rs`, if it is not built yet.
-    pub(super) fn refuse_unbuilt(&self, path: &str, named: &str) {
-        self.report.refuse_unbuilt(path, self.span(), named);
     }
 
     /// Whether it is a table.

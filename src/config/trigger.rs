@@ -185,8 +185,6 @@ pub(super) fn read(section: &Section<'_>, kinds: &TriggerKinds) -> Option<Trigge
             return None;
         }
     };
-    let name = trigger.name();
-    value.refuse_unbuilt(&format!("campaign.trigger.{name}"), &format!("trigger `{name}`"));
     Some(trigger)
 }
 

@@ -6,11 +6,16 @@ use std::sync::Arc;
 
 use beckon_dataflows::model::{Contact, Id, Namespace, Tick};
 
+use serde_json::{Map, Value};
+
 use super::wiring;
-use crate::config::{Campaign, Config, SecretSource};
+use crate::config::{Campaign, Config, Enrichment, SecretSource, Tracking};
 use crate::coupon::Codes;
 use crate::decision::{self, DecisionId, Mailbox, Message};
-use crate::render::{Context, Discount, Links, MailLinks, TemplateFaults, Templates};
+use crate::enrich::{Enricher, Source};
+use crate::render::{Context, Discount, Enrichments, Links, MailLinks, RenderError, TemplateFaults, Templates};
+use crate::secret::Secret;
+use crate::sink::client;
 use crate::sink::delivery::Unsendable;
 use crate::state::State;
 use crate::tracking::Seal;
@@ -23,6 +28,9 @@ pub struct Composer {
     /// The senders that campaigns have by their ESPs, in the order of the campaigns.
     from: Vec<Mailbox>,
     expiries: Expiries,
+    enricher: Enricher,
+    /// What stands in for each enrichment.
+    fallbacks: Enrichments,
 }
 
 impl Composer {
@@ -41,11 +49,26 @@ impl Composer {
             links: links_of(config)?,
             from,
             expiries: Expiries::of_campaigns(config),
+            enricher: enricher_of(config)?,
+            fallbacks: fallbacks_of(config),
         })
     }
 
-    /// The message of a send, made from the state of now.
-    pub fn compose(&self, send: &decision::Send, state: &State) -> Result<Message, Unsendable> {
+    /// Whether mails of this template want anything from elsewhere.
+    pub fn is_enriched(&self, template: &str) -> bool {
+        self.templates.enrichments(template).is_some()
+    }
+
+    /// Fetches what mails of this template want; URLs can name what is in `context`.
+    pub async fn enrich(&self, template: &str, context: &Value) -> Enrichments {
+        match self.templates.enrichments(template) {
+            Some(names) => self.enricher.fetch(context, |name| names.contains(name)).await,
+            None => Enrichments::new(),
+        }
+    }
+
+    /// What can be named of a send and its customer in the state of now; that, and no secret: neither code nor link.
+    pub fn context(&self, send: &decision::Send, state: &State) -> Result<Context, Unsendable> {
         let (customer, decided) = (send.episode.customer, send.decision.as_of);
         let contact = state.contact(customer).filter(|contact| may_be_written_to(contact));
         // Who was erased and has come again is another.
@@ -53,9 +76,19 @@ impl Composer {
         let Some(contact) = contact else {
             return Err(Unsendable::Unreachable("no address, no consent, or erased since the decision".into()));
         };
-        let links = self.links.as_ref().map(|links| links.of(&send.decision));
         let expires_at = self.expiries.of(&send.decision);
-        let mut context = context_now(&send.decision, send.currency.clone(), (customer, contact), state, expires_at);
+        Ok(context_now(&send.decision, send.currency.clone(), (customer, contact), state, expires_at))
+    }
+
+    /// The message of a send, made from the state of now and what was `fetched` for it.
+    pub fn compose(
+        &self,
+        send: &decision::Send,
+        fetched: Map<String, Value>,
+        state: &State,
+    ) -> Result<Message, Unsendable> {
+        let links = self.links.as_ref().map(|links| links.of(&send.decision));
+        let mut context = self.context(send, state)?.enriched(self.fallbacks.clone());
         context.unsubscribe_url = links.as_ref().and_then(MailLinks::unsubscribe_url);
         let context = match send.decision.payload.discount {
             None => context,
@@ -64,10 +97,27 @@ impl Composer {
         let from = self.from.get(usize::from(send.episode.campaign));
         let from = from.ok_or_else(|| Unsendable::Broken("its campaign is no longer configured".into()))?;
         let broken = |error: &dyn std::fmt::Display| Unsendable::Broken(error.to_string());
-        let message = self.templates.render(&send.template, &context, from);
-        let mut message = message.map_err(|error| broken(&error))?;
+        let mut message = self.render(&send.template, context, fetched, from).map_err(|error| broken(&error))?;
         links.map_or(Ok(()), |links| links.dress(&mut message)).map_err(|fault| broken(&fault))?;
         Ok(message)
+    }
+
+    /// Renders with what was fetched; where no mail comes of that, as no list of it was there when the template was checked,
+    /// without: a stranger's answer refuses nobody's mail.
+    fn render(
+        &self,
+        template: &str,
+        context: Context,
+        fetched: Enrichments,
+        from: &Mailbox,
+    ) -> Result<Message, RenderError> {
+        if fetched.is_empty() {
+            return self.templates.render(template, &context, from);
+        }
+        self.templates.render(template, &context.clone().enriched(fetched), from).or_else(|fault| {
+            tracing::warn!(%fault, "the mail gets its enrichments' fallbacks");
+            self.templates.render(template, &context, from)
+        })
     }
 
     /// The discount that was promised, with its code.
@@ -114,7 +164,21 @@ pub fn load_templates(config: &Config) -> Result<Templates, TemplateFaults> {
         campaign.templates().into_iter().flatten().map(|name| (name, campaign.trigger.name())).collect::<Vec<_>>()
     });
     let wanted: Vec<(&str, &str)> = wanted.collect::<BTreeSet<_>>().into_iter().collect();
-    Templates::load_for(&config.templates, &wanted).map_err(TemplateFaults)
+    Templates::load_for(&config.templates, &wanted, &fallbacks_of(config)).map_err(TemplateFaults)
+}
+
+/// What stands in for each enrichment.
+pub(super) fn fallbacks_of(config: &Config) -> Enrichments {
+    config.enrichments.iter().map(|enrichment| (enrichment.name.clone(), enrichment.fallback.clone())).collect()
+}
+
+pub(super) fn enricher_of(config: &Config) -> anyhow::Result<Enricher> {
+    let source = |enrichment: &Enrichment| {
+        let Enrichment { name, url, timeout_ms, cache_ms, fallback } = enrichment.clone();
+        Source { name, url, timeout_ms, cache_ms, fallback }
+    };
+    let slowest_ms = config.enrichments.iter().map(|enrichment| enrichment.timeout_ms).max().unwrap_or_default();
+    Ok(Enricher::new(config.enrichments.iter().map(source).collect(), &client(slowest_ms.max(1))?)?)
 }
 
 /// The secret of the coupons. Where no campaign gives discounts any more, what is owed may still have one: then a secret is
@@ -130,15 +194,26 @@ fn codes_of(config: &Config) -> anyhow::Result<Option<Codes>> {
 fn links_of(config: &Config) -> anyhow::Result<Option<Links>> {
     let Some(tracking) = &config.tracking else { return Ok(None) };
     let secret = tracking.secret.secret().map_err(anyhow::Error::msg)?;
-    let utm = tracking.utm.as_ref().map(|utm| (utm.source.clone(), utm.medium.clone()));
-    Ok(Some(Links {
+    Ok(Some(links(tracking, &secret)))
+}
+
+fn links(tracking: &Tracking, secret: &Secret) -> Links {
+    Links {
         base_url: tracking.base_url.clone(),
-        seal: Seal::of(&secret),
+        seal: Seal::of(secret),
         opens: tracking.opens,
         clicks: tracking.clicks,
-        utm,
+        utm: tracking.utm.as_ref().map(|utm| (utm.source.clone(), utm.medium.clone())),
         unsubscribe_mailto: tracking.unsubscribe_mailto.clone(),
-    }))
+    }
+}
+
+/// The same for a mail that nobody decided: its links are tagged and lead straight to the shop, and the one that unsubscribes is
+/// sealed with a secret that nobody has.
+pub(super) fn void_links_of(config: &Config) -> anyhow::Result<Option<Links>> {
+    let Some(tracking) = &config.tracking else { return Ok(None) };
+    let secret = Secret::new(&rand::random::<[u8; 32]>())?;
+    Ok(Some(Links { opens: false, clicks: false, ..links(tracking, &secret) }))
 }
 
 fn may_be_written_to(contact: &Contact) -> bool {
@@ -193,8 +268,10 @@ mod tests {
             template: "a".into(),
         };
         let expiries = Expiries(HashMap::new());
-        let composer = Composer { templates, coupons: None, links: None, from: vec![from], expiries };
-        let composed = |as_of| composer.compose(&send(as_of), &state);
+        let (enricher, fallbacks) = (Enricher::new(Vec::new(), &client(1_000).unwrap()).unwrap(), Enrichments::new());
+        let (from, coupons, links) = (vec![from], None, None);
+        let composer = Composer { templates, coupons, links, from, expiries, enricher, fallbacks };
+        let composed = |as_of| composer.compose(&send(as_of), Map::new(), &state);
         assert!(matches!(composed(1_500), Err(Unsendable::Unreachable(_))));
         assert!(matches!(composed(2_000), Err(Unsendable::Unreachable(_))));
         assert!(composed(3_500).is_ok());

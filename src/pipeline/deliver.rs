@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::backlog::Log;
 use super::compose::Composer;
+use super::enriching::Enriching;
 use super::{SharedState, esps, read};
 use crate::config::{self, Config};
 use crate::ledger::Ledger;
@@ -74,11 +75,13 @@ pub fn ports(
     clock: &WallClock,
 ) -> Ports {
     let (asked, held, composer, clock) = (state.clone(), state.clone(), composer.clone(), clock.clone());
+    let enriching = Enriching::new(composer.clone(), state.clone());
     Ports {
         esp,
         log,
         still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),
-        compose: Box::new(move |send| composer.compose(send, &read(&held))),
+        enrich: Some(Arc::new(enriching)),
+        compose: Box::new(move |send, fetched| composer.compose(send, fetched, &read(&held))),
         now_ms: Box::new(move || clock()),
         limits: Limits {
             requests_per_second: NonZeroU32::new(settings.requests_per_second).unwrap_or(NonZeroU32::MIN),

@@ -2,7 +2,8 @@
 //! nobody. Out: the context of the customer's newest decision with the state of now, or of a made-up one. Fails when the log or
 //! the ledger cannot be read, or does not know the customer.
 //!
-//! Nothing is decided and nothing is written, and a discount's code is a made-up one: a preview gives nobody anything.
+//! Nothing is decided and nothing is written, and a discount's code is a made-up one: a preview gives nobody anything. Its links are
+//! tagged, but not tracked, and the one that unsubscribes is void: nobody has decided what it would be about.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,16 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use beckon_dataflows::model::{Contact, Id, Namespace, Tick};
 
-use super::compose::{Expiries, context_now};
+use super::compose::{self, Expiries, context_now};
 use super::replay::{RECORDS_AN_ADVANCE, Replay, Until};
 use super::{Act, View, record, wiring};
 use crate::config::{Campaign, Config};
 use crate::decide::Decided;
-use crate::decision::Decision;
+use crate::decision::{Decision, Mailbox, Message};
 use crate::ledger::Ledger;
 use crate::meter::Meter;
 use crate::reclock::Notes;
-use crate::render::{Context, Discount};
+use crate::render::{Context, Discount, MailLinks};
 use crate::source::Partition;
 
 /// What a preview is made from.
@@ -103,6 +104,31 @@ pub fn from_log(
 }
 
 type Newest = (Decision, Id, Option<Arc<str>>);
+
+/// The preview's mail: of `template`, from the state that `context` has, with what its template wants from elsewhere, or with what
+/// stands in for that where nothing is to be fetched. `decision` is what its links and its tags are of.
+pub fn mail(
+    config: &Config,
+    template: &str,
+    (context, decision): (Context, &Decision),
+    from: &Mailbox,
+    fetches: bool,
+) -> anyhow::Result<Message> {
+    let templates = compose::load_templates(config)?;
+    let mut context = context.enriched(compose::fallbacks_of(config));
+    if let Some(names) = templates.enrichments(template).filter(|_| fetches) {
+        let enricher = compose::enricher_of(config)?;
+        let known = serde_json::json!(context);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        context = context.enriched(runtime.block_on(enricher.fetch(&known, |name| names.contains(name))));
+    }
+    let links = compose::void_links_of(config)?;
+    let links = links.as_ref().map(|links| links.of(decision));
+    context.unsubscribe_url = links.as_ref().and_then(MailLinks::unsubscribe_url);
+    let mut message = templates.render(template, &context, from)?;
+    links.map_or(Ok(()), |links| links.dress(&mut message))?;
+    Ok(message)
+}
 
 /// Waits for the newest decision, and then for the last state.
 struct Watcher {

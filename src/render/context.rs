@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::clean;
+use super::{Enrichments, clean};
 use crate::decision::{Decision, DecisionId, PayloadLine, Percent};
 
 /// The longest name of a product or customer that a mail shows, in characters; what is longer is cut.
@@ -54,8 +54,8 @@ pub struct Context {
     pub expires_at: Option<Tick>,
     /// Where the customer can unsubscribe; none where that is not known, as in a preview.
     pub unsubscribe_url: Option<String>,
-    /// `enrich.NAME.…`: what was fetched for this mail; an empty object when nothing was.
-    pub enrich: Value,
+    /// `enrich.NAME.…`: what was fetched for this mail, or stands in for it.
+    pub enrich: Enrichments,
 }
 
 /// `trigger` in a template.
@@ -156,13 +156,19 @@ impl Context {
             now: decision.as_of,
             expires_at: None,
             unsubscribe_url: None,
-            enrich: Value::Object(Default::default()),
+            enrich: Enrichments::new(),
         }
     }
 
     /// The same, rendered at the closed tick `now`, of an episode that expires at `expires_at`; both in epoch ms.
     pub fn at(mut self, now: Tick, expires_at: Option<Tick>) -> Context {
         (self.now, self.expires_at) = (now, expires_at);
+        self
+    }
+
+    /// The same with these enrichments in place of any that it has.
+    pub fn enriched(mut self, enrichments: Enrichments) -> Context {
+        self.enrich.extend(enrichments);
         self
     }
 

@@ -9,7 +9,9 @@
 use std::collections::HashMap;
 
 use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
-use handlebars::{Handlebars, JsonRender, Path, Template};
+use handlebars::{Handlebars, JsonRender, Template};
+
+use super::tree::{all, parameters, written};
 
 /// How deep partials in partials are put in; a partial within itself stays what it is.
 const DEPTH_MAX: usize = 16;
@@ -163,32 +165,6 @@ fn map(mut element: TemplateElement, change: &mut dyn FnMut(&Template) -> Templa
     element
 }
 
-/// Whether `holds` of each element, those within others too.
-fn all(template: &Template, holds: &mut dyn FnMut(&TemplateElement) -> bool) -> bool {
-    template.elements.iter().all(|element| {
-        let inner = match element {
-            TemplateElement::HelperBlock(helper) => [helper.template.as_ref(), helper.inverse.as_ref()],
-            TemplateElement::PartialBlock(partial) => [partial.template.as_ref(), None],
-            _ => [None, None],
-        };
-        holds(element) && inner.into_iter().flatten().all(|inner| all(inner, holds))
-    })
-}
-
-/// All that a call names: itself, its parameters, and those of the calls within them.
-fn parameters(helper: &HelperTemplate) -> Box<dyn Iterator<Item = &Parameter> + '_> {
-    let own = std::iter::once(&helper.name).chain(&helper.params).chain(helper.hash.values());
-    Box::new(own.flat_map(|parameter| -> Box<dyn Iterator<Item = &Parameter>> {
-        match parameter {
-            Parameter::Subexpression(inner) => match inner.as_element() {
-                TemplateElement::Expression(helper) => parameters(helper),
-                _ => Box::new(std::iter::empty()),
-            },
-            parameter => Box::new(std::iter::once(parameter)),
-        }
-    }))
-}
-
 /// Puts arguments in place of their names among a call's parameters.
 fn substitute(helper: &mut HelperTemplate, arguments: &Arguments) {
     for parameter in helper.params.iter_mut().chain(helper.hash.values_mut()) {
@@ -206,11 +182,6 @@ fn substitute(helper: &mut HelperTemplate, arguments: &Arguments) {
             _ => {}
         }
     }
-}
-
-fn written(path: &Path) -> &str {
-    let (Path::Relative((_, written)) | Path::Local((_, _, written))) = path;
-    written
 }
 
 /// `name.…`, `this.name` and the like: the argument, but not by its bare name.

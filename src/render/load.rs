@@ -5,6 +5,7 @@
 //! which all that is not known is not there at all. So what a template names and nobody can know is found now, and so is what
 //! may be unknown and would leave a hole.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 use handlebars::{Context, Handlebars, RenderError, RenderErrorReason, Template, TemplateError, TemplateErrorReason};
 use serde_json::{Value, json};
 
+use super::enrichments;
 use super::expand::Expand;
 use super::stylesheet::StyleSheet;
 use super::wording::Missing;
-use super::{Templates, clean, sample, wording};
+use super::{Enrichments, Templates, clean, sample, wording};
 
 /// What is wrong with a template, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,13 +63,18 @@ impl Templates {
     /// the first.
     pub fn load<N: AsRef<str>>(dir: &Path, names: &[N]) -> Result<Templates, Vec<TemplateFault>> {
         let wanted: Vec<(&str, &str)> = names.iter().map(|name| (name.as_ref(), ANY)).collect();
-        Templates::load_for(dir, &wanted)
+        Templates::load_for(dir, &wanted, &Enrichments::new())
     }
 
-    /// The same, for the triggers that go with the names.
-    pub fn load_for(dir: &Path, wanted: &[(&str, &str)]) -> Result<Templates, Vec<TemplateFault>> {
-        let mut loading =
-            Loading { dir, templates: Templates::empty(Missing::IsFault), html: Vec::new(), faults: Vec::new() };
+    /// The same, for the triggers that go with the names, and with the enrichments that there are: what stands in for each is what
+    /// a template can count on.
+    pub fn load_for(
+        dir: &Path,
+        wanted: &[(&str, &str)],
+        fallbacks: &Enrichments,
+    ) -> Result<Templates, Vec<TemplateFault>> {
+        let templates = Templates::empty(Missing::IsFault);
+        let mut loading = Loading { dir, templates, fallbacks, html: Vec::new(), faults: Vec::new() };
         // Who sends nothing needs no folder.
         if wanted.is_empty() {
             return Ok(loading.templates);
@@ -76,13 +83,14 @@ impl Templates {
         let mut names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         names.dedup();
-        names.into_iter().for_each(|name| loading.template(name));
+        names.iter().for_each(|name| loading.template(name));
         // A template that does not parse would only fail again when rendered.
         if loading.faults.is_empty() {
             wanted.iter().for_each(|(name, trigger)| loading.rehearse(name, trigger));
         }
         loading.put_styles();
         loading.put_partials();
+        loading.find_enrichments(&names);
         if loading.faults.is_empty() { Ok(loading.templates) } else { Err(loading.faults) }
     }
 
@@ -95,7 +103,7 @@ impl Templates {
             wording::register(&mut registry, html, missing);
             registry
         };
-        Templates { html: registry(true), plain: registry(false) }
+        Templates { html: registry(true), plain: registry(false), enrichments: HashMap::new() }
     }
 
     fn registry(&mut self, html: bool) -> &mut Handlebars<'static> {
@@ -104,7 +112,8 @@ impl Templates {
 
     /// The same templates, whose helpers take what is missing for unknown.
     fn lenient(&self) -> Templates {
-        let mut lenient = Templates { html: self.html.clone(), plain: self.plain.clone() };
+        let (html, plain) = (self.html.clone(), self.plain.clone());
+        let mut lenient = Templates { html, plain, enrichments: HashMap::new() };
         wording::register(&mut lenient.html, true, Missing::IsNull);
         wording::register(&mut lenient.plain, false, Missing::IsNull);
         lenient
@@ -114,6 +123,7 @@ impl Templates {
 struct Loading<'d> {
     dir: &'d Path,
     templates: Templates,
+    fallbacks: &'d Enrichments,
     /// The HTML parts, as they are written: their names and texts.
     html: Vec<(String, String)>,
     faults: Vec<TemplateFault>,
@@ -206,10 +216,23 @@ impl Loading<'_> {
         }
     }
 
+    /// Notes which enrichments each template names, of those that there are.
+    fn find_enrichments(&mut self, names: &[&str]) {
+        let known: BTreeSet<&str> = self.fallbacks.keys().map(String::as_str).collect();
+        for name in names {
+            let parts = PARTS.iter().filter_map(|(ending, html)| {
+                let registry = if *html { &self.templates.html } else { &self.templates.plain };
+                registry.get_template(&format!("{name}{ending}"))
+            });
+            let named = parts.flat_map(|template| enrichments::named_in(template, &known)).map(str::to_owned).collect();
+            self.templates.enrichments.insert((*name).to_owned(), named);
+        }
+    }
+
     fn rehearse(&mut self, name: &str, trigger: &str) {
         let little = sample::as_little_as_possible(trigger);
-        let known = std::iter::once(sample::everything(trigger)).chain(little).map(|context| json!(context));
-        let known: Vec<Value> = known.collect();
+        let enriched = |context: super::Context| json!(context.enriched(self.fallbacks.clone()));
+        let known: Vec<Value> = std::iter::once(sample::everything(trigger)).chain(little).map(enriched).collect();
         let lenient = self.templates.lenient();
         for (ending, html) in PARTS {
             let file = format!("{name}{ending}");
@@ -237,18 +260,17 @@ impl Loading<'_> {
     }
 }
 
-/// What no template can know beforehand: a profile's attributes, and what is fetched.
-const OPEN: [&str; 2] = ["customer.attributes.", "enrich."];
+/// What no template can know beforehand: a profile's attributes.
+const OPEN: &str = "customer.attributes.";
 
-/// Renders a part. Which attributes a profile has is not known before it comes, nor is what is fetched: each that is missed is
-/// supplied, so that faults behind it are found too.
+/// Renders a part. Which attributes a profile has is not known before it comes: each that is missed is supplied, so that
+/// faults behind it are found too.
 fn rehearse_part(registry: &Handlebars<'_>, file: &str, mut context: Value) -> Result<(), RenderError> {
     loop {
         let Err(error) = registry.render_with_context(file, &Context::wraps(&context)?) else { return Ok(()) };
         let RenderErrorReason::MissingVariable(Some(path)) = error.reason() else { return Err(error) };
-        let open = OPEN.iter().find_map(|open| Some((*open, path.split_once(open)?.1)));
-        let Some((open, rest)) = open else { return Err(error) };
-        if !supply(&mut context, &format!("{open}{rest}")) {
+        let Some((_, attribute)) = path.split_once(OPEN) else { return Err(error) };
+        if !supply(&mut context, &format!("{OPEN}{attribute}")) {
             return Err(error);
         }
     }

@@ -8,14 +8,19 @@
 
 mod clean;
 mod context;
+mod enrichments;
 mod expand;
 mod links;
 mod load;
 mod sample;
 mod stylesheet;
+mod tree;
 mod wording;
 
+use std::collections::{BTreeSet, HashMap};
+
 use handlebars::Handlebars;
+use serde_json::{Map, Value};
 
 pub use context::{Context, Customer, Discount, Line, Trigger};
 pub use links::{Links, MailLinks};
@@ -26,12 +31,17 @@ use crate::decision::{DecisionId, Mailbox, MailboxFault, Message, Percent};
 /// The longest subject, in characters; what is longer is cut.
 const SUBJECT_CHARS_MAX: usize = 250;
 
+/// What was fetched for a mail, or stands in for it, by the enrichment's name.
+pub type Enrichments = Map<String, Value>;
+
 /// Checked templates, ready to render.
 pub struct Templates {
     /// HTML parts; escapes.
     html: Handlebars<'static>,
     /// Subjects and plain parts, by file name; does not escape.
     plain: Handlebars<'static>,
+    /// Which enrichments each template names.
+    enrichments: HashMap<String, BTreeSet<String>>,
 }
 
 /// Why no message could be made.
@@ -54,6 +64,11 @@ pub enum RenderError {
 }
 
 impl Templates {
+    /// The enrichments that a template's mails want; none of a template that was not loaded.
+    pub fn enrichments(&self, template: &str) -> Option<&BTreeSet<String>> {
+        self.enrichments.get(template).filter(|names| !names.is_empty())
+    }
+
     /// Renders `template` for the customer of `context`. The same input gives the same message.
     pub fn render(&self, template: &str, context: &Context, from: &Mailbox) -> Result<Message, RenderError> {
         let to: Mailbox = context.customer.email.as_deref().unwrap_or_default().parse()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::context::{amount, sum, times};
-use super::{Context, Customer, Discount, Line, Trigger};
+use super::{Context, Customer, Discount, Enrichments, Line, Trigger};
 use crate::decision::{DecisionId, Percent};
 
 /// A moment on a Thursday morning: 2026-01-01T10:30:00Z.
@@ -106,7 +106,7 @@ pub(super) fn usual(trigger: &str) -> Context {
         now: NOW_MS,
         expires_at: Some(NOW_MS + 24 * HOUR_MS),
         unsubscribe_url: Some("https://mail.example.com/u/unsubscribe".into()),
-        enrich: json!({}),
+        enrich: Enrichments::new(),
     }
 }
 

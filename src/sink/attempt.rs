@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::delivery::{Ports, Unsendable};
-use super::queue::Job;
+use super::queue::{Enrichment, Job};
 use super::{Accepted, LogFault, SendError};
 use crate::decision::{DecisionId, DeliveryRecord, DeliveryState, Message};
 
@@ -69,12 +71,24 @@ pub(super) async fn attempt(ports: Arc<Ports>, mut job: Job) -> Result<Next, Log
         return give_up(ports, job, verdict).await;
     }
     // What is repeated is repeated as it was, but to nobody who may not be written to any more.
-    let message = match ((ports.compose)(&job.owed), job.repeat.take()) {
+    let fetched = fetched(&mut job);
+    let message = match ((ports.compose)(&job.owed, fetched), job.repeat.take()) {
         (Ok(_) | Err(Unsendable::Broken(_)), Some(message)) | (Ok(message), None) => message,
         (Err(fault), _) => return give_up(ports, job, fault.into()).await,
     };
     let result = ports.esp.send(&message, &job.owed.decision).await;
     conclude(&ports, job, message, result).await
+}
+
+/// Takes what was fetched for the message; the next attempt fetches anew.
+fn fetched(job: &mut Job) -> Map<String, Value> {
+    match std::mem::replace(&mut job.enrichment, Enrichment::Unwanted) {
+        Enrichment::Fetched(fetched) => {
+            job.enrichment = Enrichment::Wanted;
+            fetched.values
+        }
+        _ => Map::new(),
+    }
 }
 
 /// Settles a delivery without a request. One that may already have been taken stays `unknown`: the other states would say
@@ -128,6 +142,7 @@ async fn conclude(
         Some(since_ms) if ports.may_repeat(since_ms) => {
             write(ports, &mut job, DeliveryState::Unknown, note.clone()).await?;
             job.repeat = Some(message);
+            job.enrichment = Enrichment::Unwanted;
         }
         Some(_) => {
             await_webhook(ports, &mut job, note).await?;

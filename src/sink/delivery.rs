@@ -6,7 +6,8 @@
 //!
 //! Highest priority first; never faster than the configured rate, retries included; never more at a time than the
 //! configured concurrency; each just after it was made sure that it is still true. What fails without having been sent
-//! waits with full jitter and goes again; an ESP that is down is left alone (`breaker`).
+//! waits with full jitter and goes again; an ESP that is down is left alone (`breaker`). What a message wants from elsewhere is
+//! fetched before its turn (`ahead`).
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -16,15 +17,17 @@ use std::time::Duration;
 use beckon_dataflows::model::Episode;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::ahead::Ahead;
 use super::attempt::{Next, Verdict, attempt, give_up};
 use super::breaker::Breaker;
 use super::pace::Pace;
-use super::queue::{Job, Queue};
-use super::{Backlog, DeliveryLog, Esp, LogFault, backoff_ms};
+use super::queue::{Enrichment, Job, Queue};
+use super::{Backlog, DeliveryLog, Enrich, Esp, LogFault, backoff_ms};
 use crate::decision::{self, DecisionId, DeliveryRecord, Message};
 
 /// A send with what the log says of its delivery.
@@ -45,8 +48,8 @@ pub enum Unsendable {
     Broken(String),
 }
 
-/// Renders the message of a send from the state of now.
-pub type Compose = dyn Fn(&decision::Send) -> Result<Message, Unsendable> + Send + Sync;
+/// Renders the message of a send from the state of now, and what was fetched for it.
+pub type Compose = dyn Fn(&decision::Send, Map<String, Value>) -> Result<Message, Unsendable> + Send + Sync;
 
 /// What the sender asks and tells.
 pub struct Ports {
@@ -56,6 +59,8 @@ pub struct Ports {
     pub log: Arc<dyn DeliveryLog>,
     /// Whether an episode is in the trigger set as of the newest closed tick.
     pub still_true: Box<dyn Fn(&Episode) -> bool + Send + Sync>,
+    /// What messages want from elsewhere, if there is any of that.
+    pub enrich: Option<Arc<dyn Enrich>>,
     /// Makes the message.
     pub compose: Box<Compose>,
     /// The clock that `send_within` is measured on, epoch ms; simulated in the demo and in tests. Waiting between
@@ -140,12 +145,14 @@ pub async fn run(
         if sender.runs_low() {
             sender.take_in_hand()?;
         }
+        sender.ahead.begin(&sender.ports, &mut sender.queue);
         let may_start = sender.may_start(now);
         let wake = sender.next_wake(now);
         tokio::select! {
             biased;
             () = &mut shutdown => return sender.drain().await,
             Some(done) = sender.running.join_next() => sender.finish(done)?,
+            Some(job) = sender.ahead.next() => sender.queue.push(job),
             woken = decided.recv(), if !closed => match woken {
                 Some(()) => sender.take_in_hand()?,
                 None => closed = true,
@@ -161,7 +168,8 @@ pub async fn run(
 struct Sender {
     ports: Arc<Ports>,
     queue: Queue,
-    /// All that is in the queue or being sent.
+    ahead: Ahead,
+    /// All that is in the queue, being enriched, or being sent.
     in_hand: HashSet<DecisionId>,
     /// Whether the log has more than what is in hand.
     more: bool,
@@ -180,6 +188,7 @@ impl Sender {
         let limits = &ports.limits;
         Sender {
             queue: Queue::default(),
+            ahead: Ahead::default(),
             in_hand: HashSet::new(),
             more: false,
             breaker: Breaker::new(Instant::now(), limits.backoff_base_ms, limits.backoff_cap_ms),
@@ -233,6 +242,7 @@ impl Sender {
     fn take(&mut self, owed: Owed) {
         let DeliveryRecord { state, attempts, since_ms, ambiguous_since_ms, .. } = owed.delivery;
         let ambiguous_since_ms = ambiguous_since_ms.or(state.is_ambiguous().then_some(since_ms));
+        let is_enriched = self.ports.enrich.as_ref().is_some_and(|enrich| enrich.is_wanted(&owed.send));
         let job = Job {
             owed: owed.send,
             state,
@@ -241,6 +251,7 @@ impl Sender {
             repeat: None,
             denied_at: None,
             is_to_blame: false,
+            enrichment: if is_enriched { Enrichment::Wanted } else { Enrichment::Unwanted },
         };
         self.in_hand.insert(job.id());
         match ambiguous_since_ms {
@@ -253,7 +264,13 @@ impl Sender {
 
     /// Starts the attempt that goes first. Those that are not to be made any more do not use up the rate.
     fn start(&mut self) {
-        while let Some(mut job) = self.queue.pop() {
+        let now = Instant::now();
+        while let Some(mut job) = self.queue.pop(self.answers) {
+            if matches!(&job.enrichment, Enrichment::Fetched(fetched) if fetched.is_stale(now)) {
+                job.enrichment = Enrichment::Wanted;
+                self.queue.push(job);
+                continue;
+            }
             job.is_to_blame = job.denied_at.is_some_and(|answers| self.answers > answers);
             let ports = Arc::clone(&self.ports);
             match Verdict::of(&ports, &job) {
@@ -288,8 +305,7 @@ impl Sender {
                 }
                 self.breaker.denied(now, &mut self.rng);
                 job.denied_at = Some(self.answers);
-                // Another goes before it, and so shows whether it is the account or this message.
-                self.again(self.breaker.shut_until() + Duration::from_millis(1), *job, None);
+                self.again(self.breaker.shut_until(), *job, None);
             }
             Next::LeftUnknown { id } => {
                 self.in_hand.remove(&id);
@@ -331,6 +347,6 @@ impl Sender {
         }
         let cut_off = self.running.len();
         self.running.shutdown().await;
-        Ok(Drained { owed: self.queue.len() + cut_off, cut_off })
+        Ok(Drained { owed: self.queue.len() + self.ahead.len() + cut_off, cut_off })
     }
 }

@@ -2,6 +2,7 @@
 //! whether, and how often they are asked. In: sends. Out: delivery states, through [`DeliveryLog`]. What may be retried is said by
 //! [`SendError`], by type.
 
+mod ahead;
 mod answer;
 mod attempt;
 mod backoff;
@@ -24,7 +25,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::decision::{Decision, DecisionId, DeliveryRecord, Message};
+use serde_json::{Map, Value};
+
+use crate::decision::{self, Decision, DecisionId, DeliveryRecord, Message};
 
 pub use backoff::backoff_ms;
 use delivery::Owed;
@@ -41,6 +44,15 @@ pub trait Esp: Send + Sync {
 
     /// Whether two requests of one key give one mail. Only then may a [`SendError::Unknown`] be tried again.
     fn honours_idempotency(&self) -> bool;
+}
+
+/// What is fetched from elsewhere before a message is made (SPEC §10, `enrich`).
+pub trait Enrich: Send + Sync {
+    /// Whether the send's message wants anything.
+    fn is_wanted(&self, send: &decision::Send) -> bool;
+
+    /// Fetches what it wants, by name. Never fails, and takes a bounded time.
+    fn fetch<'a>(&'a self, send: &'a decision::Send) -> BoxFuture<'a, Map<String, Value>>;
 }
 
 /// The ESP took the message.

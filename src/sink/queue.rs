@@ -1,11 +1,13 @@
 //! The sends that the sender has in hand, in the order in which they go out: higher campaign priority first, then the older
-//! decision, then the lesser id. Those that were tried wait here for their next attempt. Pure: the caller says what time it
-//! is.
+//! decision, then the lesser id. Those that were tried wait here for their next attempt, and those that are to be enriched for
+//! that. Pure: the caller says what time it is.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
+
+use super::ahead::Fetched;
 
 use crate::decision::{self, DecisionId, DeliveryState, Message};
 
@@ -24,16 +26,37 @@ pub(super) struct Job {
     pub denied_at: Option<u64>,
     /// Others were answered since: if the account is refused again, it is because of this message.
     pub is_to_blame: bool,
+    /// What its message wants from elsewhere.
+    pub enrichment: Enrichment,
+}
+
+/// How far a send is with what is fetched for its message.
+pub(super) enum Enrichment {
+    /// It wants nothing, or no more.
+    Unwanted,
+    /// It is to be fetched.
+    Wanted,
+    /// It is there.
+    Fetched(Fetched),
 }
 
 impl Job {
     pub fn id(&self) -> DecisionId {
         self.owed.decision.decision_id
     }
+
+    /// The campaign's number.
+    pub fn campaign(&self) -> u16 {
+        self.owed.episode.campaign
+    }
+
+    fn rank(&self) -> Rank {
+        Rank { priority: self.owed.priority, as_of: Reverse(self.owed.decision.as_of), id: Reverse(self.id()) }
+    }
 }
 
 /// What goes out first is the greatest.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     priority: i32,
     as_of: Reverse<u64>,
@@ -43,15 +66,24 @@ struct Rank {
 /// Everything in hand that is not being sent right now.
 #[derive(Default)]
 pub(super) struct Queue {
-    ready: BTreeMap<Rank, Job>,
+    /// Those that wait for nothing but their turn, or to be enriched.
+    held: BTreeMap<Rank, Job>,
+    /// Which of them may go.
+    ready: BTreeSet<Rank>,
+    /// Which of them are to be enriched first, by campaign.
+    bare: BTreeMap<u16, BTreeSet<Rank>>,
     waiting: BTreeMap<(Instant, DecisionId), Job>,
 }
 
 impl Queue {
-    /// Adds one that may go at once.
+    /// Adds one that may go at once, or as soon as it is enriched.
     pub fn push(&mut self, job: Job) {
-        let rank = Rank { priority: job.owed.priority, as_of: Reverse(job.owed.decision.as_of), id: Reverse(job.id()) };
-        self.ready.insert(rank, job);
+        let rank = job.rank();
+        match job.enrichment {
+            Enrichment::Wanted => self.bare.entry(job.campaign()).or_default().insert(rank),
+            _ => self.ready.insert(rank),
+        };
+        self.held.insert(rank, job);
     }
 
     /// Adds one that may not go before `due`.
@@ -67,9 +99,28 @@ impl Queue {
         }
     }
 
-    /// Takes the one that goes first.
-    pub fn pop(&mut self) -> Option<Job> {
-        self.ready.pop_last().map(|(_, job)| job)
+    /// Takes the one that goes first, after so many `answers`: of those for which the account was refused when there were as
+    /// many, another shows whether that was because of them, so it goes before them.
+    pub fn pop(&mut self, answers: u64) -> Option<Job> {
+        let is_denied = |rank: &&Rank| self.held.get(rank).is_some_and(|job| job.denied_at == Some(answers));
+        let rank = *self.ready.iter().rev().find(|rank| !is_denied(rank)).or(self.ready.last())?;
+        self.ready.remove(&rank);
+        self.held.remove(&rank)
+    }
+
+    /// The campaigns that have sends to be enriched.
+    pub fn campaigns_to_enrich(&self) -> Vec<u16> {
+        self.bare.keys().copied().collect()
+    }
+
+    /// Takes the campaign's first that is to be enriched.
+    pub fn pop_bare(&mut self, campaign: u16) -> Option<Job> {
+        let ranks = self.bare.get_mut(&campaign)?;
+        let first = ranks.pop_last();
+        if ranks.is_empty() {
+            self.bare.remove(&campaign);
+        }
+        self.held.remove(&first?)
     }
 
     /// Lets go of what goes last, down to `max`: the log has it. What may have been taken stays, with its message.
@@ -79,13 +130,17 @@ impl Queue {
             return Vec::new();
         }
         let mut shed = Vec::with_capacity(excess);
-        self.ready.retain(|_, job| {
+        let (ready, bare) = (&mut self.ready, &mut self.bare);
+        self.held.retain(|rank, job| {
             let goes = shed.len() < excess && job.ambiguous_since_ms.is_none();
             if goes {
                 shed.push(job.id());
+                ready.remove(rank);
+                bare.get_mut(&job.campaign()).map(|ranks| ranks.remove(rank));
             }
             !goes
         });
+        bare.retain(|_, ranks| !ranks.is_empty());
         shed
     }
 
@@ -99,6 +154,6 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.ready.len() + self.waiting.len()
+        self.held.len() + self.waiting.len()
     }
 }

@@ -1,20 +1,14 @@
 //! Several ESPs at once, as the service runs them: a dead one slows no other, and mails follow their campaigns.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use beckon::config::{Config, Purpose};
-use beckon::decision::{Decision, DecisionId, DeliveryState, Errand, Outcome, Payload};
+use beckon::decision::DeliveryState;
 use beckon::ledger::Ledger;
-use beckon::pipeline::deliver::Sender;
-use beckon::state::State;
-use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening};
 
 use crate::esp::{FakeEsp, nobody};
-use crate::world::AS_OF_MS;
+use crate::shop::{record, send_until};
 
 /// Two campaigns, `a` and `b`; the ESPs are where it is said.
 fn config(folder: &Path, a: &str, b: &str, esps: &[(&str, &str)]) -> Config {
@@ -33,66 +27,6 @@ fn config(folder: &Path, a: &str, b: &str, esps: &[(&str, &str)]) -> Config {
     let esps: String = esps.iter().map(esp).collect();
     let text = format!("[kafka]\nbrokers = 'k:1'\n{}{}{esps}", campaign("a", a), campaign("b", b));
     Config::parse(&folder.join("beckon.toml"), &text, Purpose::Run).unwrap_or_else(|faults| panic!("{faults}"))
-}
-
-fn customer(number: usize) -> Id {
-    Id::of(Namespace::User, &format!("u{number}")).0
-}
-
-fn episode(campaign: u16, number: usize) -> Episode {
-    Episode { campaign, customer: customer(number), subject: customer(number), anchor: AS_OF_MS }
-}
-
-/// A state in which both campaigns hold for so many customers.
-fn state(customers: usize) -> Arc<RwLock<State>> {
-    let mut state = State::default();
-    for number in 0..customers {
-        let email = Some(format!("u{number}@example.org"));
-        let contact = Contact { known: true, consent: true, email, ..Contact::default() };
-        state.apply(AS_OF_MS, Change::Contact(customer(number), Arc::new(contact)), |_| "".into());
-        for campaign in [0, 1] {
-            let opening = Opening { episode: episode(campaign, number), currency: Id::NONE, lines: Arc::new([]) };
-            state.apply(AS_OF_MS, Change::Entered(opening), |_| "".into());
-        }
-    }
-    Arc::new(RwLock::new(state))
-}
-
-fn record(ledger: &Ledger, campaign: &str, esp: &str, numbers: std::ops::Range<usize>) {
-    let entry = |number: usize| {
-        let name = format!("u{number}");
-        let decision = Decision {
-            decision_id: DecisionId::of(campaign, &name, &name, AS_OF_MS),
-            campaign: campaign.into(),
-            customer_id: name.as_str().into(),
-            trigger: "welcome".into(),
-            subject: name.as_str().into(),
-            anchor: AS_OF_MS,
-            as_of: AS_OF_MS,
-            outcome: Outcome::Send,
-            reason: None,
-            variant: None,
-            payload: Payload::default(),
-        };
-        let (customer, subject) = (customer(number), customer(number));
-        (decision, Some(Errand { customer, subject, currency: None, priority: 0, esp: Some(esp.into()) }))
-    };
-    ledger.record(&numbers.map(entry).collect::<Vec<_>>()).unwrap();
-}
-
-/// Sends until the ledger has so many that were accepted. Returns how many are in each state.
-fn send_until(config: &Config, ledger: &Arc<Ledger>, customers: usize, accepted: u64) -> BTreeMap<DeliveryState, u64> {
-    let ended = Arc::new(AtomicBool::new(false));
-    let (sender, wake) = Sender::start(config, ledger.clone(), state(customers), Arc::new(|| AS_OF_MS), ended).unwrap();
-    wake.blocking_send(()).unwrap();
-    let began = Instant::now();
-    let counts = || ledger.counts().unwrap().deliveries;
-    while counts().get(&DeliveryState::Accepted).copied().unwrap_or_default() < accepted {
-        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", counts());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    sender.stop().unwrap();
-    counts()
 }
 
 #[test]

@@ -16,8 +16,9 @@ use beckon::sink::postmark::Postmark;
 use beckon::sink::resend::Resend;
 use beckon::sink::sendgrid::SendGrid;
 use beckon::sink::ses::{Account, Ses};
-use beckon::sink::{Accepted, ApiKey, Backlog, BoxFuture, DeliveryLog, Esp, LogFault, SendError, client};
+use beckon::sink::{Accepted, ApiKey, Backlog, BoxFuture, DeliveryLog, Enrich, Esp, LogFault, SendError, client};
 use beckon_dataflows::model::{Episode, Id};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 /// What happened, in order: durable states and requests.
@@ -39,6 +40,7 @@ pub struct World {
     pub limits: Limits,
     pub still_true: Mutex<Option<StillTrue>>,
     pub unsendable: Option<Unsendable>,
+    pub enrich: Option<Arc<dyn Enrich>>,
 }
 
 impl World {
@@ -58,6 +60,7 @@ impl World {
             },
             still_true: Mutex::new(None),
             unsendable: None,
+            enrich: None,
         }
     }
 
@@ -118,7 +121,11 @@ impl World {
                 events: Arc::clone(&self.events),
             }),
             still_true: self.still_true.lock().unwrap().take().unwrap_or(Box::new(|_| true)),
-            compose: Box::new(move |send| unsendable.clone().map_or_else(|| Ok(message(send)), Err)),
+            enrich: self.enrich.clone(),
+            compose: Box::new(move |send, fetched| match &unsendable {
+                None => Ok(message(send, &fetched)),
+                Some(fault) => Err(fault.clone()),
+            }),
             now_ms: Box::new(move || now_ms.load(Ordering::SeqCst)),
             limits: self.limits.clone(),
         }
@@ -246,13 +253,14 @@ pub fn send(subject: &str) -> decision::Send {
     }
 }
 
-fn message(send: &decision::Send) -> Message {
+fn message(send: &decision::Send, fetched: &Map<String, Value>) -> Message {
+    let said: String = fetched.values().map(|value| format!(", {value}")).collect();
     Message {
         to: "ada@example.org".parse().unwrap(),
         from: "Example Shop <shop@example.com>".parse().unwrap(),
         subject: send.decision.subject.to_string(),
         html: "<p>Your cart &amp; you</p>".into(),
-        text: "Your cart & you".into(),
+        text: format!("Your cart & you{said}"),
         message_id: format!("<{}@example.com>", send.decision.decision_id),
         headers: vec![Header::new("List-Unsubscribe", "<https://shop.example/u/1>").unwrap()],
     }

@@ -160,11 +160,11 @@ impl<'rc> Call<'_, 'rc> {
         Ok(param.value())
     }
 
-    /// What a profile's attributes are, and what was fetched, nobody knows beforehand; and what is null has no members.
+    /// What a profile's attributes are nobody knows beforehand; and what is null has no members.
     fn may_be_missing(&self, path: &str) -> bool {
         let of_null =
             |path: &str| self.root.pointer(&format!("/{}", path.replace('.', "/"))).is_some_and(Value::is_null);
-        path.split('.').any(|name| name == "attributes" || name == "enrich")
+        path.split('.').any(|name| name == "attributes")
             || path.rsplit_once('.').is_some_and(|(parent, _)| of_null(parent))
     }
 
