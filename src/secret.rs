@@ -24,6 +24,11 @@ impl Secret {
         Ok(Secret(bytes.to_vec()))
     }
 
+    /// Whether it is of visible ASCII alone, and without a colon: then it can be the user name of Basic auth.
+    pub fn is_word(&self) -> bool {
+        self.0.iter().all(|byte| byte.is_ascii_graphic() && *byte != b':')
+    }
+
     /// The secret itself as the key of an HMAC-SHA256, for a use that names itself in what it signs.
     pub fn hmac_key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.0)

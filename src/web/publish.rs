@@ -12,8 +12,8 @@ use rdkafka::util::Timeout;
 /// How long the broker may take, ms; then the record counts as not acknowledged.
 const ACKNOWLEDGED_WITHIN_MS: u64 = 10_000;
 
-/// The most records that wait for an acknowledgement.
-const WAITING_MAX: u32 = 100_000;
+/// The most records that wait for an acknowledgement: more than fit into the room that `collect` has for what it takes in.
+const WAITING_MAX: u32 = 1_000_000;
 
 /// A future that a trait object returns.
 pub type Acknowledged<'a> = Pin<Box<dyn Future<Output = Result<(), NotAcknowledged>> + Send + 'a>>;
