@@ -1,12 +1,13 @@
 //! What Beckon takes in over HTTP (SPEC §8). In: the `[collect]` section. Out: [`Collect`]. Fails into the report.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use reqwest::Url;
 
 use super::secret::{self, SecretSource};
 use super::section::{Section, Value};
+use crate::secret::Secret;
 
 /// The most keys, and the most origins: each is looked at for each request.
 const LIST_MAX: usize = 100;
@@ -49,21 +50,21 @@ pub(super) fn read(section: Section<'_>, beside: impl Fn(&str) -> PathBuf, neede
 }
 
 fn read_keys(list: Value<'_>, beside: &impl Fn(&str) -> PathBuf, needed: bool) -> Vec<WriteKey> {
-    let mut names = HashMap::new();
+    let (mut names, mut seen) = (HashSet::new(), HashSet::new());
     let sections = list.list(LIST_MAX).unwrap_or_default().into_iter();
     sections
         .filter_map(|value| {
             let section = value.section("collect.key")?;
             let name = section.required("name", "such as: name = \"site\"").and_then(|value| {
                 let name = value.clone().name()?;
-                if names.insert(name, ()).is_some() {
+                if !names.insert(name) {
                     value.fault(format!("the name `{name}` is taken"), "metrics and dead letters tell keys by name");
                 }
                 Some(name.to_owned())
             });
             let secret = secret::read(&section, "such as: secret_env = \"BECKON_WRITE_KEY\"", beside, needed);
-            if let Some(source) = secret.as_ref().filter(|_| needed) {
-                refuse_unsendable(&section, source);
+            if let Some(key) = secret.as_ref().filter(|_| needed).and_then(|source| source.secret().ok()) {
+                refuse_unusable(&section, &key, &mut seen);
             }
             let profiles = section.get("profiles").and_then(Value::boolean).unwrap_or(false);
             section.finish();
@@ -72,11 +73,14 @@ fn read_keys(list: Value<'_>, beside: &impl Fn(&str) -> PathBuf, needed: bool) -
         .collect()
 }
 
-/// A key is the user name of Basic auth, which has no colon, and stands in pages.
-fn refuse_unsendable(section: &Section<'_>, source: &SecretSource) {
-    if source.secret().is_ok_and(|secret| !secret.is_word()) {
-        let hint = "letters, digits and signs other than `:`, such as: openssl rand -hex 16";
+/// A key is the user name of Basic auth, which has no colon, and stands in pages; and it says which of the keys it is.
+fn refuse_unusable(section: &Section<'_>, key: &Secret, seen: &mut HashSet<[u8; 32]>) {
+    let hint = "letters, digits and signs other than `:`, such as: openssl rand -hex 16";
+    if !key.is_word() {
         section.fault("the key has characters that no request can carry", hint);
+    }
+    if !seen.insert(key.derived("beckon: which key")) {
+        section.fault("the key is that of another name too", "one of them may do what the other may not");
     }
 }
 

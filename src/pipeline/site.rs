@@ -71,7 +71,7 @@ fn tracker(config: &Config, kafka: &Kafka, clock: WallClock) -> anyhow::Result<R
 /// What shops and their pages tell, where it is configured.
 fn collector(config: &Config, collect: &Collect, kafka: &Kafka, clock: WallClock) -> anyhow::Result<Router> {
     let key = |key: &crate::config::WriteKey| -> anyhow::Result<WriteKey> {
-        Ok(WriteKey::new(&key.name, key.profiles, &key.secret.secret().map_err(anyhow::Error::msg)?))
+        Ok(WriteKey::new(&key.name, key.profiles, key.secret.secret().map_err(anyhow::Error::msg)?))
     };
     let origins = collect.origins.as_ref().map(|origins| origins.iter().map(|it| HeaderValue::from_str(it)).collect());
     let topic = |stream: Stream| {

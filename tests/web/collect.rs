@@ -100,7 +100,7 @@ impl Site {
 
     pub async fn with(setting: Setting) -> Site {
         let (clickstream, profiles, state) = (Topic::default(), Topic::default(), tempfile::tempdir().unwrap());
-        let key = |name, may, key: &str| WriteKey::new(name, may, &Secret::new(key.as_bytes()).unwrap());
+        let key = |name, may, key: &str| WriteKey::new(name, may, Secret::new(key.as_bytes()).unwrap());
         let collector = Collector {
             keys: WriteKeys::new(vec![key("site", false, SITE), key("backend", true, BACKEND)]),
             origins: setting.origins.map(|origins| origins.into_iter().map(|it| it.parse().unwrap()).collect()),

@@ -1,29 +1,25 @@
 //! Write keys: who may send. In: a request's `Authorization`, or the `writeKey` in its body, as Segment's libraries write them. Out: the
 //! key's name and what it may do. Fails with [`NoKey`], whatever was wrong.
 //!
-//! Keys are kept as their HMAC under a fixed name and compared in constant time, all of them each time: an answer's time tells nothing.
+//! All keys are compared each time, and in constant time: when an answer comes tells nothing.
 
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use subtle::ConstantTimeEq;
 
 use crate::secret::Secret;
-
-/// What keys are kept as.
-const USAGE: &str = "beckon write key v1";
 
 /// A key that is known.
 pub struct WriteKey {
     name: String,
     may_tell_profiles: bool,
-    digest: [u8; 32],
+    key: Secret,
 }
 
 impl WriteKey {
     /// A key, named in metrics and dead letters. One that is in a page is public, and must not tell profiles.
-    pub fn new(name: &str, may_tell_profiles: bool, key: &Secret) -> WriteKey {
-        WriteKey { name: name.to_owned(), may_tell_profiles, digest: key.derived(USAGE) }
+    pub fn new(name: &str, may_tell_profiles: bool, key: Secret) -> WriteKey {
+        WriteKey { name: name.to_owned(), may_tell_profiles, key }
     }
 
     /// What it is called.
@@ -69,15 +65,8 @@ impl WriteKeys {
 
     /// The key of these bytes.
     pub(super) fn of(&self, bytes: &[u8]) -> Result<&WriteKey, NoKey> {
-        let digest = Secret::new(bytes).map_err(|_| NoKey)?.derived(USAGE);
-        let matching = self.0.iter().fold(None, |found, key| if key.is(&digest) { Some(key) } else { found });
+        let matching = self.0.iter().fold(None, |found, known| if known.key.is(bytes) { Some(known) } else { found });
         matching.ok_or(NoKey)
-    }
-}
-
-impl WriteKey {
-    fn is(&self, digest: &[u8; 32]) -> bool {
-        self.digest[..].ct_eq(&digest[..]).into()
     }
 }
 
@@ -86,7 +75,7 @@ mod tests {
     use super::*;
 
     fn keys() -> WriteKeys {
-        let key = |name, may, text: &str| WriteKey::new(name, may, &Secret::new(text.as_bytes()).unwrap());
+        let key = |name, may, text: &str| WriteKey::new(name, may, Secret::new(text.as_bytes()).unwrap());
         WriteKeys::new(vec![key("site", false, "a key of the site"), key("backend", true, "a key of the backend")])
     }
 
