@@ -173,7 +173,7 @@
     anonymousId: anonymousId
   }
   window.beckon = beckon
-  if (Array.isArray(earlier)) earlier.forEach(function (call) { beckon[call[0]].apply(beckon, call.slice(1)) })
+  if (Array.isArray(earlier)) earlier.forEach(function (call) { if (beckon[call[0]]) beckon[call[0]].apply(beckon, call.slice(1)) })
   if (script.getAttribute('data-page') !== 'off') beckon.page()
   if (kept().length) flushIn(0)
 })(window, document)
