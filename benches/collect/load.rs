@@ -7,8 +7,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 /// Different bodies, of which each request has one.
@@ -63,11 +61,10 @@ impl Load<'_> {
     pub fn run(&self, seconds: u32, batch: u32) -> Result<Loaded> {
         let bodies = self.folder.join("bodies");
         std::fs::write(&bodies, (0..BODIES).map(|number| body(number, batch) + "\n").collect::<String>())?;
-        let credentials = BASE64_STANDARD.encode(format!("{}:", self.key));
         let mut oha = Command::new(self.oha);
         oha.args(["--no-tui", "--output-format", "json", "--wait-ongoing-requests-after-deadline", "-m", "POST"]);
         oha.args(["-z", &format!("{seconds}s"), "-c", &self.connections.to_string()]);
-        oha.args(["-H", &format!("Authorization: Basic {credentials}"), "-T", "application/json"]);
+        oha.args(["-a", &format!("{}:", self.key), "-T", "application/json"]);
         oha.arg("-Z").arg(&bodies);
         if let Some(rate) = self.rate {
             oha.args(["-q", &rate.to_string(), "--latency-correction"]);

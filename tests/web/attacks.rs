@@ -143,23 +143,31 @@ async fn who_is_slow_is_shut_out_and_others_are_answered_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_body_that_drips_is_given_up() {
-    let site = Site::start().await;
-    let mut stream = TcpStream::connect(site.base.trim_start_matches("http://")).await.unwrap();
+async fn bodies_that_drip_are_given_up_and_take_no_room_meanwhile() {
+    let site = Site::with(Setting { queue_bytes: 5_000, ..Setting::default() }).await;
     let head =
-        format!("POST /v1/batch HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 1000\r\n\r\n{{", basic());
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let (mut reading, mut writing) = stream.into_split();
-    let dripping = tokio::spawn(async move {
-        while writing.write_all(b" ").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    });
-    let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(14), reading.read_to_string(&mut answer)).await;
-    assert!(read.is_ok(), "the connection is still open");
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    dripping.abort();
+        format!("POST /v1/batch HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 500000\r\n\r\n{{", basic());
+    let mut dripping = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(site.base.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let (reading, mut writing) = stream.into_split();
+        let drip = tokio::spawn(async move {
+            while writing.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        dripping.push((reading, drip));
+    }
+    let answer = site.post("/v1/page", SITE).body(PAGE).send().await.unwrap();
+    assert_eq!((answer.status(), site.clickstream.take().len()), (StatusCode::OK, 1));
+    for (mut reading, drip) in dripping {
+        let mut answer = String::new();
+        let read = tokio::time::timeout(Duration::from_secs(14), reading.read_to_string(&mut answer)).await;
+        assert!(read.is_ok(), "the connection is still open");
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        drip.abort();
+    }
     assert!(site.clickstream.take().is_empty());
 }
 

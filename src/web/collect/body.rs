@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt;
 
 use super::answer::Refusal;
 use super::message::BODY_BYTES_MAX;
@@ -15,26 +15,33 @@ use super::queue::{Place, Queue};
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Reads the body. [`axum::extract::DefaultBodyLimit`] has to be [`BODY_BYTES_MAX`].
-pub(super) async fn read(request: Request, queue: &Queue) -> Result<(Bytes, Place), Refusal> {
-    // One whose length is not told, or that is compressed, could become as long as any.
-    let declared = declared(request.headers())?.unwrap_or(BODY_BYTES_MAX);
-    if declared > BODY_BYTES_MAX {
+/// Reads the body.
+pub(super) async fn read(request: Request, queue: &Queue) -> Result<(Vec<u8>, Place), Refusal> {
+    if declared_too_large(request.headers()) {
         return Err(Refusal::TooLarge);
     }
-    let mut place = queue.enter(declared)?;
-    let read = tokio::time::timeout(BODY_WITHIN, Bytes::from_request(request, &()));
-    let bytes = read.await.map_err(|_| Refusal::Slow)?.map_err(|fault| match fault.into_response().status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
-        _ => Refusal::Broken,
-    })?;
-    place.shrink_to(bytes.len());
+    let reading = tokio::time::timeout(BODY_WITHIN, gather(request.into_body(), queue));
+    reading.await.map_err(|_| Refusal::Slow)?
+}
+
+/// Takes room for what has come, and no more: who sends slowly takes little from the others.
+async fn gather(body: Body, queue: &Queue) -> Result<(Vec<u8>, Place), Refusal> {
+    let (mut bytes, mut place) = (Vec::new(), queue.enter()?);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Refusal::Broken)?;
+        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        place.grow(queue, chunk.len())?;
+        bytes.extend_from_slice(&chunk);
+    }
     Ok((bytes, place))
 }
 
-/// The body's length as its head tells it; the layer that decompresses has taken that of a compressed one away.
-fn declared(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+/// Whether the head says so already. The layer that decompresses has taken away the length of what is compressed.
+fn declared_too_large(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     // A number of more digits than fit is no smaller.
-    length.to_str().map_err(|_| Refusal::Broken).map(|text| Some(text.parse().unwrap_or(usize::MAX)))
+    length.is_some_and(|length| length.parse().map_or(true, |length: usize| length > BODY_BYTES_MAX))
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::routing::{get, post};
 use beckon_dataflows::model::Stream;
@@ -33,7 +33,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use self::answer::{Dead, Refusal, Taken};
 use self::letters::Letter;
-use self::message::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, Said};
+use self::message::{MESSAGE_BYTES_MAX, Said};
 use self::record::{Malformed, Receipt, Record};
 use super::publish::{Acknowledged, NotAcknowledged, Publish};
 use crate::decode::Check;
@@ -82,7 +82,6 @@ pub fn routes(collector: Collector) -> Router {
     });
     calls
         .route("/v1/batch", post(|State(to): Shared, request| async move { to.take(request, None).await }))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestDecompressionLayer::new())
         .layer(cors)
         .route("/p.gif", get(pixel::pixel))
@@ -129,11 +128,11 @@ impl Collector {
                 }
             }
         }
-        count(key, "taken", said.messages.len() - dead.len());
-        count(key, "malformed", dead.len());
         self.wait_for(acknowledged).await?;
         // Last: what is sent again because the broker was away leaves no letter twice.
         self.bury(letters).await?;
+        count(key, "taken", said.messages.len() - dead.len());
+        count(key, "malformed", dead.len());
         Ok(Taken::but(dead))
     }
 

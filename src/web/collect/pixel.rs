@@ -45,7 +45,8 @@ pub(super) async fn pixel(
 async fn take(collector: &Arc<Collector>, message: &Map<String, Value>, write_key: &str) -> Result<(), Refusal> {
     let key = collector.keys.of(write_key.as_bytes())?;
     let message = to_raw_value(message).map_err(|_| Refusal::Broken)?;
-    let _place = collector.queue.enter(message.get().len())?;
+    let mut place = collector.queue.enter()?;
+    place.grow(&collector.queue, message.get().len())?;
     let said = Said { write_key: None, sent_at: None, messages: vec![&message] };
     collector.write(key, &said, None).await.map(drop)
 }

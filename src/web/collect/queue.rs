@@ -1,4 +1,4 @@
-//! What is taken in and not yet acknowledged. In: how many bytes a request has. Out: a place for it, given back when it is answered.
+//! What is taken in and not yet acknowledged. In: how many bytes have come. Out: a place for them, given back when they are answered.
 //! Fails when there is no room: then the sender is told to come again, rather than anything lost or memory filled.
 
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The room there is.
-#[derive(Clone)]
 pub struct Queue(Arc<Semaphore>);
 
 /// There is no room now.
@@ -22,17 +21,22 @@ impl Queue {
         Queue(Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// A place of so many bytes.
-    pub(super) fn enter(&self, bytes: usize) -> Result<Place, Full> {
+    /// A place that has no room yet.
+    pub(super) fn enter(&self) -> Result<Place, Full> {
+        self.room(0).map(Place)
+    }
+
+    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Full> {
         let bytes = u32::try_from(bytes).map_err(|_| Full)?;
-        self.0.clone().try_acquire_many_owned(bytes).map(Place).map_err(|_| Full)
+        self.0.clone().try_acquire_many_owned(bytes).map_err(|_| Full)
     }
 }
 
 impl Place {
-    /// Gives back what is more than `bytes`.
-    pub(super) fn shrink_to(&mut self, bytes: usize) {
-        drop(self.0.split(self.0.num_permits().saturating_sub(bytes)));
+    /// Takes room for `bytes` more of the queue that it is in.
+    pub(super) fn grow(&mut self, queue: &Queue, bytes: usize) -> Result<(), Full> {
+        self.0.merge(queue.room(bytes)?);
+        Ok(())
     }
 }
 
@@ -41,15 +45,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_given_back_and_what_it_does_not_need_at_once() {
+    fn there_is_as_much_room_as_was_said_and_again_when_a_place_is_left() {
         let queue = Queue::new(100);
-        let mut first = queue.enter(80).unwrap();
-        assert_eq!(queue.enter(21).err(), Some(Full));
-        first.shrink_to(50);
-        let second = queue.enter(50).unwrap();
-        assert_eq!(queue.enter(1).err(), Some(Full));
-        drop((first, second));
-        assert!(queue.enter(100).is_ok());
-        assert_eq!(queue.enter(usize::MAX).err(), Some(Full));
+        let (mut first, mut second) = (queue.enter().unwrap(), queue.enter().unwrap());
+        first.grow(&queue, 50).unwrap();
+        first.grow(&queue, 30).unwrap();
+        assert_eq!(second.grow(&queue, 21), Err(Full));
+        second.grow(&queue, 20).unwrap();
+        assert_eq!((second.grow(&queue, 1), second.grow(&queue, usize::MAX)), (Err(Full), Err(Full)));
+        drop(first);
+        second.grow(&queue, 80).unwrap();
+        assert_eq!(queue.enter().unwrap().grow(&queue, 1), Err(Full));
     }
 }
