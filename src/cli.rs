@@ -8,6 +8,7 @@ mod coupon;
 mod decisions;
 mod demo;
 mod explain;
+mod ingest;
 mod preview;
 mod replay;
 mod run;
@@ -49,6 +50,7 @@ Examples:
   beckon preview welcome --sample --html welcome.html --config campaigns/all.toml
   beckon run --config beckon.toml              the live service, on Kafka
   beckon cluster --processes 4 --config beckon.toml      the same as four processes
+  beckon ingest --config beckon.toml           what a shop's pages and servers tell, into Kafka
   beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
 #[derive(Subcommand)]
@@ -59,6 +61,8 @@ enum Command {
     Run(run::Arguments),
     /// The live service as several processes of this machine, started again together when one ends
     Cluster(cluster::Arguments),
+    /// Take a shop's messages in over HTTP and write them to Kafka, without deciding anything
+    Ingest(ingest::Arguments),
     /// Decide from files, as fast as they can be read; nothing is sent
     Replay(replay::Arguments),
     /// Say why a decision was made: the gates asked, and the records that made it
@@ -201,6 +205,7 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, &kinds),
         Command::Cluster(arguments) => cluster::run(&arguments, &kinds),
+        Command::Ingest(arguments) => ingest::run(&arguments, &kinds),
         Command::Replay(arguments) => replay::run(arguments, &kinds),
         Command::Explain(arguments) => explain::run(&arguments, &kinds),
         Command::Preview(arguments) => preview::run(&arguments, &kinds),

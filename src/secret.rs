@@ -1,7 +1,8 @@
 //! Secrets that codes and links are made with. In: bytes from the environment or a file. Out: keys, one for each use. Fails when
 //! there are too few bytes. Nothing here is ever shown: there is no `Debug`.
 
-use ring::hmac;
+use ring::{digest, hmac};
+use subtle::ConstantTimeEq;
 
 /// Bytes that nobody else knows.
 #[derive(Clone)]
@@ -22,6 +23,18 @@ impl Secret {
             return Err(TooShort(bytes.len()));
         }
         Ok(Secret(bytes.to_vec()))
+    }
+
+    /// Whether `bytes` are the secret, in a time that tells nothing of it but how long `bytes` are.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        // By their hashes, since what is compared in constant time has to be of one length.
+        let hash = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes);
+        hash(&self.0).as_ref().ct_eq(hash(bytes).as_ref()).into()
+    }
+
+    /// Whether it is of visible ASCII alone, and without a colon: then it can be the user name of Basic auth.
+    pub fn is_word(&self) -> bool {
+        self.0.iter().all(|byte| byte.is_ascii_graphic() && *byte != b':')
     }
 
     /// The secret itself as the key of an HMAC-SHA256, for a use that names itself in what it signs.
@@ -46,6 +59,16 @@ mod tests {
         let fault = Secret::new(&[7; 15]).err().map(|fault| fault.to_string());
         assert_eq!(fault.as_deref(), Some("has 15 bytes, and a secret needs 16 at least"));
         assert!(Secret::new(&[7; 16]).is_ok());
+    }
+
+    #[test]
+    fn a_secret_is_itself_and_nothing_like_it() {
+        let secret = Secret::new(b"a secret of twenty").unwrap();
+        assert!(secret.is(b"a secret of twenty"));
+        // With a zero at its end it would be the same key of an HMAC.
+        for other in [&b""[..], b"a secret of twent", b"a secret of twenty\0", b"a secret of twentY"] {
+            assert!(!secret.is(other));
+        }
     }
 
     #[test]

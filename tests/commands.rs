@@ -131,6 +131,15 @@ fn real_sessions_run_through_the_main_job() {
 }
 
 #[test]
+fn an_edge_says_all_that_it_lacks() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = beckon(&["ingest", "--config", EXAMPLE], directory.path());
+    assert_code(&output, 2);
+    let said = text(&output.stderr);
+    assert!(said.contains("`[web]` is missing") && said.contains("`[collect]` is missing"), "{said}");
+}
+
+#[test]
 fn check_names_every_fault_and_exits_with_2() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(

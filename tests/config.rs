@@ -431,6 +431,69 @@ fn tracking_has_an_address_and_a_secret() {
 }
 
 #[test]
+fn who_collects_says_from_whom() {
+    let key = "[[collect.key]]\nname = \"site\"\nsecret_env = \"BECKON_WRITE_KEY\"\n";
+    refused(&format!("[collect]\n{key}"), "-: `[collect]` is set, and `[web]` is not", "listen = \"127.0.0.1:8080\"");
+    let collect = |lines: &str, keys: &str| format!("[web]\n[collect]\n{lines}\n{keys}");
+    assert!(faults_of(&collect("origins = [\"https://shop.example\", \"http://localhost:3000\"]", key)).is_empty());
+    refused(&collect("", ""), "2:1: `key` is missing", "[[collect.key]]");
+    refused(&collect("key = []", ""), "3:7: `key` is empty", "nobody may send");
+    refused(&collect("", &format!("{key}{key}")), "8:8: the name `site` is taken", "by name");
+    refused(
+        &collect("", "[[collect.key]]\nname = \"site\""),
+        "4:1: neither `secret_env` nor `secret_file` is set",
+        "BECKON_WRITE_KEY",
+    );
+    refused(&collect("", "[[collect.key]]\nsecret_env = \"A\""), "4:1: `name` is missing", "name = \"site\"");
+    refused(&collect("queue_mib = 0", key), "3:13: `queue_mib` is out of range", "from 1 to 1024");
+    for wrong in [
+        "*",
+        "shop.example",
+        "https://shop.example/",
+        "https://shop.example/a",
+        "https://a@shop.example",
+        "ftp://a",
+        "null",
+    ] {
+        let origins = collect(&format!("origins = [\"{wrong}\"]"), key);
+        refused(&origins, &format!("3:12: `{wrong}` is no origin"), "https://shop.example");
+    }
+    // A key that was written where its place belongs is not shown.
+    for lines in ["secret_env = \"0123-4567-89ab-cdef\"", "write_key = \"0123-4567-89ab-cdef\""] {
+        let text = collect("", &format!("[[collect.key]]\nname = \"site\"\n{lines}"));
+        let faults = Config::parse(Path::new("x"), &text, Purpose::Replay).expect_err("refused");
+        assert!(!faults.to_string().contains("0123"), "{faults}");
+    }
+}
+
+#[test]
+fn an_edge_needs_its_sections_and_its_keys_and_nothing_else() {
+    let folder = folder("[esp]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n", &[]);
+    let missing = printed(&folder, &load(&folder, Purpose::Ingest).expect_err("refused"));
+    for section in ["kafka", "web", "collect"] {
+        assert!(missing.contains(&format!("`[{section}]` is missing")), "{missing}");
+    }
+    let text =
+        "[kafka]\nbrokers = \"k:9092\"\n[web]\n[collect]\n[[collect.key]]\nname = \"site\"\nsecret_file = \"key\"\n";
+    fs::write(folder.path().join("beckon.toml"), text).expect("written");
+    let with = |key: &str| {
+        fs::write(folder.path().join("key"), key).expect("written");
+        load(&folder, Purpose::Ingest).map(drop).map_err(|faults| printed(&folder, &faults))
+    };
+    assert!(load(&folder, Purpose::Ingest).expect_err("no key").to_string().contains("cannot be read"));
+    assert_eq!(with("0123456789abcdef\n"), Ok(()));
+    assert!(with("0123456789abcde\n").expect_err("refused").contains("has 15 bytes"));
+    for wrong in ["0123456789:abcdef", "0123456789 abcdef", "0123456789äbcdef"] {
+        let said = with(wrong).expect_err("refused");
+        assert!(said.contains("characters that no request can carry") && !said.contains(wrong), "{said}");
+    }
+    assert_eq!(load(&folder, Purpose::Check).map(drop), Ok(()), "a check needs no secrets");
+    let twice = format!("{text}[[collect.key]]\nname = \"backend\"\nsecret_file = \"key\"\nprofiles = true\n");
+    fs::write(folder.path().join("beckon.toml"), twice).expect("written");
+    assert!(with("0123456789abcdef\n").expect_err("refused").contains("that of another name too"));
+}
+
+#[test]
 fn who_gives_discounts_needs_a_secret_of_some_length() {
     let esp =
         "[kafka]\nbrokers = \"k:9092\"\n[esp]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n";

@@ -7,10 +7,14 @@ mod broker;
 mod chaos;
 #[path = "kafka/cluster.rs"]
 mod cluster;
+#[path = "kafka/collect.rs"]
+mod collect;
 #[path = "kafka/disk_full.rs"]
 mod disk_full;
 #[path = "kafka/mirror.rs"]
 mod mirror;
+#[path = "kafka/segment.rs"]
+mod segment;
 #[path = "kafka/service.rs"]
 mod service;
 mod skip;
@@ -28,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use broker::{Broker, StoredRecord};
 use chaos::Chaos;
+use segment::Library;
 use skip::or_skip;
 
 /// `count` lines over 50 keys, each naming its key and its number.
@@ -221,6 +226,30 @@ fn the_links_of_a_mail_lead_back_into_the_streams() {
     let name = "the_links_of_a_mail_lead_back_into_the_streams";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         unsubscribe::a_mail_s_links_lead_back(broker);
+    }
+}
+
+#[test]
+fn messages_of_segment_s_node_library_lead_to_a_decision() {
+    let name = "messages_of_segment_s_node_library_lead_to_a_decision";
+    if let (Some(broker), Some(library)) = (or_skip(name, Broker::shared()), or_skip(name, Library::node())) {
+        collect::a_library_s_messages_lead_to_a_decision(broker, library);
+    }
+}
+
+#[test]
+fn messages_of_segment_s_python_library_lead_to_a_decision() {
+    let name = "messages_of_segment_s_python_library_lead_to_a_decision";
+    if let (Some(broker), Some(library)) = (or_skip(name, Broker::shared()), or_skip(name, Library::python())) {
+        collect::a_library_s_messages_lead_to_a_decision(broker, library);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_over_http_is_in_kafka_whoever_is_killed() {
+    let name = "what_was_acknowledged_over_http_is_in_kafka_whoever_is_killed";
+    if let Some(broker) = or_skip(name, Broker::start_own()) {
+        collect::what_was_acknowledged_is_in_kafka(broker);
     }
 }
 

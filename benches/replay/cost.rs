@@ -29,17 +29,17 @@ impl Cost {
     }
 }
 
-/// What this process has cost so far.
-pub fn of_this_process() -> anyhow::Result<Cost> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+/// What a process, by its number or `self`, has cost so far.
+pub fn of_process(process: &str) -> anyhow::Result<Cost> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The second field, the command's name, may hold anything but ends at the last parenthesis.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let seconds = |place: usize| -> anyhow::Result<f64> {
-        let ticks: f64 = fields.get(place).context("/proc/self/stat is too short")?.parse()?;
+        let ticks: f64 = fields.get(place).context("/proc/…/stat is too short")?.parse()?;
         Ok(ticks / TICKS_A_SECOND)
     };
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/self/status has no VmHWM")?;
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/…/status has no VmHWM")?;
     let peak_kib = peak.trim().trim_end_matches(" kB").parse()?;
     Ok(Cost { user_s: seconds(11)?, system_s: seconds(12)?, peak_kib, wall_s: 0.0 })
 }

@@ -104,7 +104,7 @@ fn contest(name: &str) -> anyhow::Result<ExitCode> {
     } else {
         beckon::cli::main()
     };
-    println!("{}", cost::of_this_process()?);
+    println!("{}", cost::of_process("self")?);
     Ok(code)
 }
 

@@ -92,7 +92,7 @@ fn send(arguments: &Arguments) -> anyhow::Result<()> {
         ledger.record(&entries)?;
     }
     let state = Arc::new(std::sync::RwLock::new(mails::state(arguments.mails)));
-    let (before, began) = (cost::of_this_process()?, Instant::now());
+    let (before, began) = (cost::of_process("self")?, Instant::now());
     let ended = Arc::new(AtomicBool::new(false));
     let (sender, wake) = Sender::start(&config, ledger.clone(), state, Arc::new(|| mails::NOW_MS), ended)?;
     wake.blocking_send(())?;
@@ -103,7 +103,7 @@ fn send(arguments: &Arguments) -> anyhow::Result<()> {
         anyhow::ensure!(began.elapsed() < Duration::from_secs(600), "only {} mails were accepted", accepted()?);
         std::thread::sleep(Duration::from_millis(5));
     }
-    let after = cost::Cost { wall_s: began.elapsed().as_secs_f64(), ..cost::of_this_process()? };
+    let after = cost::Cost { wall_s: began.elapsed().as_secs_f64(), ..cost::of_process("self")? };
     sender.stop()?;
     drop(simulator.stdin.take());
     let mut totals = String::new();

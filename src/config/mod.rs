@@ -9,6 +9,7 @@
 //! started from another folder finds the same ledger.
 
 mod campaign;
+mod collect;
 mod duration;
 mod enrich;
 mod esp;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use campaign::{Campaign, Discount, Variant};
+pub use collect::{Collect, WriteKey};
 pub use enrich::Enrichment;
 pub use esp::{DEFAULT as DEFAULT_ESP, Encryption, Esp, EspKind, KeySource, Mailbox, Own};
 pub use expression::Expression;
@@ -55,6 +57,12 @@ const DAY_MS: u64 = 86_400_000;
 
 /// The most SKUs of a customer that may count for similarity: what a record costs grows with them, and memory with their square.
 const RECENT_MAX: u32 = 100;
+
+/// The section with the streams, and an example of what it says.
+const KAFKA: (&str, &str) = ("kafka", "brokers = \"localhost:9092\"");
+
+/// An example of what `[web]` says.
+const LISTEN: &str = "listen = \"127.0.0.1:8080\"";
 
 /// The largest configuration that is read, in bytes.
 const FILE_BYTES_MAX: usize = 4 << 20;
@@ -107,6 +115,8 @@ pub struct Config {
     pub tracking: Option<Tracking>,
     /// Where Beckon answers over HTTP; nowhere without it (SPEC §8).
     pub web: Option<Web>,
+    /// What it takes in there; nothing without it (SPEC §8).
+    pub collect: Option<Collect>,
 }
 
 /// What becomes of the rest when a profile is deleted; the profile itself is gone at once, and nothing is sent.
@@ -141,7 +151,7 @@ impl Default for Similar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// `beckon run`: `[kafka]`, `[esp]` with its key in the environment, a whole template for all that may be sent, and
-    /// where a campaign has a discount, `[coupons]` with its secret; that of `[tracking]`, where there is one.
+    /// where a campaign has a discount, `[coupons]` with its secret; those of `[tracking]` and `[collect]`, where there are such.
     Run,
     /// `beckon demo`: the same, but the demo brings the secrets.
     Demo,
@@ -151,12 +161,28 @@ pub enum Purpose {
     Check,
     /// `beckon coupon`: `[coupons]` with its secret, and nothing else.
     Coupon,
+    /// `beckon ingest`: `[kafka]`, `[web]`, and `[collect]` with its keys.
+    Ingest,
 }
 
 impl Purpose {
     /// Whether mails are going to be sent.
     fn is_mailing(self) -> bool {
         matches!(self, Purpose::Run | Purpose::Demo)
+    }
+
+    /// Whether messages are going to be taken in over HTTP.
+    fn collects(self) -> bool {
+        matches!(self, Purpose::Run | Purpose::Ingest)
+    }
+
+    /// The sections that must be there, each with an example of what it says.
+    fn needs(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Purpose::Run | Purpose::Demo => &[KAFKA, ("esp", "kind, api_key_env and from")],
+            Purpose::Ingest => &[KAFKA, ("web", LISTEN), ("collect", "[[collect.key]] with name and secret_env")],
+            Purpose::Replay | Purpose::Check | Purpose::Coupon => &[],
+        }
     }
 
     /// Whether templates are looked at.
@@ -272,6 +298,7 @@ fn read<'d>(
         web: table("web").map(web::read),
         tracking: table("tracking")
             .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
+        collect: table("collect").map(|section| collect::read(section, beside, purpose.collects())),
     };
     let needs_coupons = purpose == Purpose::Coupon || mailing && config.gives_discounts();
     let needs_secret = needs_coupons && purpose != Purpose::Demo;
@@ -287,13 +314,13 @@ fn read<'d>(
             "episodes would wait for ever; shorten the tick or the quiet hours",
         );
     }
-    if mailing {
-        for (key, example) in [("kafka", "brokers = \"localhost:9092\""), ("esp", "kind, api_key_env and from")] {
-            if !section.has(key) {
-                report
-                    .fault_of_file(format!("`[{key}]` is missing"), format!("a service that runs needs it: {example}"));
-            }
+    for (key, example) in purpose.needs() {
+        if !section.has(key) {
+            report.fault_of_file(format!("`[{key}]` is missing"), format!("a service that runs needs it: {example}"));
         }
+    }
+    if section.has("collect") && !section.has("web") && purpose != Purpose::Ingest {
+        report.fault_of_file("`[collect]` is set, and `[web]` is not", format!("say where to answer: {LISTEN}"));
     }
     if needs_coupons && !section.has("coupons") {
         report.fault_of_file(

@@ -213,6 +213,17 @@ fn campaigns_choose_among_several_esps() {
 }
 
 #[test]
+fn what_is_collected_is_read() {
+    let text = "[web]\n[collect]\norigins = ['https://shop.example']\n[[collect.key]]\nname = 'site'\nsecret_env = 'KEY'\n\
+                [[collect.key]]\nname = 'backend'\nsecret_file = 'key'\nprofiles = true";
+    let collect = read(text).collect.expect("set");
+    let site = WriteKey { name: "site".into(), secret: SecretSource::Env("KEY".into()), profiles: false };
+    let backend = WriteKey { name: "backend".into(), secret: SecretSource::File("shop/key".into()), profiles: true };
+    assert_eq!(collect.keys, [site, backend]);
+    assert_eq!((collect.origins, collect.queue_bytes), (Some(vec!["https://shop.example".into()]), 64 << 20));
+}
+
+#[test]
 fn a_file_may_say_everything() {
     let config = read(include_str!("tests/everything.toml"));
     assert!(!config.campaigns.is_empty() && !config.enrichments.is_empty() && config.tracking.is_some());

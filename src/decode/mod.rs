@@ -4,11 +4,13 @@
 //! - `json`, `row`: what the text says, read once, strictly, without allocating.
 //! - `value`, `time`, `names`: what one member means: money, a time, an id.
 //! - one file for each stream: what its records mean. `event` and `lines` serve those that need them.
+//! - `check`: whether a record could be used, before it is in the log.
 //! - `dictionary`: the texts behind the ids, for all threads; `told`: and for all processes.
 
 mod bad;
 mod carts;
 mod catalog;
+mod check;
 mod clickstream;
 mod dictionary;
 mod engagement;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use beckon_dataflows::model::{Line, Position, Record, Stream, Written};
 
 pub use bad::{Bad, Collision};
+pub use check::Check;
 pub use dictionary::{Dictionary, Hold, Pin, Written as WrittenName};
 pub use told::Told;
 

@@ -6,12 +6,15 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::HeaderValue;
 use beckon_dataflows::model::Stream;
 use tokio::sync::oneshot;
 
 use super::live::WallClock;
-use crate::config::{Config, Kafka};
+use crate::config::{Collect, Config, Kafka};
+use crate::decode::Check;
 use crate::tracking::Seal;
+use crate::web::collect::{self, Collector, Letters, Queue, WriteKey, WriteKeys};
 use crate::web::publish::Topic;
 use crate::web::track::{self, Tracker};
 use crate::web::{listen, routes, serve};
@@ -20,16 +23,18 @@ use crate::web::{listen, routes, serve};
 pub struct Site {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<std::io::Result<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl Site {
-    /// Starts answering, where `[web]` is configured. Fails when the address cannot be listened on, or a producer cannot be made.
-    pub fn start(config: &Config, clock: WallClock) -> anyhow::Result<Option<Site>> {
+    /// Starts answering on `threads` threads, where `[web]` is configured. Fails when the address cannot be listened on, or a producer
+    /// cannot be made.
+    pub fn start(config: &Config, threads: usize, clock: WallClock) -> anyhow::Result<Option<Site>> {
         let Some(web) = &config.web else { return Ok(None) };
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let routes = routes(tracker(config, kafka, clock)?);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let collects = config.collect.as_ref().map(|collect| collector(config, collect, kafka, clock.clone()));
+        let routes = routes(tracker(config, kafka, clock)?.merge(collects.transpose()?.unwrap_or_default()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let listener = runtime.block_on(listen(web.listen));
         let listener = listener.with_context(|| {
             format!("cannot listen on {}: is something else listening there? Set another `listen` in [web]", web.listen)
@@ -50,7 +55,7 @@ impl Site {
     /// Answers what was asked already, and ends.
     pub fn stop(self) -> anyhow::Result<()> {
         let _ = self.stop.send(());
-        self.thread.join().map_err(|_| anyhow::anyhow!("the web server\'s thread failed"))?.context("the web server")
+        self.thread.join().map_err(|_| anyhow::anyhow!("the web server's thread failed"))
     }
 }
 
@@ -61,4 +66,26 @@ fn tracker(config: &Config, kafka: &Kafka, clock: WallClock) -> anyhow::Result<R
     let publish = Topic::open(&kafka.brokers, kafka.topic(Stream::Engagement)).context("a producer of engagement")?;
     let now_ms = Box::new(move || clock());
     Ok(track::routes(Tracker { seal: Seal::of(&secret), publish: Arc::new(publish), now_ms }))
+}
+
+/// What shops and their pages tell, where it is configured.
+fn collector(config: &Config, collect: &Collect, kafka: &Kafka, clock: WallClock) -> anyhow::Result<Router> {
+    let key = |key: &crate::config::WriteKey| -> anyhow::Result<WriteKey> {
+        Ok(WriteKey::new(&key.name, key.profiles, key.secret.secret().map_err(anyhow::Error::msg)?))
+    };
+    let origins = collect.origins.as_ref().map(|origins| origins.iter().map(|it| HeaderValue::from_str(it)).collect());
+    let topic = |stream: Stream| {
+        let opened = Topic::open(&kafka.brokers, kafka.topic(stream));
+        opened.with_context(|| format!("a producer of {stream}")).map(Arc::new)
+    };
+    Ok(collect::routes(Collector {
+        keys: WriteKeys::new(collect.keys.iter().map(key).collect::<anyhow::Result<_>>()?),
+        origins: origins.transpose()?,
+        clickstream: topic(Stream::Clickstream)?,
+        profiles: topic(Stream::Profiles)?,
+        letters: Arc::new(Letters::open(&config.state)?),
+        queue: Queue::new(collect.queue_bytes),
+        check: Check::new(),
+        now_ms: Box::new(move || clock()),
+    }))
 }

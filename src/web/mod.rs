@@ -1,13 +1,15 @@
-//! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `track` has the
-//! links of mails; `engagement` is what they tell; `publish` brings it to the broker. Nothing here decides anything.
+//! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `collect` takes in
+//! what shops and their pages tell; `track` has the links of mails, and `engagement` what they tell; `publish` brings it to the broker;
+//! `serve` has the connections. Nothing here decides anything.
 
+pub mod collect;
 mod engagement;
 mod machine;
 mod page;
 pub mod publish;
+mod serve;
 pub mod track;
 
-use std::future::Future;
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -16,6 +18,11 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
+
+pub use serve::{Limits, serve, serve_within};
+
+/// A transparent GIF of one pixel.
+const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 
 /// What every answer says: nothing is guessed, framed, kept or told on to where a link leads, and no page runs a script.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -30,10 +37,10 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("x-robots-tag"), "noindex"),
 ];
 
-/// Everything that is answered.
-pub fn routes(track: Router) -> Router {
+/// Everything that is answered: `parts`, and whether the server lives.
+pub fn routes(parts: Router) -> Router {
     let probes = Router::new().route("/healthz", get(|| async { "ok\n" }));
-    Router::new().merge(probes).merge(track).layer(map_response(with_headers))
+    Router::new().merge(probes).merge(parts).layer(map_response(with_headers))
 }
 
 async fn with_headers(mut answer: Response) -> Response {
@@ -41,15 +48,6 @@ async fn with_headers(mut answer: Response) -> Response {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     answer
-}
-
-/// Answers on `listen` until `shutdown` resolves, and says on which address as soon as it does.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
 }
 
 /// Listens on `address`.

@@ -12,14 +12,12 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::PIXEL;
 use super::engagement::{Engagement, Kind};
 use super::machine::is_machine;
 use super::page;
 use super::publish::{NotAcknowledged, Publish};
 use crate::tracking::{Does, NoToken, Seal, Token};
-
-/// A transparent GIF of one pixel.
-const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 
 /// What the tracker needs.
 pub struct Tracker {

@@ -4,7 +4,7 @@
 //! doesn't start.
 //!
 //! The test binary declares `mod skip;` beside this module.
-#![allow(dead_code)] // each test binary uses its own part of this file
+#![allow(dead_code, unused_imports)] // each test binary uses its own part of this file
 
 mod jars;
 mod leash;

@@ -149,6 +149,11 @@ pub fn start(directory: &Path, workers: usize) -> Running {
     Running(vec![spawn(directory, "run.log", &["run", "--workers", &workers.to_string()])])
 }
 
+/// Starts `beckon ingest` in `directory`.
+pub fn start_ingest(directory: &Path) -> Running {
+    Running(vec![spawn(directory, "ingest.log", &["ingest"])])
+}
+
 /// Starts the processes of a cluster in `directory`, which share its folder `state`. Process I logs to `run-I.log`.
 pub fn start_cluster(directory: &Path, processes: usize, workers: usize) -> Running {
     let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
