@@ -11,6 +11,7 @@ pub mod decision;
 pub mod decode;
 pub mod durable;
 pub mod enrich;
+pub mod experiment;
 pub mod json_lines;
 pub mod ledger;
 pub mod meter;
