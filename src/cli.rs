@@ -7,7 +7,9 @@ mod cluster;
 mod coupon;
 mod decisions;
 mod demo;
+mod experiment;
 mod explain;
+mod kpis;
 mod preview;
 mod replay;
 mod run;
@@ -49,6 +51,8 @@ Examples:
   beckon preview welcome --sample --html welcome.html --config campaigns/all.toml
   beckon run --config beckon.toml              the live service, on Kafka
   beckon cluster --processes 4 --config beckon.toml      the same as four processes
+  beckon kpis --input streams --config campaigns/beckon.toml --until drain
+  beckon experiment --input customers.csv --arm variant --control holdout --outcome bought revenue
   beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
 #[derive(Subcommand)]
@@ -67,6 +71,10 @@ enum Command {
     Preview(preview::Arguments),
     /// What the live service decided, from its ledger, as a replay writes it
     Decisions(decisions::Arguments),
+    /// What came of the decisions: what was sent, opened, clicked, ordered, beside those held out
+    Kpis(kpis::Arguments),
+    /// Compare the arms of an experiment, of any table: tests, intervals, whether the arms have the right sizes
+    Experiment(experiment::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
     /// Verify the code of a discount; exit 0 if it is genuine, 1 if it is not
@@ -205,6 +213,8 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments, &kinds),
         Command::Preview(arguments) => preview::run(&arguments, &kinds),
         Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
+        Command::Kpis(arguments) => kpis::run(&arguments, &kinds),
+        Command::Experiment(arguments) => experiment::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, &kinds),
         Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
     };

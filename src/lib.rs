@@ -13,6 +13,7 @@ pub mod durable;
 pub mod enrich;
 pub mod experiment;
 pub mod json_lines;
+pub mod kpis;
 pub mod ledger;
 pub mod meter;
 pub mod pipeline;

@@ -2,6 +2,7 @@
 //! there are too few bytes. Nothing here is ever shown: there is no `Debug`.
 
 use ring::hmac;
+use subtle::ConstantTimeEq;
 
 /// Bytes that nobody else knows.
 #[derive(Clone)]
@@ -29,6 +30,11 @@ impl Secret {
         hmac::Key::new(hmac::HMAC_SHA256, &self.0)
     }
 
+    /// Whether these bytes are the secret: compared in a time that depends on their number alone.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.0.ct_eq(bytes).into()
+    }
+
     /// 32 bytes for `usage` alone: HMAC-SHA256 of its name. Who has them knows neither the secret nor those of another usage.
     pub fn derived(&self, usage: &str) -> [u8; 32] {
         let mut key = [0; 32];
@@ -45,7 +51,8 @@ mod tests {
     fn a_secret_has_sixteen_bytes_at_least() {
         let fault = Secret::new(&[7; 15]).err().map(|fault| fault.to_string());
         assert_eq!(fault.as_deref(), Some("has 15 bytes, and a secret needs 16 at least"));
-        assert!(Secret::new(&[7; 16]).is_ok());
+        let secret = Secret::new(&[7; 16]).unwrap();
+        assert!(secret.is(&[7; 16]) && !secret.is(&[7; 17]) && !secret.is(b""));
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! What is answered over HTTP, asked over a real connection.
 
+#[path = "web/answer.rs"]
+mod answer;
 #[path = "web/track.rs"]
 mod track;

@@ -203,6 +203,11 @@ impl Config {
         self.esps.iter().find(|esp| esp.name == campaign.esp)
     }
 
+    /// Whether a running service maintains the KPIs: where somebody may read them.
+    pub fn measures(&self) -> bool {
+        self.web.as_ref().is_some_and(|web| web.api_token.is_some())
+    }
+
     /// Whether some campaign has a discount, so that codes are needed.
     pub fn gives_discounts(&self) -> bool {
         self.campaigns.iter().any(|campaign| !campaign.discounts.is_empty())
@@ -277,7 +282,7 @@ fn read<'d>(
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esps: esp.map(|section| esp::read_all(section, wanted)).unwrap_or_default(),
         coupons: None,
-        web: table("web").map(web::read),
+        web: table("web").map(|section| web::read(section, beside, mailing && purpose != Purpose::Demo)),
         tracking: table("tracking")
             .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
     };

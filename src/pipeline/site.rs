@@ -10,8 +10,10 @@ use beckon_dataflows::model::Stream;
 use tokio::sync::oneshot;
 
 use super::live::WallClock;
-use crate::config::{Config, Kafka};
+use crate::config::{Config, Kafka, Web};
+use crate::kpis::Reader;
 use crate::tracking::Seal;
+use crate::web::answer::{self, Api};
 use crate::web::publish::Topic;
 use crate::web::track::{self, Tracker};
 use crate::web::{listen, routes, serve};
@@ -25,10 +27,10 @@ pub struct Site {
 
 impl Site {
     /// Starts answering, where `[web]` is configured. Fails when the address cannot be listened on, or a producer cannot be made.
-    pub fn start(config: &Config, clock: WallClock) -> anyhow::Result<Option<Site>> {
+    pub fn start(config: &Config, kpis: Option<Reader>, clock: WallClock) -> anyhow::Result<Option<Site>> {
         let Some(web) = &config.web else { return Ok(None) };
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let routes = routes(tracker(config, kafka, clock)?);
+        let routes = routes(tracker(config, kafka, clock)?.merge(answers(web, kpis)?));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = runtime.block_on(listen(web.listen));
         let listener = listener.with_context(|| {
@@ -52,6 +54,14 @@ impl Site {
         let _ = self.stop.send(());
         self.thread.join().map_err(|_| anyhow::anyhow!("the web server\'s thread failed"))?.context("the web server")
     }
+}
+
+/// What is told to whoever has the token, where there is one.
+fn answers(web: &Web, kpis: Option<Reader>) -> anyhow::Result<Router> {
+    let (Some(token), Some(kpis)) = (&web.api_token, kpis) else { return Ok(Router::new()) };
+    let token = token.secret().map_err(anyhow::Error::msg)?;
+    let report = Box::new(move || serde_json::to_string(&kpis.report()).unwrap_or_default());
+    Ok(answer::routes(Api { token, kpis: report }))
 }
 
 /// The links of mails, where they are configured.

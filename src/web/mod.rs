@@ -1,6 +1,7 @@
 //! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `track` has the
-//! links of mails; `engagement` is what they tell; `publish` brings it to the broker. Nothing here decides anything.
+//! links of mails; `answer` what is told to who may read; `engagement` is what they tell; `publish` brings it to the broker. Nothing here decides anything.
 
+pub mod answer;
 mod engagement;
 mod machine;
 mod page;
