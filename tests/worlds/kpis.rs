@@ -37,7 +37,7 @@ pub fn followed(seed: u64, contents: Contents) -> Followed {
         let id = decision["decision_id"].as_str().unwrap().to_owned();
         let as_of: jiff::Timestamp = decision["as_of"].as_str().unwrap().parse().unwrap();
         let as_of = as_of.as_millisecond();
-        let mut later = |rng: &mut ChaCha8Rng| match rng.random_range(0..10) {
+        let later = |rng: &mut ChaCha8Rng| match rng.random_range(0..10) {
             0 => as_of,
             1 => as_of + attribution_ms + rng.random_range(-1..=1) * 1000,
             2 => as_of - 1500,
@@ -105,7 +105,7 @@ const WORLDS: u64 = 150;
 
 /// Holds the dataflow to the oracle on worlds of these contents. Returns how often what was counted.
 fn agree(kind: &str, contents: Contents) -> BTreeMap<&'static str, i64> {
-    let mut counted = BTreeMap::new();
+    let mut counted: BTreeMap<&'static str, i64> = BTreeMap::new();
     for seed in worlds_to_try(WORLDS) {
         let Followed { world, accepted } = followed(seed, contents);
         let until = [Until::Drain, Until::LastEvent][seed as usize % 2];
@@ -122,7 +122,7 @@ fn agree(kind: &str, contents: Contents) -> BTreeMap<&'static str, i64> {
         }
         for (cell, tally) in expected.values().next_back().into_iter().flatten().filter(|(cell, _)| cell.2.is_none()) {
             for (name, count) in &tally.counts {
-                *counted.entry(name).or_default() += count;
+                *counted.entry(*name).or_default() += count;
             }
             *counted.entry("held out and converted").or_default() +=
                 if cell.1.0 == "holdout" { tally.counts.get("converted").copied().unwrap_or(0) } else { 0 };

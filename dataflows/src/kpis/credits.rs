@@ -36,7 +36,8 @@ pub(super) struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Credit {
     pub(super) decision: Followed,
-    pub(super) value: Amount,
+    /// None while it is cancelled.
+    pub(super) value: Option<Amount>,
     /// From this tick on it changes no more.
     pub(super) settled: Tick,
 }
@@ -81,9 +82,9 @@ impl Credits {
     fn credit(&self, known: &Known) -> Option<Credit> {
         let (order, _) = known.order.as_ref()?;
         let value = match order.status {
-            OrderStatus::Placed => order.total.map(Amount::of).unwrap_or_default(),
-            OrderStatus::Refunded => Amount::default(),
-            OrderStatus::Cancelled => return None,
+            OrderStatus::Placed => Some(order.total.map(Amount::of).unwrap_or_default()),
+            OrderStatus::Refunded => Some(Amount::default()),
+            OrderStatus::Cancelled => None,
         };
         Some(Credit { decision: known.decision?, value, settled: self.settled(known) })
     }

@@ -30,7 +30,7 @@ pub(super) enum OfUnit {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Unit {
     decisions: i64,
-    /// The orders that count: a few.
+    /// The orders that count, or would if they were not cancelled: a few.
     credits: Vec<Credit>,
     /// The first tick at which no decision keeps it.
     settled: Tick,
@@ -41,8 +41,9 @@ impl Unit {
         if self.decisions == 0 {
             return Tally::default();
         }
-        let orders = self.credits.len() as i64;
-        let revenue = self.credits.iter().fold(0i64, |sum, credit| sum.saturating_add(credit.value.0));
+        let values = self.credits.iter().filter_map(|credit| credit.value);
+        let (orders, revenue) =
+            values.fold((0, 0i64), |(orders, sum), value| (orders + 1, sum.saturating_add(value.0)));
         let tally = Tally::one(Measure::Decided).with(Measure::Decisions, self.decisions);
         let tally = tally.with(Measure::Converted, orders.min(1)).with(Measure::Orders, orders);
         tally.with_revenue(Amount(revenue))
