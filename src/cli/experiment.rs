@@ -124,7 +124,7 @@ pub(super) fn told(ratio: &SampleRatio) -> String {
 /// A table of comparisons, whose first columns say of what.
 pub(super) fn compared(against: &str) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     let header = [against, "arm", "n", "mean", "control", "lift", "95 %", "relative", "95 %", "p", "at any time", "p"];
     table.set_header(header);
     for column in table.column_iter_mut().skip(2) {

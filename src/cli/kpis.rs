@@ -112,7 +112,7 @@ fn show(report: &Report, days: bool) {
 
 fn figures() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header([
         "campaign",
         "arm",
@@ -153,7 +153,7 @@ fn row(campaign: &str, arm: &str, figures: &Figures) -> Vec<String> {
         count(Measure::Unsubscribed),
         count(Measure::Converted),
         rate(Measure::Converted, Measure::Decided),
-        figures.revenue().to_string(),
+        format!("{:.2}", figures.revenue()),
         figures.revenue_per_decided().map_or_else(|| "—".into(), |each| format!("{each:.2}")),
     ]
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 
-use super::horizon::{Horizon, NEVER};
+use super::horizon::Horizon;
 use super::records::{Customer, Engagement, Status};
 
 const DAY_MS: i64 = 86_400_000;
@@ -241,7 +241,7 @@ impl Following<'_> {
                 };
                 let unit = self.units.entry((cell, made.customer.clone())).or_default();
                 unit.decisions += 1;
-                unit.gone = unit.gone.max(gone).min(NEVER);
+                unit.gone = unit.gone.max(gone);
             }
         }
     }

@@ -94,8 +94,8 @@ fn first_difference(expected: &BTreeMap<i64, Table>, found: &BTreeMap<i64, Table
     ticks.sort_unstable();
     ticks.into_iter().find_map(|tick| {
         let (wanted, had) = (at(expected, tick), at(found, tick));
-        let cells = wanted.keys().chain(had.keys());
-        let differing = cells.filter(|cell| wanted.get(*cell) != had.get(*cell)).next()?;
+        let mut cells = wanted.keys().chain(had.keys());
+        let differing = cells.find(|cell| wanted.get(*cell) != had.get(*cell))?;
         Some(format!("at {tick} {differing:?} should be {:#?} and is {:#?}", wanted.get(differing), had.get(differing)))
     })
 }
