@@ -27,6 +27,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cluster::{Cluster, HostsFault, Share};
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
+use crate::experiment::table::TableFault;
 use crate::reclock::{Notes, Timeline};
 use crate::render::TemplateFaults;
 use crate::source::kafka::Extent;
@@ -222,7 +223,9 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            let is_bad_use = error.is::<Faults>() || error.is::<TemplateFaults>() || error.is::<HostsFault>();
+            let is_table = error.downcast_ref().is_some_and(TableFault::is_bad_use);
+            let is_bad_use =
+                error.is::<Faults>() || error.is::<TemplateFaults>() || error.is::<HostsFault>() || is_table;
             ExitCode::from(if is_bad_use { 2 } else { 1 })
         }
     }

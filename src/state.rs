@@ -80,7 +80,7 @@ impl State {
                 return Some(Edge::News(News::Aliased(from)));
             }
             Change::Order(id, order) => return Some(Edge::News(News::Order(id, order))),
-            Change::Engaged(engagement) => return Some(Edge::News(News::Engaged(engagement))),
+            Change::Engaged(engagement) => return Some(Edge::News(News::Engaged(*engagement))),
             Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
             Change::Contact(customer, contact) => {

@@ -143,7 +143,7 @@ pub fn build(
         histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
         interests.into_iter().for_each(|rows| changes.state(rows.map(|(id, skus)| Change::Interests(id, skus))));
         placed.into_iter().for_each(|rows| changes.state(rows.map(|(id, order)| Change::Order(id, order))));
-        engaged.into_iter().for_each(|rows| changes.state(rows.map(Change::Engaged)));
+        engaged.into_iter().for_each(|rows| changes.state(rows.map(|it| Change::Engaged(Box::new(it)))));
         bought.into_iter().for_each(|rows| changes.state(rows.map(|(id, sku, is)| Change::Bought(id, sku, is))));
     });
     (inputs, outputs)

@@ -93,7 +93,8 @@ fn replayed(arguments: &Arguments, config: &Config) -> anyhow::Result<Reader> {
     Ok(reader)
 }
 
-fn show(report: &Report, days: bool) {
+/// Shows a report, with `days` each day too.
+pub(super) fn show(report: &Report, days: bool) {
     println!("KPIs as of {}; an order counts for {} h", report.as_of, report.attribution_ms / 3_600_000);
     let mut table = figures();
     for campaign in &report.campaigns {

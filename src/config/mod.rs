@@ -108,6 +108,8 @@ pub struct Config {
     pub tracking: Option<Tracking>,
     /// Where Beckon answers over HTTP; nowhere without it (SPEC §8).
     pub web: Option<Web>,
+    /// Whether a running service maintains the KPIs (SPEC §9): where `[web]` has a token for who may read them, and in the demo.
+    pub measures: bool,
 }
 
 /// What becomes of the rest when a profile is deleted; the profile itself is gone at once, and nothing is sent.
@@ -203,11 +205,6 @@ impl Config {
         self.esps.iter().find(|esp| esp.name == campaign.esp)
     }
 
-    /// Whether a running service maintains the KPIs: where somebody may read them.
-    pub fn measures(&self) -> bool {
-        self.web.as_ref().is_some_and(|web| web.api_token.is_some())
-    }
-
     /// Whether some campaign has a discount, so that codes are needed.
     pub fn gives_discounts(&self) -> bool {
         self.campaigns.iter().any(|campaign| !campaign.discounts.is_empty())
@@ -282,10 +279,12 @@ fn read<'d>(
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esps: esp.map(|section| esp::read_all(section, wanted)).unwrap_or_default(),
         coupons: None,
+        measures: false,
         web: table("web").map(|section| web::read(section, beside, mailing && purpose != Purpose::Demo)),
         tracking: table("tracking")
             .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
     };
+    config.measures = purpose == Purpose::Demo || config.web.as_ref().is_some_and(|web| web.api_token.is_some());
     let needs_coupons = purpose == Purpose::Coupon || mailing && config.gives_discounts();
     let needs_secret = needs_coupons && purpose != Purpose::Demo;
     config.coupons = table("coupons").and_then(|section| {

@@ -102,6 +102,13 @@ pub enum TableFault {
     },
 }
 
+impl TableFault {
+    /// Whether something else was to be asked, and not the table to be another.
+    pub fn is_bad_use(&self) -> bool {
+        !matches!(self, TableFault::Csv(_) | TableFault::NoNumber { .. })
+    }
+}
+
 /// What was read of an outcome in one arm.
 #[derive(Clone, Default)]
 struct InArm {

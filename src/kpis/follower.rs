@@ -101,3 +101,57 @@ impl Drop for Follower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use beckon_dataflows::horizon::Horizon;
+    use beckon_dataflows::kpis::Followed;
+    use beckon_dataflows::model::{Engagement, EngagementKind, Id, OrderFact, OrderStatus};
+    use beckon_dataflows::plan::Plan;
+
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+    const DAY_MS: u64 = 24 * HOUR_MS;
+
+    /// Ten customers are decided about each hour, who never come again; mails are opened, and every other customer orders.
+    fn tell_hour(follower: &mut Follower, hour: u64) {
+        for customer in hour * 10..hour * 10 + 10 {
+            let (at, id, owner) = (hour * HOUR_MS, u128::from(customer) << 64 | u128::from(customer), Id(customer));
+            let decision = Followed { at, id, customer: owner, cell: Cell::of(0, (customer % 3) as u16, at) };
+            follower.tell(Fact::Decided(decision, owner), at);
+            let opened = Engagement { decision: id, kind: EngagementKind::Opened, machine: false };
+            follower.tell(Fact::Accepted(id), at + 1000);
+            follower.tell(Fact::Engaged(opened), at + 2000);
+            if customer % 2 == 0 {
+                let (placed, status) = (at + 3000, OrderStatus::Placed);
+                let order = OrderFact { customer: owner, placed, status, total: "19.90".parse().ok() };
+                follower.tell(Fact::Order(Id(customer << 32), order), placed);
+            }
+        }
+    }
+
+    /// How many bytes all that is kept takes.
+    fn size(follower: &mut Follower, tick: Tick) -> usize {
+        follower.snapshot(tick).1.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    #[test]
+    fn what_is_kept_does_not_grow_with_history() {
+        let mut plan = Plan::new(1000, Vec::new(), 3 * DAY_MS);
+        plan.attribution_ms = Some(DAY_MS);
+        let terms = Terms { tick_ms: 1000, attribution_ms: DAY_MS, horizon: Horizon::of(&plan) };
+        let mut follower = Follower::new(terms, None).unwrap();
+        let mut sizes = Vec::new();
+        for hour in 1..60 * 24 {
+            tell_hour(&mut follower, hour);
+            let tick = (hour + 1) * HOUR_MS - 1000;
+            follower.advance(tick);
+            if hour % (10 * 24) == 0 {
+                sizes.push(size(&mut follower, tick));
+            }
+        }
+        let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+        assert!(*least > 1000 && *most < least + least / 50, "bytes kept every ten days: {sizes:?}");
+    }
+}

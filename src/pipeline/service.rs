@@ -85,7 +85,7 @@ impl Service {
             Beginning { config, kafka, workers, cluster, ledger: ledger.as_deref(), meter: &meter, stop: &stop };
         let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis: earlier } =
             beginning.begin()?;
-        let kpis = (ledger.is_some() && config.measures()).then(|| Reader::of(config));
+        let kpis = (ledger.is_some() && config.measures).then(|| Reader::of(config));
         let (engine, sender) = match &ledger {
             Some(ledger) => {
                 let (accepting, accepted) = crossbeam_channel::unbounded();

@@ -38,7 +38,7 @@ pub fn measured(plan: Plan, config: &Config) -> Plan {
 /// The plan of a service that runs: with KPIs where somebody may read them.
 pub fn running(config: &Config) -> Plan {
     let plan = plan(config);
-    if config.measures() { measured(plan, config) } else { plan }
+    if config.measures { measured(plan, config) } else { plan }
 }
 
 /// What a service's snapshots depend on: the state on what is configured of it, and on how long decisions are followed, if they are.

@@ -155,7 +155,7 @@ pub enum Change {
     /// An order is now this. Only told where the plan asks for KPIs; that it is forgotten is not told.
     Order(Id, OrderFact),
     /// Somebody did something with a mail. Only told where the plan asks for KPIs.
-    Engaged(Engagement),
+    Engaged(Box<Engagement>),
     /// The episode left the trigger set.
     Left(Episode),
     /// The episode entered the trigger set.
