@@ -306,6 +306,36 @@ fn as_the_oracle(config: &Config, (cell, tally): (&Cell, &Tally)) -> (oracle::kp
     ((campaign.name.clone(), arm, cell.day.map(i64::from)), is)
 }
 
+/// [`measure`] in a cluster of `processes`, which are threads here, each of `pace.workers` workers.
+pub fn measure_among(world: &World, processes: usize, pace: Pace, accepted: &[(i64, String)]) -> BTreeMap<i64, Table> {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<String> = held.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    drop(held);
+    let run = |process: usize| {
+        let cluster = Cluster::at(process, hosts.clone());
+        let partitions = cluster.share().of(source::files::open(directory.path()).unwrap());
+        let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
+        let (mut replay, bury) = (replay_of(&config, Until::Drain, pace), Box::new(|_| Ok(())));
+        replay.plan = wiring::measured(replay.plan, &config);
+        if process > 0 {
+            replay.run_among(peers, partitions, Elsewhere, bury, |_| {}).unwrap();
+            return None;
+        }
+        let added = Added::default();
+        let measuring = setup_of(&config, accepted, &added).measure(&replay.plan, Elsewhere).unwrap();
+        replay.run_among(peers, partitions, measuring, bury, |_| {}).unwrap();
+        Some(tables(&config, &added.lock().unwrap()))
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let started: Vec<_> = (0..processes).map(|process| scope.spawn(move || run(process))).collect();
+        started.into_iter().filter_map(|it| it.join().unwrap()).next().unwrap()
+    })
+}
+
 fn replay_of(config: &Config, until: Until, pace: Pace) -> Replay {
     Replay {
         workers: pace.workers,

@@ -190,6 +190,18 @@ fn the_order_of_arrival_makes_no_difference_to_kpis() {
     }
 }
 
+/// The computation is spread over processes, of which one follows what was decided.
+#[test]
+fn processes_make_no_difference_to_kpis() {
+    for seed in worlds_to_try(12) {
+        let Followed { world, accepted } = followed(seed, [EVERYTHING, ERASING_FORGETFUL][seed as usize % 2]);
+        let pace = Pace { workers: 1 + seed as usize % 2, piece: None };
+        let expected = engine::measure(&world, Until::Drain, pace, &accepted).tables;
+        let found = engine::measure_among(&world, 2 + seed as usize / 2 % 2, pace, &accepted);
+        assert_eq!(first_difference(&expected, &found), None, "seed {seed}");
+    }
+}
+
 /// A service that starts again, with its ledger and the log, has the KPIs that it had; also where it would decide otherwise now.
 #[test]
 fn a_start_from_ledger_and_log_makes_no_difference_to_kpis() {
