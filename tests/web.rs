@@ -2,5 +2,7 @@
 
 #[path = "web/answer.rs"]
 mod answer;
+#[path = "web/service.rs"]
+mod service;
 #[path = "web/track.rs"]
 mod track;
