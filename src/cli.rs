@@ -7,8 +7,10 @@ mod cluster;
 mod coupon;
 mod decisions;
 mod demo;
+mod experiment;
 mod explain;
 mod ingest;
+mod kpis;
 mod preview;
 mod replay;
 mod run;
@@ -26,6 +28,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cluster::{Cluster, HostsFault, Share};
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
+use crate::experiment::table::TableFault;
 use crate::reclock::{Notes, Timeline};
 use crate::render::TemplateFaults;
 use crate::source::kafka::Extent;
@@ -51,6 +54,8 @@ Examples:
   beckon run --config beckon.toml              the live service, on Kafka
   beckon cluster --processes 4 --config beckon.toml      the same as four processes
   beckon ingest --config beckon.toml           what a shop's pages and servers tell, into Kafka
+  beckon kpis --input streams --config campaigns/beckon.toml --until drain
+  beckon experiment --input customers.csv --arm variant --control holdout --outcome bought revenue
   beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
 #[derive(Subcommand)]
@@ -71,6 +76,10 @@ enum Command {
     Preview(preview::Arguments),
     /// What the live service decided, from its ledger, as a replay writes it
     Decisions(decisions::Arguments),
+    /// What came of the decisions: what was sent, opened, clicked, ordered, beside those held out
+    Kpis(kpis::Arguments),
+    /// Compare the arms of an experiment, of any table: tests, intervals, whether the arms have the right sizes
+    Experiment(experiment::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
     /// Verify the code of a discount; exit 0 if it is genuine, 1 if it is not
@@ -210,6 +219,8 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments, &kinds),
         Command::Preview(arguments) => preview::run(&arguments, &kinds),
         Command::Decisions(arguments) => decisions::run(&arguments, &kinds),
+        Command::Kpis(arguments) => kpis::run(&arguments, &kinds),
+        Command::Experiment(arguments) => experiment::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, &kinds),
         Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
     };
@@ -217,7 +228,9 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            let is_bad_use = error.is::<Faults>() || error.is::<TemplateFaults>() || error.is::<HostsFault>();
+            let is_table = error.downcast_ref().is_some_and(TableFault::is_bad_use);
+            let is_bad_use =
+                error.is::<Faults>() || error.is::<TemplateFaults>() || error.is::<HostsFault>() || is_table;
             ExitCode::from(if is_bad_use { 2 } else { 1 })
         }
     }

@@ -13,6 +13,7 @@ pub mod gather;
 pub mod in_line;
 pub mod lanes;
 pub mod live;
+pub mod measure;
 pub mod preview;
 pub mod reading;
 pub mod record;
@@ -33,8 +34,9 @@ use crossbeam_channel::Receiver;
 
 use crate::decide::{Asking, Decided, Decider, Facts};
 use crate::decode::Dictionary;
+use crate::kpis::Part;
 use crate::meter::Meter;
-use crate::state::{Edge, State};
+use crate::state::{Edge, News, State};
 use crate::worker::{self, Closed, Crew, Keeping, StartError, Workers};
 use gather::Gather;
 use snapshots::{DecidingState, Restored, Watch};
@@ -89,6 +91,16 @@ pub trait Act: Send + 'static {
     /// Decisions of one closed tick, in SPEC §5's order. The state is as of that tick.
     fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()>;
 
+    /// What the KPIs follow of a closed tick. Comes before its decisions.
+    fn told(&mut self, _tick: Tick, _news: Vec<News>, _view: &View<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// What is kept at a tick, the decisions up to which have all come, for a snapshot.
+    fn kept(&mut self, _tick: Tick) -> anyhow::Result<Vec<Part>> {
+        Ok(Vec::new())
+    }
+
     /// What the gates that the decider listens to answered, before what they led to is among the decided. Only who set the
     /// watch hears of it.
     fn asked(&mut self, _asking: Asking) {}
@@ -101,6 +113,32 @@ pub trait Act: Send + 'static {
     /// All ticks before `upper` are closed and decided; none: all there will ever be.
     fn closed(&mut self, _upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
         Ok(())
+    }
+}
+
+impl Act for Box<dyn Act> {
+    fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
+        (**self).decided(tick, decided, view)
+    }
+
+    fn told(&mut self, tick: Tick, news: Vec<News>, view: &View<'_>) -> anyhow::Result<()> {
+        (**self).told(tick, news, view)
+    }
+
+    fn kept(&mut self, tick: Tick) -> anyhow::Result<Vec<Part>> {
+        (**self).kept(tick)
+    }
+
+    fn asked(&mut self, asking: Asking) {
+        (**self).asked(asking);
+    }
+
+    fn erased(&mut self, tick: Tick, customers: &[Id], view: &View<'_>) -> anyhow::Result<()> {
+        (**self).erased(tick, customers, view)
+    }
+
+    fn closed(&mut self, upper: Option<Tick>, view: &View<'_>) -> anyhow::Result<()> {
+        (**self).closed(upper, view)
     }
 }
 
@@ -239,7 +277,7 @@ impl<A: Act> Deciding<A> {
             let later = changes.split_off(changes.partition_point(|(at, _)| *at <= tick));
             self.decide(std::mem::replace(&mut changes, later), Some(tick + 1))?;
             let beside = read(&self.state).beside();
-            let known = DecidingState { beside, remembered: self.decider.remembered() };
+            let known = DecidingState { beside, remembered: self.decider.remembered(), kpis: self.act.kept(tick)? };
             if let Some(watch) = &mut self.watch {
                 watch.hand_over(tick, known);
             }
@@ -282,10 +320,13 @@ impl<A: Act> Deciding<A> {
     fn decide(&mut self, changes: Vec<(Tick, Change)>, upper: Option<Tick>) -> anyhow::Result<()> {
         let Deciding { decider, dictionary, state, meter, act, .. } = self;
         decide_ticks(changes, upper, decider, dictionary, state, |closed, decider, view| {
-            let Decisions { tick, decided, erased } = closed;
+            let Decisions { tick, decided, erased, news } = closed;
             decided.iter().for_each(|(decision, _)| meter.decided(decision));
             decider.take_undecided().into_iter().for_each(|it| meter.undecided(it.campaign, it.why));
             decider.take_askings().into_iter().for_each(|asking| act.asked(asking));
+            if !news.is_empty() {
+                act.told(tick, news, view)?;
+            }
             act.decided(tick, decided, view)?;
             if erased.is_empty() { Ok(()) } else { act.erased(tick, &erased, view) }
         })
@@ -298,6 +339,8 @@ struct Decisions {
     decided: Vec<Decided>,
     /// Whose profiles came to be deleted.
     erased: Vec<Id>,
+    /// What the KPIs follow.
+    news: Vec<News>,
 }
 
 /// Takes up closed ticks, those before `upper`, one after the other, and decides what entered at each. Beside the ticks at
@@ -316,32 +359,37 @@ fn decide_ticks(
         let wake = decider.next_wake().filter(|wake| upper.is_none_or(|upper| *wake < upper));
         let Some(tick) = changed.into_iter().chain(wake).min() else { return Ok(()) };
         let now = std::iter::from_fn(|| changes.next_if(|(other, _)| *other == tick).map(|(_, change)| change));
-        let (left, entered, erased) = take_up(tick, now, &mut write(state), dictionary);
+        let Edges { left, entered, erased, news } = take_up(tick, now, &mut write(state), dictionary);
         let state = read(state);
         let view = View { state: &state, dictionary };
         let decided = decider.decide(tick, &left, entered, &view);
-        act(Decisions { tick, decided, erased }, decider, &view)?;
+        act(Decisions { tick, decided, erased, news }, decider, &view)?;
     }
 }
 
+/// What is to be acted on of a tick's changes.
+#[derive(Default)]
+struct Edges {
+    left: Vec<Episode>,
+    entered: Vec<Opening>,
+    erased: Vec<Id>,
+    news: Vec<News>,
+}
+
 /// Takes up a tick's changes whole, and only then says who left, who entered and who was erased.
-fn take_up(
-    tick: Tick,
-    changes: impl Iterator<Item = Change>,
-    state: &mut State,
-    dictionary: &Dictionary,
-) -> (Vec<Episode>, Vec<Opening>, Vec<Id>) {
+fn take_up(tick: Tick, changes: impl Iterator<Item = Change>, state: &mut State, dictionary: &Dictionary) -> Edges {
     state.close(tick);
     let text = |id| dictionary.text(id).unwrap_or_default();
-    let (mut left, mut entered, mut erased) = (Vec::new(), Vec::new(), Vec::new());
+    let mut edges = Edges::default();
     for edge in changes.filter_map(|change| state.apply(tick, change, text)) {
         match edge {
-            Edge::Left(episode) => left.push(episode),
-            Edge::Entered(opening) => entered.push(opening),
-            Edge::Erased(customer) => erased.push(customer),
+            Edge::Left(episode) => edges.left.push(episode),
+            Edge::Entered(opening) => edges.entered.push(opening),
+            Edge::Erased(customer) => edges.erased.push(customer),
+            Edge::News(news) => edges.news.push(news),
         }
     }
-    (left, entered, erased)
+    edges
 }
 
 fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {

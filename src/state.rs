@@ -7,7 +7,7 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use beckon_dataflows::joins::identities::Identities;
-use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Product, Tick};
+use beckon_dataflows::model::{Change, Contact, Engagement, Episode, History, Id, Opening, OrderFact, Product, Tick};
 use beckon_dataflows::per_key::IdHasher;
 use hashbrown::{HashMap, HashSet};
 use similar::Similar;
@@ -23,6 +23,19 @@ pub enum Edge {
     Left(Episode),
     /// The customer's profile is deleted: no edge of the set, but of what may be known of them.
     Erased(Id),
+    /// Something that is no state, but that the KPIs follow.
+    News(News),
+}
+
+/// What the KPIs follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// An order is now this.
+    Order(Id, OrderFact),
+    /// Somebody did something with a mail.
+    Engaged(Engagement),
+    /// This user was made an alias of another.
+    Aliased(Id),
 }
 
 /// The stock of a SKU.
@@ -62,7 +75,12 @@ impl State {
     pub fn apply(&mut self, tick: Tick, change: Change, text: impl Fn(Id) -> String) -> Option<Edge> {
         self.as_of = tick;
         match change {
-            Change::Aliased(from, to) => drop(self.identities.alias(from, to, &mut HashSet::new())),
+            Change::Aliased(from, to) => {
+                self.identities.alias(from, to, &mut HashSet::new());
+                return Some(Edge::News(News::Aliased(from)));
+            }
+            Change::Order(id, order) => return Some(Edge::News(News::Order(id, order))),
+            Change::Engaged(engagement) => return Some(Edge::News(News::Engaged(*engagement))),
             Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
             Change::Contact(customer, contact) => {
@@ -159,6 +177,16 @@ impl State {
         }
         let all = self.identities.all_of([customer]);
         all.into_iter().filter(|id| self.identities.follow(*id) == customer).collect()
+    }
+
+    /// Whose all is that is this customer's: another's where they are an alias, else their own.
+    pub fn owner(&self, customer: Id) -> Id {
+        self.identities.follow(customer)
+    }
+
+    /// This customer, and all who were ever made an alias of them or of one of those.
+    pub fn led_to(&self, customer: Id) -> impl Iterator<Item = Id> {
+        self.identities.all_of([customer]).into_iter()
     }
 
     /// The trigger set.

@@ -69,6 +69,59 @@ fn a_replay_writes_the_same_decisions_whatever_the_workers_and_the_compression()
 }
 
 #[test]
+fn kpis_are_of_the_decisions_that_a_replay_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let streams = shop_files(directory.path(), Compression::None);
+    let of = |command: &[&str]| {
+        let shared = ["--config", EXAMPLE, "--until", "drain", "--quiet", "--input", streams.to_str().unwrap()];
+        let output = beckon(&[command, &shared].concat(), directory.path());
+        assert_code(&output, 0);
+        text(&output.stdout)
+    };
+    let decisions = of(&["replay", "--kpis", "kpis.json"]);
+    assert_eq!(decisions, of(&["replay"]), "measuring makes no difference");
+    let written = fs::read_to_string(directory.path().join("kpis.json")).unwrap();
+    assert_eq!(written, of(&["kpis", "--json", "--workers", "2"]));
+    let kpis: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let campaign = &kpis["campaigns"][0];
+    let arms: Vec<&str> = campaign["arms"].as_array().unwrap().iter().map(|arm| arm["arm"].as_str().unwrap()).collect();
+    assert_eq!(arms, ["holdout", "plain", "urgent"]);
+    let decided = |arm: &str| decisions.lines().filter(|line| line.contains(arm)).count() as u64;
+    assert_eq!(campaign["arms"][0]["decisions"], decided("\"outcome\":\"holdout\""));
+    assert_eq!(campaign["arms"][2]["decisions"], decided("\"variant\":\"urgent\""));
+    assert_eq!(campaign["against_holdout"][0]["arm"], "send");
+    let shown = of(&["kpis"]);
+    assert!(shown.contains("against the holdout") && shown.contains("chi-square"), "{shown}");
+}
+
+#[test]
+fn an_experiment_is_compared_and_what_is_wrong_with_it_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let rows: String = (0..2000).map(|n| format!("{},{},{}\n", ["a", "b"][n % 2], n % 7 / 6, n % 11)).collect();
+    fs::write(directory.path().join("table.csv"), format!("arm,bought,spent\n{rows}")).unwrap();
+    let run = |more: &[&str]| {
+        let shared = ["experiment", "--input", "table.csv", "--arm", "arm", "--outcome", "bought", "spent"];
+        beckon(&[&shared, more].concat(), directory.path())
+    };
+    let shown = run(&["--control", "a"]);
+    assert_code(&shown, 0);
+    assert!(text(&shown.stdout).contains("as they should be"), "{}", text(&shown.stdout));
+    let mismatch = run(&["--control", "a", "--weights", "a=9,b=1", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&mismatch.stdout).unwrap();
+    assert_eq!(
+        (&report["sample_ratio"]["is_mismatch"], &report["outcomes"][1]["kind"]),
+        (&true.into(), &"mean".into())
+    );
+    let unknown = run(&["--control", "c"]);
+    assert_code(&unknown, 2);
+    assert_eq!(text(&unknown.stderr), "table.csv: there is no arm `c` in column `arm`; there is a, b\n");
+    fs::write(directory.path().join("table.csv"), "arm,bought,spent\na,1,much\n").unwrap();
+    let unread = run(&["--control", "a"]);
+    assert_code(&unread, 1);
+    assert!(text(&unread.stderr).contains("line 2: `much` in column `spent` is no number"), "{}", text(&unread.stderr));
+}
+
+#[test]
 fn a_replay_ends_where_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let streams = shop_files(directory.path(), Compression::None);

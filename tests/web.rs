@@ -1,11 +1,15 @@
 //! What is answered over HTTP, asked over a real connection.
 
+#[path = "web/answer.rs"]
+mod answer;
 #[path = "web/attacks.rs"]
 mod attacks;
 #[path = "web/collect.rs"]
 mod collect;
 #[path = "web/script.rs"]
 mod script;
+#[path = "web/service.rs"]
+mod service;
 mod skip;
 #[path = "web/track.rs"]
 mod track;

@@ -5,6 +5,8 @@ mod engine;
 mod examples;
 #[path = "worlds/explain.rs"]
 mod explain;
+#[path = "worlds/kpis.rs"]
+mod kpis;
 #[path = "worlds/metamorphic.rs"]
 mod metamorphic;
 mod oracle;

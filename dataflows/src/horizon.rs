@@ -52,6 +52,11 @@ impl Horizon {
         if self.orders_stay { Tick::MAX } else { self.after(changed) }
     }
 
+    /// When a customer about whom nothing was decided since `at` is another one to the KPIs.
+    pub fn customer(&self, at: Tick) -> Tick {
+        self.after(at)
+    }
+
     /// When an activity of tick `at` can no longer matter; [`Tick::MAX`] for never.
     pub fn activity(&self, at: Tick) -> Tick {
         if self.activity_stays { Tick::MAX } else { self.after(at) }

@@ -8,6 +8,7 @@ pub mod horizon;
 pub mod inputs;
 pub mod joins;
 mod keyed;
+pub mod kpis;
 pub mod model;
 pub mod outputs;
 pub mod per_key;
@@ -35,6 +36,7 @@ use joins::interests::RecentInterests;
 use joins::once::once;
 use joins::orders::Orders;
 use joins::owners::{Owned, Raw, Remember, owners};
+use joins::placed::PlacedOrders;
 use joins::products::Products;
 use joins::skus::{SkuEvent, Skus};
 use joins::stock::{Stock, StockFact};
@@ -71,6 +73,7 @@ pub fn build(
     let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
     let orders =
         per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone(), horizon }, snapshots);
+    let engaged = plan.attribution_ms.map(|_| engagement.clone().flat_map(with_a_mail));
     let refusals = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
     let refusals = refusals.map(|record| record.user);
     let skus = Skus::with(triggers::over_skus(plan));
@@ -92,6 +95,7 @@ pub fn build(
         || deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Order(_) | Deed::Past(_) | Deed::Reset));
     let histories = plan.history.then(|| per_key(ordered(), "Histories by customer", Histories, snapshots));
     let bought = plan.similar.map(|_| per_key(ordered(), "SKUs by buyer", BoughtSkus, snapshots));
+    let placed = plan.attribution_ms.map(|_| per_key(ordered(), "Orders by owner", PlacedOrders, snapshots));
     let interests = plan.similar.map(|similar| {
         per_key(interests, "Interests by customer", RecentInterests { similar, tick_ms: plan.tick_ms }, snapshots)
     });
@@ -138,6 +142,8 @@ pub fn build(
         changes.state(aliases.map(|(from, to)| Change::Aliased(from, to)));
         histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
         interests.into_iter().for_each(|rows| changes.state(rows.map(|(id, skus)| Change::Interests(id, skus))));
+        placed.into_iter().for_each(|rows| changes.state(rows.map(|(id, order)| Change::Order(id, order))));
+        engaged.into_iter().for_each(|rows| changes.state(rows.map(|it| Change::Engaged(Box::new(it)))));
         bought.into_iter().for_each(|rows| changes.state(rows.map(|(id, sku, is)| Change::Bought(id, sku, is))));
     });
     (inputs, outputs)
@@ -157,6 +163,12 @@ fn order(click: Click) -> Option<model::OrderRecord> {
         Action::Ordered(order) => Some(*order),
         _ => None,
     }
+}
+
+/// What somebody did with the mail of a decision, where the record names one.
+fn with_a_mail(record: model::EngagementRecord) -> Option<model::Engagement> {
+    let model::EngagementRecord { decision, kind, machine, .. } = record;
+    (decision != 0).then_some(model::Engagement { decision, kind, machine })
 }
 
 fn in_stock_since(fact: StockFact) -> Option<(Id, Tick)> {

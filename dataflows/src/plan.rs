@@ -18,6 +18,8 @@ pub struct Plan {
     pub history: bool,
     /// What makes SKUs similar, if anyone asks for that.
     pub similar: Option<Similar>,
+    /// How long a decision is followed (SPEC §9, `attribution`), ms and whole ticks; none: nobody asks for KPIs.
+    pub attribution_ms: Option<u64>,
     /// How long what does not change is kept at least (ARCHITECTURE, "What leaves"), ms and whole ticks.
     pub forget_after_ms: u64,
     /// Whether all that is an erased customer's is forgotten at once.
@@ -160,7 +162,15 @@ pub struct PriceDrop {
 impl Plan {
     /// A plan of these triggers, of which nobody asks anything else.
     pub fn new(tick_ms: u64, triggers: Vec<Trigger>, forget_after_ms: u64) -> Plan {
-        Plan { tick_ms, triggers, history: false, similar: None, forget_after_ms, forget_erased: false }
+        Plan {
+            tick_ms,
+            triggers,
+            history: false,
+            similar: None,
+            attribution_ms: None,
+            forget_after_ms,
+            forget_erased: false,
+        }
     }
 
     /// Whether anyone asks how much a customer has bought, so that it is to be known of forgotten orders too.

@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     let clock = compressed(arguments.speed);
     let service = Service::open(&config, arguments.workers.into(), clock.clone())?;
-    let (stop, readings) = (service.stop(), service.readings());
+    let (stop, readings, kpis) = (service.stop(), service.readings(), service.kpis());
     super::on_interrupt(stop.clone())?;
     end_after(arguments.lasts, stop.clone());
     let shop = Shop::new(shop_config(arguments, clock()));
@@ -87,7 +87,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mail = write_mail(&esp, &arguments.mail)?;
     let totals = runtime.block_on(esp.stop());
     println!("{}", report(&readings, &totals));
-    println!("{} deliveries were not settled when the demo ended", readings.deliveries().open());
+    kpis.iter().for_each(|kpis| super::kpis::show(&kpis.report(), false));
+    println!("\n{} deliveries were not settled when the demo ended", readings.deliveries().open());
     match mail {
         Some(subject) => {
             println!("One of the mails, «{subject}», is in {}: open it in a browser.", arguments.mail.display())

@@ -14,11 +14,12 @@ use crate::cluster::{self, Cluster, PEERS_WAIT, Share, file_of};
 use crate::config::{Purpose, TriggerKinds};
 use crate::decide::Decided;
 use crate::json_lines::JsonLines;
+use crate::kpis::Reader;
 use crate::meter::Meter;
 use crate::pipeline::lanes::{Bury, DeadLetter};
 use crate::pipeline::record::Elsewhere;
 use crate::pipeline::replay::{RECORDS_AN_ADVANCE, Replay, Until};
-use crate::pipeline::{Act, View, wiring};
+use crate::pipeline::{Act, View, measure, wiring};
 
 /// The arguments of `beckon replay`.
 #[derive(clap::Args)]
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Decisions of an earlier replay; a summary of what differs goes to standard output
     #[arg(long, value_name = "OLD.jsonl")]
     against: Option<PathBuf>,
+    /// Where the KPIs of the decisions go, one JSON object, as GET /v1/kpis answers it; - for standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "process")]
+    kpis: Option<PathBuf>,
     /// Print no progress and no summary
     #[arg(long)]
     quiet: bool,
@@ -75,10 +79,13 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let against = arguments.against.as_deref().filter(|_| decides).map(Against::read).transpose()?;
     let against = against.map(|against| Arc::new(Mutex::new(against)));
     let meter = Arc::new(Meter::default());
+    let kpis = arguments.kpis.as_ref().map(|_| Reader::of(&config));
+    let plan = wiring::plan(&config);
+    let plan = if kpis.is_some() { wiring::measured(plan, &config) } else { plan };
     let replay = Replay {
         workers: arguments.workers.into(),
         decoders: std::thread::available_parallelism().map_or(1, usize::from),
-        plan: wiring::plan(&config),
+        plan,
         decider: wiring::decider(&config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: arguments.until.unwrap_or(Until::LastEvent),
@@ -98,14 +105,23 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         set_share(&bar, share);
         bar.set_message(format!("{} records", meter.records()));
     };
-    let writer =
-        || Ok::<_, anyhow::Error>(Writer { lines: JsonLines::create(&arguments.output)?, against: against.clone() });
+    let writer = || -> anyhow::Result<Box<dyn Act>> {
+        let writer = Writer { lines: JsonLines::create(&arguments.output)?, against: against.clone() };
+        let Some(reader) = &kpis else { return Ok(Box::new(writer)) };
+        let plan = wiring::measured(wiring::plan(&config), &config);
+        Ok(Box::new(measure::Setup::of(reader).measure(&plan, writer)?))
+    };
     let counts = match peers {
         None => replay.run(partitions, writer()?, bury, progress)?,
         Some(peers) if decides => replay.run_among(peers, partitions, writer()?, bury, progress)?,
         Some(peers) => replay.run_among(peers, partitions, Elsewhere, bury, progress)?,
     };
     bar.finish_and_clear();
+    if let (Some(path), Some(reader)) = (&arguments.kpis, &kpis) {
+        let mut lines = JsonLines::create(path)?;
+        lines.write(&reader.report())?;
+        lines.flush()?;
+    }
     if let Some(against) = against {
         let mut against = against.lock().unwrap_or_else(PoisonError::into_inner);
         against.finish();

@@ -117,6 +117,8 @@ pub struct Config {
     pub web: Option<Web>,
     /// What it takes in there; nothing without it (SPEC §8).
     pub collect: Option<Collect>,
+    /// Whether a running service maintains the KPIs (SPEC §9): where `[web]` has a token for who may read them, and in the demo.
+    pub measures: bool,
 }
 
 /// What becomes of the rest when a profile is deleted; the profile itself is gone at once, and nothing is sent.
@@ -295,11 +297,13 @@ fn read<'d>(
         enrichments: table("enrich").map(enrich::read_all).unwrap_or_default(),
         esps: esp.map(|section| esp::read_all(section, wanted)).unwrap_or_default(),
         coupons: None,
-        web: table("web").map(web::read),
+        measures: false,
+        web: table("web").map(|section| web::read(section, beside, mailing && purpose != Purpose::Demo)),
         tracking: table("tracking")
             .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
         collect: table("collect").map(|section| collect::read(section, beside, purpose.collects())),
     };
+    config.measures = purpose == Purpose::Demo || config.web.as_ref().is_some_and(|web| web.api_token.is_some());
     let needs_coupons = purpose == Purpose::Coupon || mailing && config.gives_discounts();
     let needs_secret = needs_coupons && purpose != Purpose::Demo;
     config.coupons = table("coupons").and_then(|section| {

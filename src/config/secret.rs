@@ -57,14 +57,34 @@ pub(super) fn read(
     beside: impl Fn(&str) -> PathBuf,
     needed: bool,
 ) -> Option<SecretSource> {
-    let by_env = section.get("secret_env");
-    let by_file = section.get("secret_file");
-    match (&by_env, &by_file) {
-        (None, None) => section.fault("neither `secret_env` nor `secret_file` is set", example),
-        (Some(_), Some(file)) => {
-            file.fault("`secret_file` is set beside `secret_env`", "there is one secret: leave one out")
-        }
-        _ => {}
+    let keys = ["secret_env", "secret_file"];
+    if !keys.iter().any(|key| section.has(key)) {
+        section.fault("neither `secret_env` nor `secret_file` is set", example);
+    }
+    read_named(section, keys, example, beside, needed)
+}
+
+/// Reads one of two keys, of which neither need be there: the first names a variable, the second a file.
+pub(super) fn read_optional(
+    section: &Section<'_>,
+    keys: [&'static str; 2],
+    beside: impl Fn(&str) -> PathBuf,
+    needed: bool,
+) -> Option<SecretSource> {
+    read_named(section, keys, &format!("such as: {} = \"BECKON_API_TOKEN\"", keys[0]), beside, needed)
+}
+
+fn read_named(
+    section: &Section<'_>,
+    [env_key, file_key]: [&'static str; 2],
+    example: &str,
+    beside: impl Fn(&str) -> PathBuf,
+    needed: bool,
+) -> Option<SecretSource> {
+    let by_env = section.get(env_key);
+    let by_file = section.get(file_key);
+    if let (Some(_), Some(file)) = (&by_env, &by_file) {
+        file.fault(format!("`{file_key}` is set beside `{env_key}`"), "there is one secret: leave one out");
     }
     let value = by_env.clone().or(by_file.clone())?;
     let source = match by_env {

@@ -217,6 +217,11 @@ impl Ledger {
         self.tables.counts()
     }
 
+    /// The deliveries that were accepted, each with when, epoch ms, which is not before the tick of its decision. Reads all of them.
+    pub fn accepted(&self) -> Result<Vec<(DecisionId, u64)>, LedgerError> {
+        self.tables.accepted()
+    }
+
     fn submit(&self, command: Command) -> Result<(), LedgerError> {
         if self.hand.submit(command) { Ok(()) } else { Err(self.stopped()) }
     }
@@ -306,6 +311,7 @@ mod tests {
         assert!(ledger.record(&[entry(&a), entry(&b), entry(&held_out)]).unwrap().is_empty());
         let open = OpenDelivery { decision: a, errand: errand(0), delivery: at(DeliveryState::InFlight) };
         assert_eq!(owed(&ledger), [open]);
+        assert_eq!(ledger.accepted().unwrap(), [(b.decision_id, 3_000)]);
         let deliveries = [(DeliveryState::InFlight, 1), (DeliveryState::Accepted, 1)].into();
         assert_eq!(ledger.counts().unwrap(), Counts { decisions: 3, deliveries });
         assert_eq!(ledger.decision(held_out.decision_id).unwrap(), Some(held_out.clone()));

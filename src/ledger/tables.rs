@@ -241,6 +241,28 @@ impl Tables {
         entries.into_iter().map(decision).collect()
     }
 
+    /// The deliveries that were accepted, and when, epoch ms.
+    pub fn accepted(&self) -> Result<Vec<(DecisionId, u64)>, LedgerError> {
+        let mut accepted = Vec::new();
+        let mut read = || -> Result<Result<(), LedgerError>, redb::Error> {
+            let table = self.database().begin_read()?.open_table(DELIVERIES)?;
+            for entry in table.iter()? {
+                let (id, json) = entry?;
+                let id = DecisionId(id.value());
+                match serde_json::from_slice(json.value()) {
+                    Ok(Stored { record, as_of, .. }) if record.state == DeliveryState::Accepted => {
+                        accepted.push((id, record.since_ms.max(as_of)));
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Ok(Err(self.fault(id, error))),
+                }
+            }
+            Ok(Ok(()))
+        };
+        read().map_err(|error| LedgerError::of(error, &self.path))??;
+        Ok(accepted)
+    }
+
     pub fn ids_of_prefix(&self, prefix: u64) -> Result<Vec<DecisionId>, LedgerError> {
         let least = u128::from(prefix) << 64;
         let read = || {

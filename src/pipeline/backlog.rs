@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use beckon_dataflows::model::Episode;
 
+use super::measure::Accepted;
 use crate::config::{self, Config};
-use crate::decision::{self, Decision, DecisionId, DeliveryRecord, OpenDelivery};
+use crate::decision::{self, Decision, DecisionId, DeliveryRecord, DeliveryState, OpenDelivery};
 use crate::json_lines::JsonLines;
 use crate::ledger::Ledger;
 use crate::pipeline::lanes::dead_letters;
@@ -23,6 +24,8 @@ pub struct Log {
     /// Whose dead letters this one writes: its own, and the first of the ESPs also of those that are no longer there.
     others: Vec<Option<Arc<str>>>,
     is_first: bool,
+    /// Who hears of accepted deliveries, if anybody does.
+    accepting: Option<crossbeam_channel::Sender<Accepted>>,
 }
 
 /// The ESP's name as the ledger has it.
@@ -56,8 +59,14 @@ impl Log {
             esp: esp.clone(),
             others: esps.iter().filter(|other| *other != esp).cloned().collect(),
             is_first: index == 0,
+            accepting: None,
         };
         Ok(esps.iter().enumerate().map(log).collect())
+    }
+
+    /// The same, which tells of each delivery that is accepted once that is durable.
+    pub(super) fn telling(self, accepting: Option<crossbeam_channel::Sender<Accepted>>) -> Log {
+        Log { accepting, ..self }
     }
 
     /// Whether it is this ESP's to say that a delivery was never answered.
@@ -83,7 +92,15 @@ impl Log {
 
 impl DeliveryLog for Log {
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
-        Box::pin(async move { self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into())) })
+        Box::pin(async move {
+            let accepted = (record.state == DeliveryState::Accepted).then_some((id, record.since_ms));
+            self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into()))?;
+            if let (Some(accepted), Some(accepting)) = (accepted, &self.accepting) {
+                // At the end nobody may be there to hear it: the ledger has it for the next start.
+                let _ = accepting.send(accepted);
+            }
+            Ok(())
+        })
     }
 
     fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {

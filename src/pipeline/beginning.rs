@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use beckon_dataflows::snapshot::{Fault, Pace};
+use beckon_dataflows::snapshot::{Earlier, Fault, Pace};
 
 use super::lanes::{Decoders, Resume};
 use super::snapshots::{self, Restored, Schedule, Snapshots};
@@ -57,6 +57,8 @@ pub(super) struct Begun {
     /// Where snapshots are taken.
     pub snapshots: Option<Snapshots>,
     pub resume: Resume,
+    /// What the snapshot has for the KPIs.
+    pub kpis: Option<Earlier>,
 }
 
 /// Why a snapshot that is whole cannot be used after all.
@@ -94,12 +96,13 @@ impl Beginning<'_> {
         let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
         let (timeline, noted) = Timeline::open_as(share.process, &config.state, &retained)?;
         let timeline = Arc::new(timeline);
-        let (plan, decider) = (wiring::plan(config), wiring::decider(config));
+        let (plan, decider) = (wiring::running(config), wiring::decider(config));
         let dictionary = wiring::dictionary(&plan, *cluster);
         if let Some(restored) = &restored {
             restored.restore_names(&dictionary).map_err(Unusable)?;
             tracing::info!(tick = restored.tick, "going on from a snapshot");
         }
+        let kpis = restored.as_ref().map(Restored::kpis);
         let (mut snapshots, mut kept) = (None, Kept { restored, ..Kept::default() });
         if let (Some(store), Some(schedule)) = (self.store()?, schedule) {
             let (taking, keeping, watch) =
@@ -113,7 +116,7 @@ impl Beginning<'_> {
         let crew = Crew { threads: *workers, peers, stop: (*stop).clone(), beat };
         let setup = Setup { crew, plan, decider, dictionary, state: state_of_setup, meter };
         let started = setup.start(kept)?;
-        Ok(Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume })
+        Ok(Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis })
     }
 
     /// The folder of the snapshots; none where they are off, or where there are several processes, which read the whole log.
@@ -123,7 +126,7 @@ impl Beginning<'_> {
         }
         let identity = Identity {
             build: Build::running()?,
-            configuration: self.config.state_fingerprint,
+            configuration: wiring::state_fingerprint(self.config),
             workers: Workers::all(self.workers),
         };
         Ok(Some(Store::open(&self.config.state.join("snapshots"), identity)?))

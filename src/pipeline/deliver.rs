@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::backlog::Log;
 use super::compose::Composer;
 use super::enriching::Enriching;
+use super::measure::Accepted;
 use super::{SharedState, esps, read};
 use crate::config::{self, Config};
 use crate::ledger::Ledger;
@@ -36,6 +37,18 @@ impl Sender {
         clock: WallClock,
         ended: Arc<AtomicBool>,
     ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
+        Sender::start_telling(config, ledger, state, clock, ended, None)
+    }
+
+    /// The same, which tells `accepting` of each delivery that an ESP took.
+    pub fn start_telling(
+        config: &Config,
+        ledger: Arc<Ledger>,
+        state: SharedState,
+        clock: WallClock,
+        ended: Arc<AtomicBool>,
+        accepting: Option<crossbeam_channel::Sender<Accepted>>,
+    ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
         anyhow::ensure!(!config.esps.is_empty(), "no [esp] is configured: nothing can be sent");
         let composer = Arc::new(Composer::of(config)?);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -43,7 +56,8 @@ impl Sender {
         let logs = Log::open_all(config, &ledger)?;
         let ports = config.esps.iter().zip(logs).map(|(settings, log)| {
             let esp = esps::esp(settings)?;
-            Ok(ports(settings, esp, Arc::new(log), &composer, &state, &clock))
+            let log = Arc::new(log.telling(accepting.clone()));
+            Ok(ports(settings, esp, log, &composer, &state, &clock))
         });
         let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
         drop(within);

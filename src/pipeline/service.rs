@@ -14,8 +14,10 @@ use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Feeder, Timing, WallClock};
 use super::record::{Elsewhere, Recorder};
 use super::snapshots::Snapshots;
+use super::{measure, wiring};
 use crate::cluster::Cluster;
 use crate::config::{Config, Kafka};
+use crate::kpis::Reader;
 use crate::ledger::{self, Ledger, MirrorTopics};
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
@@ -36,6 +38,7 @@ pub struct Service {
     clock: WallClock,
     watchdog_after: Duration,
     readings: Readings,
+    kpis: Option<Reader>,
     snapshots: Option<Snapshots>,
     resume: Resume,
     stop: Arc<AtomicBool>,
@@ -80,12 +83,26 @@ impl Service {
         let watchdog_after = Duration::from_millis(config.watchdog_after_ms);
         let beginning =
             Beginning { config, kafka, workers, cluster, ledger: ledger.as_deref(), meter: &meter, stop: &stop };
-        let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume } = beginning.begin()?;
+        let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis: earlier } =
+            beginning.begin()?;
+        let kpis = (ledger.is_some() && config.measures).then(|| Reader::of(config));
         let (engine, sender) = match &ledger {
             Some(ledger) => {
-                let (sender, wake) = Sender::start(config, ledger.clone(), state, clock.clone(), stop.clone())?;
-                let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), clock(), wake);
-                (started.decide_for(recorder)?, Some(sender))
+                let (accepting, accepted) = crossbeam_channel::unbounded();
+                let accepting = kpis.is_some().then_some(accepting);
+                let (sender, wake) =
+                    Sender::start_telling(config, ledger.clone(), state, clock.clone(), stop.clone(), accepting)?;
+                let live_from = clock();
+                let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), live_from, wake);
+                let engine = match &kpis {
+                    None => started.decide_for(recorder)?,
+                    Some(reader) => {
+                        let setup = measure::Setup { earlier, ..measure::Setup::of_ledger(reader, ledger, live_from)? };
+                        let setup = measure::Setup { accepting: Some(accepted), ..setup };
+                        started.decide_for(setup.measure(&wiring::running(config), recorder)?)?
+                    }
+                };
+                (engine, Some(sender))
             }
             None => (started.decide_for(Elsewhere)?, None),
         };
@@ -106,6 +123,7 @@ impl Service {
             clock,
             watchdog_after,
             readings,
+            kpis,
             snapshots,
             resume,
             stop,
@@ -125,6 +143,11 @@ impl Service {
     /// What can be read of it, also while it runs.
     pub fn readings(&self) -> Readings {
         self.readings.clone()
+    }
+
+    /// Its KPIs, also while it runs, where it maintains them.
+    pub fn kpis(&self) -> Option<Reader> {
+        self.kpis.clone()
     }
 
     /// Set to end it; it also ends when the sender does.

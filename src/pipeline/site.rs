@@ -11,9 +11,11 @@ use beckon_dataflows::model::Stream;
 use tokio::sync::oneshot;
 
 use super::live::WallClock;
-use crate::config::{Collect, Config, Kafka};
+use crate::config::{Collect, Config, Kafka, Web};
 use crate::decode::Check;
+use crate::kpis::Reader;
 use crate::tracking::Seal;
+use crate::web::answer::{self, Api};
 use crate::web::collect::{self, Collector, Letters, Queue, WriteKey, WriteKeys};
 use crate::web::publish::Topic;
 use crate::web::track::{self, Tracker};
@@ -27,13 +29,19 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts answering on `threads` threads, where `[web]` is configured. Fails when the address cannot be listened on, or a producer
-    /// cannot be made.
-    pub fn start(config: &Config, threads: usize, clock: WallClock) -> anyhow::Result<Option<Site>> {
+    /// Starts answering on `threads` threads, where `[web]` is configured; with `kpis`, to who may read them, where the service
+    /// maintains them. Fails when the address cannot be listened on, or a producer cannot be made.
+    pub fn start(
+        config: &Config,
+        threads: usize,
+        kpis: Option<Reader>,
+        clock: WallClock,
+    ) -> anyhow::Result<Option<Site>> {
         let Some(web) = &config.web else { return Ok(None) };
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
         let collects = config.collect.as_ref().map(|collect| collector(config, collect, kafka, clock.clone()));
-        let routes = routes(tracker(config, kafka, clock)?.merge(collects.transpose()?.unwrap_or_default()));
+        let collects = collects.transpose()?.unwrap_or_default();
+        let routes = routes(tracker(config, kafka, clock)?.merge(collects).merge(answers(web, kpis)?));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let listener = runtime.block_on(listen(web.listen));
         let listener = listener.with_context(|| {
@@ -57,6 +65,14 @@ impl Site {
         let _ = self.stop.send(());
         self.thread.join().map_err(|_| anyhow::anyhow!("the web server's thread failed"))
     }
+}
+
+/// What is told to whoever has the token, where there is one.
+fn answers(web: &Web, kpis: Option<Reader>) -> anyhow::Result<Router> {
+    let (Some(token), Some(kpis)) = (&web.api_token, kpis) else { return Ok(Router::new()) };
+    let token = token.secret().map_err(anyhow::Error::msg)?;
+    let report = Box::new(move || serde_json::to_string(&kpis.report()).unwrap_or_default());
+    Ok(answer::routes(Api { token, kpis: report }))
 }
 
 /// The links of mails, where they are configured.

@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use super::lanes::{Lane, Place, Places, Resume};
 use crate::decide::Remembered;
 use crate::decode::{Dictionary, Hold, WrittenName};
+use crate::kpis::Part;
 use crate::reclock::Timeline;
 use crate::snapshot::{Draft, Reason, Refusal, Snapshot, Store, StoreError};
 use crate::state::Beside;
@@ -38,6 +39,8 @@ pub struct DecidingState {
     pub beside: Beside,
     /// The decider's.
     pub remembered: Remembered,
+    /// What is kept for the KPIs, where they are asked for.
+    pub kpis: Vec<Part>,
 }
 
 /// What is told to who writes.
@@ -260,6 +263,11 @@ fn of_worker(worker: usize, section: &str) -> String {
     format!("{worker}/{section}")
 }
 
+/// The name of a section of the KPIs in the file.
+fn of_kpis(section: &str) -> String {
+    format!("kpis/{section}")
+}
+
 impl Writing {
     fn add(&mut self, section: &str, part: &[u8]) {
         if let Ok(draft) = &mut self.draft
@@ -281,7 +289,7 @@ impl Writing {
     }
 
     fn add_deciding(&mut self, known: DecidingState) {
-        let DecidingState { beside: Beside { in_stock, erased }, remembered } = known;
+        let DecidingState { beside: Beside { in_stock, erased }, remembered, kpis } = known;
         let Remembered { sends, decided, over, budgets, waiting } = remembered;
         self.add_rows(IN_STOCK, &in_stock);
         self.add_rows(ERASED, &erased);
@@ -290,6 +298,7 @@ impl Writing {
         self.add_rows(OVER, &over);
         self.add_rows(BUDGETS, &budgets);
         self.add_all(WAITING, &waiting);
+        kpis.iter().for_each(|(section, bytes)| self.add(&of_kpis(section), bytes));
     }
 }
 
@@ -344,7 +353,8 @@ impl Restored {
         let (tick, workers) = (snapshot.tick(), snapshot.workers().total);
         let parts = Arc::new(FileParts(snapshot.clone()));
         let earlier = Earlier { tick, workers, parts };
-        Ok(Restored { tick, places, known: DecidingState { beside, remembered }, earlier, snapshot })
+        let known = DecidingState { beside, remembered, kpis: Vec::new() };
+        Ok(Restored { tick, places, known, earlier, snapshot })
     }
 
     /// Makes the names known that were known.
@@ -355,6 +365,11 @@ impl Restored {
             dictionary.restore(names, last).map_err(|error| Fault(error.to_string()))?;
         }
         Ok(())
+    }
+
+    /// What was kept for the KPIs.
+    pub fn kpis(&self) -> Earlier {
+        Earlier { tick: self.tick, workers: 1, parts: Arc::new(KpiParts(self.snapshot.clone())) }
     }
 
     /// How partitions are read on, and prepared for the next snapshots.
@@ -369,6 +384,16 @@ struct FileParts(Snapshot);
 impl Parts for FileParts {
     fn parts(&self, worker: usize, section: &str) -> Box<dyn Iterator<Item = Result<Vec<u8>, Fault>> + '_> {
         let parts = self.0.parts(&of_worker(worker, section));
+        Box::new(parts.map(|part| part.map_err(|error| Fault(error.to_string()))))
+    }
+}
+
+/// The KPIs' parts of a file.
+struct KpiParts(Snapshot);
+
+impl Parts for KpiParts {
+    fn parts(&self, _worker: usize, section: &str) -> Box<dyn Iterator<Item = Result<Vec<u8>, Fault>> + '_> {
+        let parts = self.0.parts(&of_kpis(section));
         Box::new(parts.map(|part| part.map_err(|error| Fault(error.to_string()))))
     }
 }

@@ -30,6 +30,25 @@ pub fn plan(config: &Config) -> Plan {
     Plan { history, similar, forget_erased, ..Plan::new(tick_ms, triggers, forget_after_ms) }
 }
 
+/// The plan, with what KPIs are made from.
+pub fn measured(plan: Plan, config: &Config) -> Plan {
+    Plan { attribution_ms: Some(ticks(config.attribution_ms, plan.tick_ms)), ..plan }
+}
+
+/// The plan of a service that runs: with KPIs where somebody may read them.
+pub fn running(config: &Config) -> Plan {
+    let plan = plan(config);
+    if config.measures { measured(plan, config) } else { plan }
+}
+
+/// What a service's snapshots depend on: the state on what is configured of it, and on how long decisions are followed, if they are.
+pub fn state_fingerprint(config: &Config) -> u64 {
+    match running(config).attribution_ms {
+        None => config.state_fingerprint,
+        Some(attribution_ms) => xxh3_64(format!("{} {attribution_ms}", config.state_fingerprint).as_bytes()),
+    }
+}
+
 /// The names, for as long as the plan needs them. Where they are read and not decided upon, another process is told.
 pub fn dictionary(plan: &Plan, cluster: Option<&Cluster>) -> Arc<Dictionary> {
     let dictionary = Dictionary::forgetting(Horizon::of(plan));
@@ -42,7 +61,7 @@ pub fn terms(config: &Config, workers: usize) -> Terms {
     let streams = config.kafka.as_ref().map(|kafka| kafka.topics());
     let timing = (config.allowed_lateness_ms, config.idle_after_ms);
     let build = env!("CARGO_PKG_VERSION");
-    let fingerprint = xxh3_64(format!("{build} {:?} {timing:?} {streams:?}", plan(config)).as_bytes());
+    let fingerprint = xxh3_64(format!("{build} {:?} {timing:?} {streams:?}", running(config)).as_bytes());
     Terms { workers, fingerprint }
 }
 

@@ -1,7 +1,8 @@
 //! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `collect` takes in
 //! what shops and their pages tell; `track` has the links of mails, and `engagement` what they tell; `publish` brings it to the broker;
-//! `serve` has the connections. Nothing here decides anything.
+//! `answer` tells who may read; `serve` has the connections. Nothing here decides anything.
 
+pub mod answer;
 pub mod collect;
 mod engagement;
 mod machine;

@@ -11,19 +11,26 @@ use std::time::Duration;
 use beckon::cluster::Cluster;
 use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
+use beckon::decision::{Decision, DeliveryRecord, DeliveryState, Errand, Outcome};
+use beckon::kpis::{self, Names, Reader};
+use beckon::ledger::Ledger;
 use beckon::meter::Meter;
 use beckon::pipeline::record::Elsewhere;
 use beckon::pipeline::replay::{self, Replay};
 use beckon::pipeline::snapshots::{Restored, Schedule};
-use beckon::pipeline::{Act, View, wiring};
+use beckon::pipeline::{Act, View, measure, wiring};
 use beckon::reclock::Notes;
 use beckon::snapshot::{Build, Identity, Store, Workers};
 use beckon::source::{self, Block, Framing, Partition, Read, SourceError};
 use beckon_dataflows::counts::Counts;
-use beckon_dataflows::model::{Stream, Tick};
+use beckon_dataflows::kpis::{Cell, Measure, Tally};
+use beckon_dataflows::model::{Id, Stream, Tick};
 use beckon_dataflows::snapshot::Pace as KeysAtATime;
 
-use super::oracle::{Member, Until, World, write_world};
+use rust_decimal::Decimal;
+
+use super::oracle::kpis::Table;
+use super::oracle::{self, Member, Until, World, write_world};
 
 /// What the engine made of a world.
 pub struct Found {
@@ -36,7 +43,7 @@ pub struct Found {
 }
 
 /// How a world is replayed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Pace {
     pub workers: usize,
     /// So many records are read at a time, and then the closed ticks are told; all when not set.
@@ -122,6 +129,205 @@ pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -
         let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
         let counts = replay.run_among(peers, partitions, listener, bury, |_| {}).unwrap();
         Some(found(&heard, meter, counts))
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let started: Vec<_> = (0..processes).map(|process| scope.spawn(move || run(process))).collect();
+        started.into_iter().filter_map(|it| it.join().unwrap()).next().unwrap()
+    })
+}
+
+/// What the engine made of a world, and what came of its decisions.
+pub struct Measured {
+    pub decisions: Vec<String>,
+    /// The whole table at every tick at which it changed.
+    pub tables: BTreeMap<i64, Table>,
+}
+
+/// What was added to the table, in the order heard.
+type Added = Arc<Mutex<Vec<(Tick, Cell, Tally)>>>;
+
+/// Replays the world and follows its decisions, of which the mails of these were accepted, epoch ms.
+pub fn measure(world: &World, until: Until, pace: Pace, accepted: &[(i64, String)]) -> Measured {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let partitions = source::files::open(directory.path()).unwrap();
+    measure_partitions(world, partitions, until, pace, accepted)
+}
+
+/// The same of partitions, which hold the world's records in some way.
+pub fn measure_partitions(
+    world: &World,
+    partitions: Vec<Box<dyn Partition>>,
+    until: Until,
+    pace: Pace,
+    accepted: &[(i64, String)],
+) -> Measured {
+    let config = Config::parse(Path::new("beckon.toml"), &world.config_toml, Purpose::Replay).unwrap();
+    let partitions = match pace.piece {
+        None => partitions,
+        Some(records) => partitions.into_iter().map(|whole| Pieces::of(whole, records, Duration::ZERO)).collect(),
+    };
+    let mut replay = replay_of(&config, until, pace);
+    replay.plan = wiring::measured(replay.plan, &config);
+    let (listener, added) = (Listener::of(&config), Added::default());
+    let heard = listener.heard.clone();
+    let measuring = setup_of(&config, accepted, &added).measure(&replay.plan, listener).unwrap();
+    replay.run(partitions, measuring, Box::new(|_| Ok(())), |_| {}).unwrap();
+    let decisions = std::mem::take(&mut heard.lock().unwrap().decisions);
+    Measured { decisions, tables: tables(&config, &added.lock().unwrap()) }
+}
+
+/// The same, where what was accepted and decided is in a ledger, and `change` is made to the configuration after that: the ledger goes
+/// before what the log would give now.
+pub fn measure_by_ledger(
+    world: &World,
+    accepted: &[(i64, String)],
+    change: impl Fn(&str) -> String,
+) -> BTreeMap<i64, Table> {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::parse(Path::new("beckon.toml"), &world.config_toml, Purpose::Replay).unwrap();
+    let ledger = Arc::new(Ledger::open(directory.path()).unwrap());
+    let decided: Vec<Decision> =
+        replay(world, Until::Drain, 1).decisions.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let errand = Errand { customer: Id(1), subject: Id(2), currency: None, priority: 0, esp: None };
+    let entry = |decision: Decision| {
+        let errand = (decision.outcome == Outcome::Send).then(|| errand.clone());
+        (decision, errand)
+    };
+    ledger.record(&decided.into_iter().map(entry).collect::<Vec<_>>()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (at, id) in accepted {
+        let state = |state| DeliveryRecord { state, ..DeliveryRecord::pending(at.unsigned_abs()) };
+        let id = id.parse().unwrap();
+        if ledger.delivery(id).unwrap().is_some() {
+            runtime.block_on(ledger.advance(id, state(DeliveryState::InFlight))).unwrap();
+            runtime.block_on(ledger.advance(id, state(DeliveryState::Accepted))).unwrap();
+        }
+    }
+    let changed = Config::parse(Path::new("beckon.toml"), &change(&world.config_toml), Purpose::Replay).unwrap();
+    let mut replay = replay_of(&changed, Until::Drain, Pace { workers: 1, piece: None });
+    replay.plan = wiring::measured(replay.plan, &changed);
+    let added = Added::default();
+    let heard = added.clone();
+    let listen = move |tick, cell, tally: &Tally| heard.lock().unwrap().push((tick, cell, tally.clone()));
+    let setup = measure::Setup::of_ledger(&Reader::of(&config), &ledger, Tick::MAX).unwrap();
+    let setup = measure::Setup { listen: Some(Box::new(listen)), ..setup };
+    let measuring = setup.measure(&replay.plan, Elsewhere).unwrap();
+    let partitions = source::files::open(directory.path()).unwrap();
+    replay.run(partitions, measuring, Box::new(|_| Ok(())), |_| {}).unwrap();
+    tables(&config, &added.lock().unwrap())
+}
+
+/// What came of a replay that was broken off, and gone on with from a snapshot.
+pub struct MeasuredAgain {
+    /// The tick of the snapshot; none when there was none yet.
+    pub from: Option<Tick>,
+    /// What was added up to that tick by the first, and after it by the second, added up.
+    pub tables: BTreeMap<i64, Table>,
+    /// The table as the second had it in the end, but for the tick that it is of.
+    pub last: Table,
+}
+
+/// Replays the world and follows its decisions, but is broken off and gone on with.
+pub fn measure_broken(world: &World, until: Until, broken: Broken, accepted: &[(i64, String)]) -> MeasuredAgain {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let [first, second] = broken.paces;
+    let store = |workers| {
+        let (build, configuration) = (Build::running().unwrap(), config.state_fingerprint);
+        let identity = Identity { build, configuration, workers: Workers::all(workers) };
+        Store::open(&directory.path().join("snapshots"), identity).unwrap()
+    };
+    let schedule = Schedule {
+        every_ms: broken.every_ms.next_multiple_of(config.tick_ms),
+        apart: Duration::ZERO,
+        pace: KeysAtATime(broken.keys),
+    };
+    let run = |(workers, records), cut: Cut, restored: Option<Restored>| {
+        let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
+        let whole = source::files::open(directory.path()).unwrap().into_iter();
+        let from = |stream| resume.offset(stream, 0).unwrap_or(0);
+        let partitions = whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, cut.clone()));
+        let mut replay = replay_of(&config, until, Pace { workers, piece: Some(records) });
+        replay.plan = wiring::measured(replay.plan, &config);
+        let added = Added::default();
+        let earlier = restored.as_ref().map(Restored::kpis);
+        let setup = measure::Setup { earlier, ..setup_of(&config, accepted, &added) };
+        let table = setup.table.clone();
+        let measuring = setup.measure(&replay.plan, Elsewhere).unwrap();
+        let (keep, bury) = ((store(workers), schedule, restored), Box::new(|_| Ok(())));
+        replay.run_keeping(keep, &cut.stop, partitions.collect(), measuring, bury, |_| {}).unwrap();
+        let added = std::mem::take(&mut *added.lock().unwrap());
+        let table = table.read().unwrap().clone();
+        (added, table)
+    };
+    let (mut added, _) = run(first, Cut::after(broken.after), None);
+    let restored = Restored::newest(&store(second.0));
+    let from = restored.as_ref().map(|restored| restored.tick);
+    let (after, table) = run(second, Cut::after(usize::MAX), restored);
+    added.retain(|(tick, ..)| from.is_some_and(|from| *tick <= from));
+    added.extend(after);
+    let last = table.rows().iter().map(|row| as_the_oracle(&config, row)).collect();
+    MeasuredAgain { from, tables: tables(&config, &added), last }
+}
+
+fn setup_of(config: &Config, accepted: &[(i64, String)], added: &Added) -> measure::Setup {
+    let accepted = accepted.iter().map(|(at, id)| (id.parse().unwrap(), at.unsigned_abs()));
+    let added = added.clone();
+    let listen = move |tick, cell, tally: &Tally| added.lock().unwrap().push((tick, cell, tally.clone()));
+    let (accepted, listen) = (accepted.collect(), Some(Box::new(listen) as measure::Listen));
+    measure::Setup { accepted, listen, ..measure::Setup::new(Arc::new(Names::of(config))) }
+}
+
+/// What was added, added up, as the oracle writes it.
+fn tables(config: &Config, added: &[(Tick, Cell, Tally)]) -> BTreeMap<i64, Table> {
+    let mut tables = BTreeMap::new();
+    let mut table = kpis::Table::default();
+    for of_tick in added.chunk_by(|one, next| one.0 == next.0) {
+        of_tick.iter().for_each(|(_, cell, tally)| table.add(*cell, tally));
+        tables.insert(of_tick[0].0 as i64, table.rows().iter().map(|row| as_the_oracle(config, row)).collect());
+    }
+    tables
+}
+
+fn as_the_oracle(config: &Config, (cell, tally): (&Cell, &Tally)) -> (oracle::kpis::Cell, oracle::kpis::Tally) {
+    let campaign = &config.campaigns[usize::from(cell.campaign)];
+    let variant = |place: u16| campaign.variants.get(usize::from(place)).map(|variant| variant.name.clone());
+    let arm = cell.arm.checked_sub(1).map_or(("holdout", None), |place| ("send", variant(place)));
+    let mut is = oracle::kpis::Tally {
+        revenue: Decimal::from_i128_with_scale(tally.revenue, 4),
+        revenue_squares: Decimal::from_i128_with_scale(tally.revenue_squares, 8),
+        ..Default::default()
+    };
+    Measure::ALL.into_iter().for_each(|measure| is.add(measure.name(), tally.count(measure)));
+    ((campaign.name.clone(), arm, cell.day.map(i64::from)), is)
+}
+
+/// [`measure`] in a cluster of `processes`, which are threads here, each of `pace.workers` workers.
+pub fn measure_among(world: &World, processes: usize, pace: Pace, accepted: &[(i64, String)]) -> BTreeMap<i64, Table> {
+    let directory = tempfile::tempdir().unwrap();
+    write_world(world, directory.path()).unwrap();
+    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<String> = held.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    drop(held);
+    let run = |process: usize| {
+        let cluster = Cluster::at(process, hosts.clone());
+        let partitions = cluster.share().of(source::files::open(directory.path()).unwrap());
+        let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
+        let (mut replay, bury) = (replay_of(&config, Until::Drain, pace), Box::new(|_| Ok(())));
+        replay.plan = wiring::measured(replay.plan, &config);
+        if process > 0 {
+            replay.run_among(peers, partitions, Elsewhere, bury, |_| {}).unwrap();
+            return None;
+        }
+        let added = Added::default();
+        let measuring = setup_of(&config, accepted, &added).measure(&replay.plan, Elsewhere).unwrap();
+        replay.run_among(peers, partitions, measuring, bury, |_| {}).unwrap();
+        Some(tables(&config, &added.lock().unwrap()))
     };
     std::thread::scope(|scope| {
         let run = &run;

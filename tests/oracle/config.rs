@@ -15,6 +15,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 pub struct Config {
     pub tick_ms: i64,
     pub lateness_ms: i64,
+    /// How long a decision is followed.
+    pub attribution_ms: i64,
     /// How long what does not change is kept at least.
     pub forget_after_ms: i64,
     /// Whether all that is an erased customer's is forgotten at once.
@@ -75,6 +77,7 @@ pub fn parse(text: &str) -> Config {
         lateness_ms: table.get("allowed_lateness").map_or(5000, duration_ms),
         forget_erased: table.get("erasure").and_then(Value::as_str) == Some("forget"),
         forget_after_ms: round_up(table.get("forget_after").map_or(90 * 86_400_000, duration_ms), tick_ms),
+        attribution_ms: round_up(table.get("attribution").map_or(5 * DAY_MS, duration_ms), tick_ms),
         caps,
         quiet: table.get("limits").and_then(|limits| limits.get("quiet_hours")).map(parse_quiet),
         campaigns: table

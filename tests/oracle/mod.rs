@@ -14,6 +14,7 @@ mod config;
 mod gates;
 mod horizon;
 pub mod identity_cases;
+pub mod kpis;
 mod quiet;
 mod records;
 mod similar;
@@ -33,7 +34,7 @@ use gates::{Asked, Ruling, Send};
 use horizon::Horizon;
 use records::{Bad, Record, STREAMS, Who};
 use similar::Without;
-use state::State;
+use state::{OrderState, State};
 use time::{Stamped, round_up};
 use triggers::{Episode, Found};
 use writes::Fact;
@@ -104,8 +105,28 @@ pub fn run(world: &World, until: Until) -> Outcome {
 
 /// Runs the world, evaluating the ticks that `look` says.
 pub fn run_looking(world: &World, until: Until, look: Look) -> Outcome {
+    run_following(world, until, look, None)
+}
+
+/// Runs the world, and follows what came of its decisions, of which the mails of these were accepted at these times, epoch ms:
+/// the whole table of KPIs at every tick at which it changed.
+pub fn run_and_follow(
+    world: &World,
+    until: Until,
+    accepted: &[(i64, String)],
+) -> (Outcome, BTreeMap<i64, kpis::Table>) {
     let config = config::parse(&world.config_toml);
-    let mut run = Run::new(&config);
+    let at = |(time_ms, id): &(i64, String)| (round_up(*time_ms, config.tick_ms), id.clone());
+    let mut history = kpis::History { accepted: accepted.iter().map(at).collect(), ..Default::default() };
+    let outcome = run_following(world, until, Look::WhereNeeded, Some(&mut history));
+    let terms =
+        kpis::Terms { tick_ms: config.tick_ms, attribution_ms: config.attribution_ms, horizon: Horizon::of(&config) };
+    (outcome, kpis::follow(&history, &terms))
+}
+
+fn run_following(world: &World, until: Until, look: Look, history: Option<&mut kpis::History>) -> Outcome {
+    let config = config::parse(&world.config_toml);
+    let mut run = Run { history, ..Run::new(&config) };
     let stamped = run.read(world);
     let last_event_ms = stamped.iter().map(|record| record.decoded.time_ms).max();
     let end = match until {
@@ -117,6 +138,7 @@ pub fn run_looking(world: &World, until: Until, look: Look) -> Outcome {
     let (facts, without) = writes::facts(stamped, &Horizon::of(&config), config.tick_ms);
     run.count(without);
     run.observe_facts(&facts);
+    run.follow_engagement(&facts, end);
     run.evaluate(&facts, &ticks, end, look);
     run.finish()
 }
@@ -146,6 +168,8 @@ struct Run<'a> {
     waiting: BTreeMap<Episode, i64>,
     sends: Vec<Send>,
     set: BTreeSet<Episode>,
+    /// What the KPIs are made from, where anybody asks.
+    history: Option<&'a mut kpis::History>,
 }
 
 impl<'a> Run<'a> {
@@ -163,6 +187,7 @@ impl<'a> Run<'a> {
             waiting: BTreeMap::new(),
             sends: Vec::new(),
             set: BTreeSet::new(),
+            history: None,
         }
     }
 
@@ -255,6 +280,7 @@ impl<'a> Run<'a> {
             self.suggest(episode, payload, state);
         }
         self.decide(&asked, state);
+        self.follow(state);
         if set != self.set {
             let members = set.iter().map(member).collect();
             self.outcome.trigger_set.insert(state.tick, members);
@@ -299,8 +325,45 @@ impl<'a> Run<'a> {
             self.sends.extend(decided.sent);
             self.observe_decision(episode, asked, &decided.decision);
             self.decided.insert(episode.clone());
+            self.follow_decision(episode, &decided.decision, state.tick);
             let key = (state.tick, episode.clone());
             self.decisions.push((key, decided.decision));
+        }
+    }
+
+    /// Notes what the KPIs are made from.
+    fn follow(&mut self, state: &State) {
+        let Some(history) = &mut self.history else { return };
+        let row = |order: &OrderState| kpis::Row {
+            owner: order.owner.clone(),
+            placed: order.placed,
+            status: order.order.status,
+            total: order.order.total,
+        };
+        let orders = state.orders.iter().map(|(id, order)| (id.clone(), row(order))).collect();
+        let owner = |made: &kpis::Made| (made.customer.clone(), state.now(&made.customer));
+        let owners = history.made.iter().map(owner).collect();
+        history.moments.push(kpis::Moment { tick: state.tick, orders, owners });
+    }
+
+    fn follow_decision(&mut self, episode: &Episode, decision: &Value, tick: i64) {
+        let Some(history) = &mut self.history else { return };
+        let arm = match decision["outcome"].as_str() {
+            Some("holdout") => ("holdout", None),
+            Some("send") => ("send", decision["variant"].as_str().map(str::to_owned)),
+            _ => return,
+        };
+        let id = decision["decision_id"].as_str().expect("a text").to_owned();
+        let (campaign, customer) = (episode.campaign.clone(), episode.customer.clone());
+        history.made.push(kpis::Made { tick, id, campaign, customer, arm });
+    }
+
+    fn follow_engagement(&mut self, facts: &[Fact], end: i64) {
+        let Some(history) = &mut self.history else { return };
+        for fact in facts.iter().filter(|fact| fact.tick <= end) {
+            if let Record::Engagement(engagement) = &fact.record {
+                history.engagement.push((fact.tick, engagement.clone()));
+            }
         }
     }
 

@@ -173,6 +173,11 @@ pub struct Engagement {
     pub user: Option<String>,
     /// Bounced, complained or unsubscribed: no mail from then on.
     pub refuses: bool,
+    /// The `type`.
+    pub kind: String,
+    /// The decision that the mail came from, by its id as decisions write it.
+    pub decision: Option<String>,
+    pub machine: bool,
 }
 
 /// A record of any stream.
@@ -302,14 +307,23 @@ fn profile(fields: &Fields) -> Result<Decoded, Bad> {
 }
 
 fn engagement(fields: &Fields) -> Result<Decoded, Bad> {
+    let kind = fields.key("type")?;
+    let decision = fields.text("decision_id")?;
+    let is_id = |text: &String| text.len() == 32 && text.chars().all(|char| char.is_ascii_hexdigit());
+    if decision.as_ref().is_some_and(|text| !is_id(text)) {
+        return Err(Bad::WrongType);
+    }
     let engagement = Engagement {
         event_id: fields.key("event_id")?,
         user: fields.text("user_id")?,
-        refuses: match fields.key("type")?.as_str() {
+        refuses: match kind.as_str() {
             "bounced" | "complained" | "unsubscribed" => true,
             "delivered" | "opened" | "clicked" => false,
             _ => return Err(Bad::WrongType),
         },
+        kind,
+        decision: decision.map(|text| text.to_lowercase()),
+        machine: fields.flag("machine")?.unwrap_or(false),
     };
     Ok(Decoded {
         time_ms: fields.time("occurred_at")?.ok_or(Bad::Missing)?,

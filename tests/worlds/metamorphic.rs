@@ -110,22 +110,33 @@ fn processes_make_no_difference() {
     }
 }
 
+/// The lines of a stream in another order, in which each takes effect at the same tick.
+fn within_lateness(world: &World, stream: &'static str, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..world.streams[stream].len()).collect();
+    let ticks = oracle::bound_ticks(world, stream, &order);
+    for _ in 0..3 * order.len() {
+        let place = rng.random_range(0..order.len().max(2) - 1);
+        let far = (place + rng.random_range(1..4)).min(order.len() - 1);
+        order.swap(place, far);
+        if oracle::bound_ticks(world, stream, &order) != ticks {
+            order.swap(place, far);
+        }
+    }
+    order
+}
+
+/// The world's partitions, each in another order that makes no difference.
+pub fn jostled(world: &World, rng: &mut ChaCha8Rng) -> Vec<Box<dyn Partition>> {
+    shuffled(world, rng, |stream, rng| within_lateness(world, stream, rng))
+}
+
 /// Neighbours change places as long as each record still takes effect at its tick: within the allowed lateness.
 #[test]
 fn the_order_of_arrival_makes_no_difference() {
     let mut moved = 0;
     each_world(|world, rng, decided| {
         let partitions = shuffled(world, rng, |stream, rng| {
-            let mut order: Vec<usize> = (0..world.streams[stream].len()).collect();
-            let ticks = oracle::bound_ticks(world, stream, &order);
-            for _ in 0..3 * order.len() {
-                let place = rng.random_range(0..order.len().max(2) - 1);
-                let far = (place + rng.random_range(1..4)).min(order.len() - 1);
-                order.swap(place, far);
-                if oracle::bound_ticks(world, stream, &order) != ticks {
-                    order.swap(place, far);
-                }
-            }
+            let order = within_lateness(world, stream, rng);
             moved += order.iter().enumerate().filter(|(place, line)| place != *line).count();
             order
         });

@@ -10,7 +10,7 @@ use super::{first_difference_of_sets, worlds_to_try};
 
 /// How a world is broken off, drawn from its seed. Mostly there is one snapshot, of a tick about which something changes: all
 /// multiples of that but the first are out of reach.
-fn broken(seed: u64, world: &World, expected: &Outcome) -> Broken {
+pub fn broken(seed: u64, world: &World, expected: &Outcome) -> Broken {
     let mix = |salt: u64| (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(7 * salt as u32);
     let draw = |salt, below: u64| (mix(salt).wrapping_mul(0xD134_2543_DE82_EF95) >> 40) % below;
     let pace = |salt| (1 + draw(salt, 3) as usize, 1 + draw(salt + 1, 5) as usize);

@@ -13,6 +13,7 @@ pub mod interests;
 pub mod once;
 pub mod orders;
 pub mod owners;
+pub mod placed;
 pub mod products;
 pub mod skus;
 pub mod stock;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Line, Money, Tick};
+use super::{EngagementKind, Id, Line, Money, OrderStatus, Tick};
 
 /// One true interval of a campaign's condition (SPEC, "Terms"), by the campaign's place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,6 +83,30 @@ pub struct History {
     pub last_order: Option<Tick>,
 }
 
+/// An order, as the KPIs need it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OrderFact {
+    /// Whose it is.
+    pub customer: Id,
+    /// The tick at which it was placed.
+    pub placed: Tick,
+    /// What became of it.
+    pub status: OrderStatus,
+    /// Sum of the order, where it says one.
+    pub total: Option<Money>,
+}
+
+/// What somebody did with the mail of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Engagement {
+    /// The decision's id.
+    pub decision: u128,
+    /// What.
+    pub kind: EngagementKind,
+    /// By a scanner or a mail-privacy prefetch, not by a person.
+    pub machine: bool,
+}
+
 /// The SKUs that a customer was interested in lately, as many as count (SPEC §3, "Similar").
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Interests {
@@ -128,6 +152,10 @@ pub enum Change {
     Interests(Id, Interests),
     /// A customer has now ordered a SKU, or not: customer, SKU, whether. Only told where the plan asks for similar SKUs.
     Bought(Id, Id, bool),
+    /// An order is now this. Only told where the plan asks for KPIs; that it is forgotten is not told.
+    Order(Id, OrderFact),
+    /// Somebody did something with a mail. Only told where the plan asks for KPIs.
+    Engaged(Box<Engagement>),
     /// The episode left the trigger set.
     Left(Episode),
     /// The episode entered the trigger set.

@@ -1,0 +1,120 @@
+//! A whole service with its site: what it maintains is what it answers. Its broker is librdkafka's mock cluster.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use beckon::config::{Config, Purpose, SecretSource, Web};
+use beckon::decision::Outcome;
+use beckon::ledger::Ledger;
+use beckon::pipeline::service::Service;
+use beckon::pipeline::site::Site;
+use beckon_dataflows::model::Stream;
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const NOW_MS: u64 = 1_767_225_600_000;
+
+/// The example campaigns, with that broker, and somebody who may read.
+fn configuration(directory: &Path, brokers: &str) -> Config {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("campaigns/beckon.toml");
+    let mut config = Config::load(&example, Purpose::Demo).unwrap();
+    let secret = directory.join("token");
+    std::fs::write(&secret, TOKEN).unwrap();
+    let api_token = Some(SecretSource::File(secret.clone()));
+    config.web = Some(Web { listen: "127.0.0.1:0".parse().unwrap(), api_token });
+    config.coupons = Some(SecretSource::File(secret));
+    config.state = directory.join("state");
+    std::fs::create_dir(&config.state).unwrap();
+    let kafka = config.kafka.as_mut().unwrap();
+    (kafka.brokers, kafka.mirror_prefix) = (brokers.into(), None);
+    config.idle_after_ms = 2000;
+    config.allowed_lateness_ms = 10;
+    config
+}
+
+/// A customer who can be written to, an item, and a cart that is left alone.
+fn abandon_a_cart(brokers: &str) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let send = |stream: Stream, record: Value| {
+        let json = record.to_string();
+        producer.send(BaseRecord::to(stream.name()).key("k").payload(&json)).map_err(|(error, _)| error).unwrap();
+    };
+    let at = NOW_MS - 3_600_000;
+    for customer in 0..30 {
+        let [user, cart, order] = ["customer", "cart", "order"].map(|of| format!("{of}-{customer}-of-a-test"));
+        let profile =
+            json!({ "user_id": user, "email": "a@example.com", "consent": { "email": true }, "updated_at": at });
+        send(Stream::Profiles, profile);
+        let line = json!({ "sku": "s1", "quantity": 1, "price": "30.00" });
+        let left = json!({ "cart_id": cart, "user_id": user, "updated_at": at, "currency": "EUR", "lines": [line] });
+        send(Stream::Carts, left);
+        let placed = json!({ "order_id": order, "user_id": user, "status": "placed", "total": "30.00", "lines": [],
+            "placed_at": at + 35 * 60_000 });
+        send(Stream::Orders, placed);
+    }
+    send(Stream::Inventory, json!({ "sku": "s1", "on_hand": 99, "updated_at": at }));
+    producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+fn ask(url: &str, token: &str) -> reqwest::Result<(u16, Option<Value>)> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let answer = client.get(url).bearer_auth(token).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await.ok()))
+    })
+}
+
+fn arms(answer: &Value) -> impl Iterator<Item = &Value> {
+    answer["campaigns"][0]["arms"].as_array().unwrap().iter()
+}
+
+fn sum(answer: &Value, member: &str) -> i64 {
+    arms(answer).map(|arm| arm[member].as_i64().unwrap()).sum()
+}
+
+#[test]
+fn a_running_service_answers_with_the_kpis_that_it_maintains() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+    Stream::ALL.into_iter().for_each(|stream| broker.create_topic(stream.name(), 1, 1).unwrap());
+    let config = configuration(directory.path(), &broker.bootstrap_servers());
+    abandon_a_cart(&config.kafka.as_ref().unwrap().brokers);
+    let began = Instant::now();
+    let clock: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(move || NOW_MS + began.elapsed().as_millis() as u64);
+    let service = Service::open(&config, 1, clock.clone()).unwrap();
+    let site = Site::start(&config, 1, service.kpis(), clock).unwrap().unwrap();
+    let (url, stop) = (format!("http://{}/v1/kpis", site.address()), service.stop());
+    let asking = std::thread::spawn(move || {
+        let mut answer = Value::Null;
+        while began.elapsed() < Duration::from_secs(30) {
+            answer = ask(&url, TOKEN).unwrap().1.unwrap();
+            if sum(&answer, "decided") > 0 && sum(&answer, "orders") == sum(&answer, "decided") {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let refused = ask(&url, "another token of a length").unwrap().0;
+        stop.store(true, Ordering::Relaxed);
+        (answer, refused)
+    });
+    service.run(Box::new(|_| Ok(()))).unwrap();
+    let (answer, refused) = asking.join().unwrap();
+    site.stop().unwrap();
+    assert_eq!(refused, 401);
+    let decisions = Ledger::open_existing(&config.state).unwrap().decisions().unwrap();
+    let followed = decisions.iter().filter(|it| &*it.campaign == "cart-abandonment" && it.outcome != Outcome::Suppress);
+    let decided = followed.count() as i64;
+    let counted = ["decided", "converted", "orders"].map(|member| sum(&answer, member));
+    assert_eq!(decided, 30);
+    assert_eq!(counted, [decided; 3], "{answer:#}");
+    let revenue = arms(&answer).map(|arm| arm["revenue"].as_str().unwrap().parse::<i64>().unwrap());
+    assert_eq!(revenue.sum::<i64>(), 30 * decided);
+    assert!(answer["as_of"].as_str().unwrap() > "2025-12-31", "{answer:#}");
+}
