@@ -25,6 +25,14 @@ pub enum Namespace {
     Text = 7,
 }
 
+impl Namespace {
+    /// The seed of its hashes. Of short texts XXH3 hashes little more than `text ^ seed`: seeds that differed in their low bits alone
+    /// would give `"a"` here and `"b"` there one id. These differ in the high bit of some byte, as no two texts of ASCII do.
+    const fn seed(self) -> u64 {
+        (self as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
 /// An interned string: the low 64 bits of XXH3-128 seeded by its namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Id(pub u64);
@@ -35,12 +43,37 @@ impl Id {
 
     /// The id of `text`, and 32 further hash bits by which the dictionary tells two texts of one id apart.
     pub fn of(namespace: Namespace, text: &str) -> (Id, u32) {
-        let hash = xxh3_128_with_seed(text.as_bytes(), namespace as u64);
+        let hash = xxh3_128_with_seed(text.as_bytes(), namespace.seed());
         (Id(hash as u64), (hash >> 64) as u32)
     }
 
     /// Whether this stands for a missing name.
     pub fn is_none(self) -> bool {
         self == Id::NONE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn short_texts_of_different_namespaces_have_different_ids() {
+        use Namespace::*;
+        let mut seen = HashMap::new();
+        let letters = || (b'!'..=b'~').map(char::from);
+        let pairs = letters().flat_map(|first| letters().map(move |second| format!("{first}{second}")));
+        let words = pairs.flat_map(|pair| {
+            [pair[..1].to_owned(), format!("{pair}7"), format!("sku{pair}"), format!("item-{pair}x"), pair]
+        });
+        for text in words {
+            for namespace in [User, Anonymous, Cart, Sku, Order, Location, Text] {
+                let id = Id::of(namespace, &text).0;
+                let first = seen.entry(id).or_insert_with(|| (namespace, text.clone()));
+                assert_eq!(*first, (namespace, text.clone()), "one id {id:?} for two");
+            }
+        }
     }
 }
