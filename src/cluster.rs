@@ -9,12 +9,14 @@
 //! - `hosts`: the file.
 //! - `connect`: connections, and that both ends agree.
 //! - `relay`: what processes tell each other beside records.
+//! - `together`: snapshots of one tick.
 //! - `supervise`: starts the processes of one machine, and all anew when one ends.
 
 mod connect;
 mod hosts;
 pub mod relay;
 pub mod supervise;
+pub mod together;
 
 use std::path::{Path, PathBuf};
 

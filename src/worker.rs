@@ -16,7 +16,7 @@ use beckon_dataflows::inputs::{Batch, Inputs};
 use beckon_dataflows::model::{Change, Tick};
 use beckon_dataflows::outputs::{Destination, Outputs};
 use beckon_dataflows::plan::Plan;
-use beckon_dataflows::snapshot::{Earlier, Fault, Listen, Pace, Snapshots, Told as Written};
+use beckon_dataflows::snapshot::{Earlier, Fault, Listen, Pace, Seat, Snapshots, Told as Written};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use timely::WorkerConfig;
 use timely::communication::{Allocator, WorkerGuards};
@@ -24,6 +24,7 @@ use timely::worker::Worker;
 
 use crate::cluster::Peers;
 use crate::cluster::relay::{End, Relay};
+use crate::cluster::together::Together;
 use crate::decode::{Dictionary, Told};
 use crate::watchdog::Pulses;
 use among::Among;
@@ -78,6 +79,8 @@ pub struct Keeping {
     pub pieces: Option<Arc<dyn Fn(Piece) + Send + Sync>>,
     /// How many keys are written at a time.
     pub pace: Pace,
+    /// How far the processes are with them, where any are taken.
+    pub together: Option<Arc<Together>>,
 }
 
 /// Why the workers cannot be started.
@@ -160,7 +163,8 @@ pub fn start(
         move |worker| {
             let local = worker.index() - process * threads;
             let destination = if is_alone { Destination::Here } else { Destination::First(threads) };
-            let snapshots = keeping.of(worker.index(), worker.peers(), lock(&earlier).clone());
+            let seat = Seat { worker: worker.index(), first: process * threads, workers: worker.peers() };
+            let snapshots = keeping.of(seat, lock(&earlier).clone());
             let (inputs, outputs, relay) = worker.dataflow(|scope| {
                 let (inputs, outputs) = beckon_dataflows::build(scope, &plan, &counts, destination, &snapshots);
                 (inputs, outputs, (!is_alone).then(|| Relay::build(scope)))
@@ -168,7 +172,8 @@ pub fn start(
             // The feeder may have gone already; then the commands end too.
             let _ = threads_to.send((local, std::thread::current(), snapshots.built()));
             let among = relay.map(|relay| {
-                Among::new(relay, worker.index(), threads, worker.peers(), told.clone(), stop.clone(), beat)
+                let together = keeping.together.clone();
+                Among::new(relay, seat, threads, told.clone(), stop.clone(), together, beat)
             });
             let resumed = snapshots.earlier();
             let mut station = Station::new((worker.index(), local), inputs, outputs, snapshots, pulses.clone(), among);
@@ -207,12 +212,13 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Keeping {
     /// That of one worker.
-    fn of(&self, worker: usize, workers: usize, earlier: Option<Earlier>) -> Snapshots {
+    fn of(&self, seat: Seat, earlier: Option<Earlier>) -> Snapshots {
+        let worker = seat.worker;
         let listen = self
             .pieces
             .clone()
             .map(|pieces| -> Listen { Box::new(move |tick, told| pieces(Piece { worker, tick, told })) });
-        Snapshots::new(worker, workers, self.pace, listen, earlier)
+        Snapshots::new(seat, self.pace, listen, earlier)
     }
 }
 
@@ -383,6 +389,7 @@ impl Station {
         let goes_on = self.waiting.is_some() || self.obey(commands);
         if let Some(among) = &mut self.among {
             among.hear(&self.pulses);
+            among.tell_wrote();
             self.agree();
         }
         self.show();
@@ -393,21 +400,32 @@ impl Station {
     fn pause(&self, commands: &Receiver<Command>, longest: Duration) -> Duration {
         match self.waiting {
             Some(_) => HAND_OUT_PAUSE,
-            None if commands.is_empty() => longest,
+            None if commands.is_empty() || self.is_held() => longest,
             None => Duration::ZERO,
         }
+    }
+
+    /// Whether no command is taken until other workers have answered.
+    fn is_held(&self) -> bool {
+        self.among.as_ref().is_some_and(Among::is_held)
     }
 
     /// Does what was commanded so far. False when there is nobody left to command.
     fn obey(&mut self, commands: &Receiver<Command>) -> bool {
         loop {
+            if self.is_held() {
+                return true;
+            }
             let Some(inputs) = &mut self.inputs else { return true };
             match commands.try_recv() {
                 Ok(Command::Feed(mut batch, names)) => {
                     self.among.iter_mut().for_each(|among| among.tell_names(&names));
                     inputs.feed(&mut batch);
                 }
-                Ok(Command::Snapshot(tick)) => self.snapshots.take(tick),
+                Ok(Command::Snapshot(tick)) => {
+                    self.snapshots.take(tick);
+                    self.among.iter_mut().for_each(|among| among.write_down(tick));
+                }
                 Ok(Command::Advance(tick)) => self.advance_to(tick),
                 Ok(Command::Close(end)) => {
                     self.close(end);
@@ -432,7 +450,10 @@ impl Station {
         // At the end of time every deadline comes due, so the input need only be closed for that.
         if end.tick() == Tick::MAX {
             self.inputs = None;
-            self.among.iter_mut().for_each(Among::close);
+            if let Some(among) = &mut self.among {
+                among.end(end);
+                among.close();
+            }
             self.horizon = Some(end.tick());
             return;
         }
@@ -442,11 +463,10 @@ impl Station {
         }
     }
 
-    /// Where it ends depends on the other workers too.
+    /// Where it ends depends on the other workers too: also where this one has nothing more to come, and another stops before.
     fn agree(&mut self) {
-        let Some(among) = self.among.as_ref().filter(|among| among.has_ended() && self.horizon.is_none()) else {
-            return;
-        };
+        let is_open = self.horizon.is_none_or(|horizon| horizon == Tick::MAX);
+        let Some(among) = self.among.as_ref().filter(|among| among.has_ended() && is_open) else { return };
         if let Some(end) = among.agreed() {
             self.advance_to(if matches!(end, End::Furthest(_)) { end.tick() } else { self.at });
             self.horizon = Some(end.tick());

@@ -176,7 +176,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::snapshot::{Pace, Snapshots, Told};
+    use crate::snapshot::{Pace, Seat, Snapshots, Told};
 
     /// What is written of the snapshots of one section.
     type Heard = Arc<Mutex<(Vec<u8>, usize)>>;
@@ -191,7 +191,7 @@ mod tests {
                 Told::Done => heard.1 += 1,
             }
         });
-        let snapshots = Snapshots::new(0, 1, Pace(pace), Some(listen), None);
+        let snapshots = Snapshots::new(Seat::ALONE, Pace(pace), Some(listen), None);
         let keyed = Keyed::in_section(snapshots.section("a section"), |_, _, _: u64| unreachable!("nothing is there"));
         (snapshots, keyed, heard)
     }

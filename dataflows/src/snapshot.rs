@@ -73,13 +73,28 @@ impl Default for Pace {
     }
 }
 
+/// Which worker it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Seat {
+    /// Of all workers, from 0.
+    pub worker: usize,
+    /// The first of its process, which writes what all keep alike: each process has a file of its own.
+    pub first: usize,
+    /// How many there are.
+    pub workers: usize,
+}
+
+impl Seat {
+    /// Of a worker that is alone.
+    pub const ALONE: Seat = Seat { worker: 0, first: 0, workers: 1 };
+}
+
 /// The snapshots of one worker: what tells its operators when to write, and what they begin with.
 #[derive(Clone)]
 pub struct Snapshots(Arc<Shared>);
 
 struct Shared {
-    worker: usize,
-    workers: usize,
+    seat: Seat,
     pace: Pace,
     listen: Option<Listen>,
     /// The tick of the earlier snapshot, and how many workers wrote it.
@@ -95,18 +110,11 @@ struct Shared {
 }
 
 impl Snapshots {
-    /// Of worker `worker` of `workers`: `listen` hears what is written, and the operators begin with what was `earlier`.
-    pub fn new(
-        worker: usize,
-        workers: usize,
-        pace: Pace,
-        listen: Option<Listen>,
-        earlier: Option<Earlier>,
-    ) -> Snapshots {
+    /// Of the worker that has this seat: `listen` hears what is written, and the operators begin with what was `earlier`.
+    pub fn new(seat: Seat, pace: Pace, listen: Option<Listen>, earlier: Option<Earlier>) -> Snapshots {
         let (earlier, parts) = earlier.map(|it| ((it.tick, it.workers), it.parts)).unzip();
         Snapshots(Arc::new(Shared {
-            worker,
-            workers,
+            seat,
             pace,
             listen,
             earlier,
@@ -120,7 +128,7 @@ impl Snapshots {
 
     /// Nothing to begin with, and nothing is ever written.
     pub fn none() -> Snapshots {
-        Snapshots::new(0, 1, Pace::default(), None, None)
+        Snapshots::new(Seat::ALONE, Pace::default(), None, None)
     }
 
     /// Writes a snapshot of `tick`, which must not be closed yet. Not to be asked before the last one is done.
@@ -155,12 +163,12 @@ impl Snapshots {
 
     /// Whether the key is one of this worker's, where keys are spread over the workers.
     pub(crate) fn owns(&self, key: u64) -> bool {
-        key % self.0.workers as u64 == self.0.worker as u64
+        key % self.0.seat.workers as u64 == self.0.seat.worker as u64
     }
 
     /// Whether the earlier snapshot was written by another number of workers, so that keys may be elsewhere now.
     pub(crate) fn are_moved(&self) -> bool {
-        self.0.earlier.is_some_and(|(_, workers)| workers != self.0.workers)
+        self.0.earlier.is_some_and(|(_, workers)| workers != self.0.seat.workers)
     }
 
     /// A section of that name, of which there must be no other.
@@ -169,7 +177,7 @@ impl Snapshots {
         Section { of: self.clone(), name: name.into(), common: false, written: self.earlier(), part: Vec::new() }
     }
 
-    /// A section of what all workers keep alike: the first writes it, and all read that.
+    /// A section of what all workers keep alike: the first of each process writes it, and all of that read it.
     pub(crate) fn common_section(&self, name: &str) -> Section {
         Section { common: true, ..self.section(name) }
     }
@@ -205,7 +213,8 @@ impl Section {
 
     /// Writes one thing.
     pub fn write(&mut self, thing: &impl Serialize) {
-        if self.common && self.of.0.worker > 0 {
+        let Seat { worker, first, .. } = self.of.0.seat;
+        if self.common && worker > first {
             return;
         }
         // Serialising to memory what has no maps of unknown length cannot fail.
@@ -241,10 +250,11 @@ impl Section {
         let Some((_, workers)) = self.of.0.earlier else { return };
         let parts = self.of.0.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(parts) = parts else { return };
-        let wrote = match (self.common, self.of.0.worker) {
-            (true, _) => 0..1,
-            (false, _) if self.of.are_moved() => 0..workers,
-            (false, own) => own..own + 1,
+        let Seat { worker, first, .. } = self.of.0.seat;
+        let wrote = match self.common {
+            true => first..first + 1,
+            false if self.of.are_moved() => 0..workers,
+            false => worker..worker + 1,
         };
         for part in wrote.flat_map(|worker| parts.parts(worker, &self.name)) {
             if let Err(fault) = part.and_then(|part| self.read_part(&part, &mut each)) {

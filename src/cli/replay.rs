@@ -95,7 +95,8 @@ pub fn run(arguments: Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     };
     let letters = arguments.dead_letters.map(|path| file_of(&path, cluster.as_ref().map_or(0, Cluster::process)));
     let bury = bury(letters.as_ref())?;
-    let peers = cluster.as_ref().map(|it| it.connect(wiring::terms(&config, arguments.workers.into()), PEERS_WAIT));
+    let peers =
+        cluster.as_ref().map(|it| it.connect(wiring::terms(&config, arguments.workers.into()), &[], PEERS_WAIT));
     let peers = peers.transpose()?;
     let (bar, began) = (
         progress_bar(arguments.quiet, "replay {bar:40} {percent:>3}%  {msg}  {elapsed} (still {eta})"),

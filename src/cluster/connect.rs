@@ -12,6 +12,8 @@ use timely::communication::allocator::zero_copy::initialize::initialize_networki
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use timely::communication::initialize::Hooks;
 
+use beckon_dataflows::model::Tick;
+
 use super::Cluster;
 
 /// How long a process waits for the others when it starts: one may have to make its ledger again from the mirror first.
@@ -27,9 +29,12 @@ const LOOK: Duration = Duration::from_millis(50);
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// What a greeting begins with, the last byte its version.
-const MAGIC: [u8; 8] = *b"beckon\0\x01";
+const MAGIC: [u8; 8] = *b"beckon\0\x02";
 
-const GREETING_BYTES: usize = 28;
+/// How many snapshots a process says that it has: as many as are kept.
+const OFFERS: usize = 2;
+
+const GREETING_BYTES: usize = 28 + OFFERS * 8;
 
 /// What all processes of a cluster must have alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,7 @@ pub struct Terms {
 pub struct Peers {
     cluster: Cluster,
     sockets: Vec<Option<TcpStream>>,
+    common: Option<Tick>,
 }
 
 /// Why there is no cluster.
@@ -92,26 +98,32 @@ struct Greeting {
     processes: u32,
     workers: u32,
     fingerprint: u64,
+    /// The ticks of its snapshots; 0: none.
+    offers: [Tick; OFFERS],
 }
 
 impl Cluster {
-    /// Connects to all other processes, which have `wait` to come.
-    pub fn connect(&self, terms: Terms, wait: Duration) -> Result<Peers, ConnectError> {
+    /// Connects to all other processes, which have `wait` to come. This one can go on from snapshots of the ticks `offers`, of which no more
+    /// are told than are kept.
+    pub fn connect(&self, terms: Terms, offers: &[Tick], wait: Duration) -> Result<Peers, ConnectError> {
         let began = Instant::now();
         let listener = self.listen(began + wait)?;
+        let greeting = self.greeting(terms, offers);
+        let mut offered = vec![greeting.offers; self.hosts.len()];
         let mut sockets: Vec<Option<TcpStream>> = self.hosts.iter().map(|_| None).collect();
         let mut said = vec![String::new(); self.hosts.len()];
         let mut reported = began;
         while !self.missing(&sockets).is_empty() {
             for process in self.missing(&sockets).into_iter().filter(|it| *it < self.process) {
-                match self.call(process, terms)? {
-                    Ok(socket) => sockets[process] = Some(socket),
+                match self.call(process, greeting)? {
+                    Ok((theirs, socket)) => (offered[process], sockets[process]) = (theirs.offers, Some(socket)),
                     Err(error) => said[process] = format!(" ({error})"),
                 }
             }
             while let Ok((socket, _)) = listener.accept() {
-                if let Some((process, socket)) = self.answer(socket, terms)? {
-                    sockets[process] = Some(socket);
+                if let Some((theirs, socket)) = self.answer(socket, greeting)? {
+                    let process = theirs.process as usize;
+                    (offered[process], sockets[process]) = (theirs.offers, Some(socket));
                 }
             }
             if began.elapsed() > wait {
@@ -128,7 +140,7 @@ impl Cluster {
             }
             std::thread::sleep(LOOK);
         }
-        Ok(Peers { cluster: self.clone(), sockets })
+        Ok(Peers { cluster: self.clone(), sockets, common: common(&offered) })
     }
 
     /// Which processes are not connected yet.
@@ -157,8 +169,11 @@ impl Cluster {
         }
     }
 
-    fn greeting(&self, terms: Terms) -> Greeting {
+    fn greeting(&self, terms: Terms, snapshots: &[Tick]) -> Greeting {
+        let mut offers = [0; OFFERS];
+        offers.iter_mut().zip(snapshots).for_each(|(offer, tick)| *offer = *tick);
         Greeting {
+            offers,
             process: self.process as u32,
             processes: self.hosts.len() as u32,
             workers: terms.workers as u32,
@@ -167,7 +182,7 @@ impl Cluster {
     }
 
     /// Connects to one before this; that it is not there yet is no failure.
-    fn call(&self, process: usize, terms: Terms) -> Result<io::Result<TcpStream>, ConnectError> {
+    fn call(&self, process: usize, ours: Greeting) -> Result<io::Result<(Greeting, TcpStream)>, ConnectError> {
         let greet = || {
             let address = self.hosts[process].to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
             let mut socket = TcpStream::connect_timeout(&address, ANSWER_WAIT)?;
@@ -176,25 +191,25 @@ impl Cluster {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             prepare(&socket)?;
-            socket.write_all(&self.greeting(terms).bytes())?;
+            socket.write_all(&ours.bytes())?;
             Ok((Greeting::read(&mut socket)?, socket))
         };
         match greet() {
             Ok((theirs, socket)) => {
-                self.judge(process, theirs, terms)?;
-                Ok(open_ended(socket))
+                self.judge(process, theirs, ours)?;
+                Ok(open_ended(socket).map(|socket| (theirs, socket)))
             }
             Err(error) => Ok(Err(error)),
         }
     }
 
     /// Answers whoever has connected; none where that is no process after this.
-    fn answer(&self, mut socket: TcpStream, terms: Terms) -> Result<Option<(usize, TcpStream)>, ConnectError> {
+    fn answer(&self, mut socket: TcpStream, ours: Greeting) -> Result<Option<(Greeting, TcpStream)>, ConnectError> {
         let hear = |socket: &mut TcpStream| {
             socket.set_nonblocking(false)?;
             prepare(socket)?;
             let theirs = Greeting::read(socket)?;
-            socket.write_all(&self.greeting(terms).bytes())?;
+            socket.write_all(&ours.bytes())?;
             Ok::<_, io::Error>(theirs)
         };
         let theirs = match hear(&mut socket) {
@@ -205,14 +220,14 @@ impl Cluster {
             }
         };
         let process = theirs.process as usize;
-        self.judge(process, theirs, terms)?;
+        self.judge(process, theirs, ours)?;
         let is_after = process > self.process && process < self.hosts.len();
-        Ok(is_after.then_some(socket).and_then(|socket| open_ended(socket).ok()).map(|socket| (process, socket)))
+        Ok(is_after.then_some(socket).and_then(|socket| open_ended(socket).ok()).map(|socket| (theirs, socket)))
     }
 
     /// Whether a process that greeted runs the same.
-    fn judge(&self, process: usize, theirs: Greeting, terms: Terms) -> Result<(), ConnectError> {
-        let ours = Greeting { process: process as u32, ..self.greeting(terms) };
+    fn judge(&self, process: usize, theirs: Greeting, ours: Greeting) -> Result<(), ConnectError> {
+        let ours = Greeting { process: process as u32, ..ours };
         let said = |what: fn(&Greeting) -> String, hint| {
             let host = self.hosts.get(process).cloned().unwrap_or_else(|| "a host of its own file".to_owned());
             let (theirs, ours) = (what(&theirs), what(&ours));
@@ -253,7 +268,9 @@ impl Greeting {
         for (number, at) in [self.process, self.processes, self.workers].into_iter().zip(rest[..12].chunks_mut(4)) {
             at.copy_from_slice(&number.to_be_bytes());
         }
-        rest[12..].copy_from_slice(&self.fingerprint.to_be_bytes());
+        for (number, at) in [self.fingerprint].iter().chain(&self.offers).zip(rest[12..].chunks_mut(8)) {
+            at.copy_from_slice(&number.to_be_bytes());
+        }
         bytes
     }
 
@@ -268,16 +285,35 @@ impl Greeting {
             from.read_exact(&mut bytes).map(|()| u32::from_be_bytes(bytes))
         };
         let (process, processes, workers) = (number()?, number()?, number()?);
-        let mut bytes = [0; 8];
-        from.read_exact(&mut bytes)?;
-        Ok(Greeting { process, processes, workers, fingerprint: u64::from_be_bytes(bytes) })
+        let mut number = || {
+            let mut bytes = [0; 8];
+            from.read_exact(&mut bytes).map(|()| u64::from_be_bytes(bytes))
+        };
+        let fingerprint = number()?;
+        let mut offers = [0; OFFERS];
+        for offer in &mut offers {
+            *offer = number()?;
+        }
+        Ok(Greeting { process, processes, workers, fingerprint, offers })
     }
+}
+
+/// The newest tick of which all have a snapshot.
+fn common(offered: &[[Tick; OFFERS]]) -> Option<Tick> {
+    let (first, others) = offered.split_first()?;
+    let has = |tick: &Tick| *tick > 0 && others.iter().all(|offers| offers.contains(tick));
+    first.iter().copied().filter(has).max()
 }
 
 impl Peers {
     /// Who this process is among them.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// The tick of the newest snapshot that all processes can go on from.
+    pub fn common(&self) -> Option<Tick> {
+        self.common
     }
 
     /// What timely makes workers from, `threads` in each process.
@@ -335,11 +371,20 @@ mod tests {
         wait: Duration,
         terms: impl Fn(usize) -> Terms + Sync,
     ) -> Vec<Result<Peers, ConnectError>> {
-        let (hosts, terms) = (hosts(count), &terms);
+        connect_offering(count, wait, terms, |_| Vec::new())
+    }
+
+    fn connect_offering(
+        count: usize,
+        wait: Duration,
+        terms: impl Fn(usize) -> Terms + Sync,
+        offers: impl Fn(usize) -> Vec<Tick> + Sync,
+    ) -> Vec<Result<Peers, ConnectError>> {
+        let (hosts, terms, offers) = (hosts(count), &terms, &offers);
         std::thread::scope(|scope| {
             let start = |process| {
                 let cluster = Cluster::at(process, hosts.clone());
-                scope.spawn(move || cluster.connect(terms(process), wait))
+                scope.spawn(move || cluster.connect(terms(process), &offers(process), wait))
             };
             let started: Vec<_> = (0..count).rev().map(start).collect();
             started.into_iter().map(|it| it.join().unwrap()).collect()
@@ -356,6 +401,19 @@ mod tests {
     }
 
     #[test]
+    fn all_go_on_from_the_newest_that_all_have() {
+        let of = |offers: [&[Tick]; 3]| {
+            let ended = connect_offering(3, WAIT, |_| TERMS, |process| offers[process].to_vec());
+            let common: Vec<Option<Tick>> = ended.into_iter().map(|peers| peers.unwrap().common()).collect();
+            assert!(common.windows(2).all(|two| two[0] == two[1]), "{common:?}");
+            common[0]
+        };
+        assert_eq!(of([&[9, 7], &[7, 5], &[9, 7]]), Some(7));
+        assert_eq!(of([&[9, 7], &[9, 7], &[9, 7]]), Some(9));
+        assert_eq!(of([&[9, 7], &[5], &[]]), None);
+    }
+
+    #[test]
     fn who_is_at_odds_is_told() {
         let ended = connect(2, WAIT, |process| Terms { workers: 1 + process, ..TERMS });
         let said: Vec<String> = ended.into_iter().filter_map(|it| it.err()).map(|error| error.to_string()).collect();
@@ -366,7 +424,8 @@ mod tests {
     #[test]
     fn who_does_not_come_is_named() {
         let hosts = hosts(3);
-        let error = Cluster::at(1, hosts.clone()).connect(TERMS, Duration::from_millis(100)).err().unwrap().to_string();
+        let error =
+            Cluster::at(1, hosts.clone()).connect(TERMS, &[], Duration::from_millis(100)).err().unwrap().to_string();
         assert!(error.contains(&format!("process 0 at {} (", hosts[0])), "{error}");
         assert!(error.contains(&format!("and process 2 at {} is not there after", hosts[2])), "{error}");
     }
@@ -376,7 +435,7 @@ mod tests {
         let hosts = hosts(2);
         let [first, second] = [0, 1].map(|process| Cluster::at(process, hosts.clone()));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(move || first.connect(TERMS, WAIT));
+            let waiting = scope.spawn(move || first.connect(TERMS, &[], WAIT));
             let mut stranger = loop {
                 match TcpStream::connect(&hosts[0]) {
                     Ok(socket) => break socket,
@@ -384,14 +443,14 @@ mod tests {
                 }
             };
             stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-            let connected = second.connect(TERMS, WAIT);
+            let connected = second.connect(TERMS, &[], WAIT);
             assert!(connected.is_ok() && waiting.join().unwrap().is_ok());
         });
     }
 
     #[test]
     fn a_greeting_is_read_as_it_was_written() {
-        let greeting = Greeting { process: 1, processes: 3, workers: 256, fingerprint: u64::MAX - 5 };
+        let greeting = Greeting { process: 1, processes: 3, workers: 256, fingerprint: u64::MAX - 5, offers: [8, 0] };
         assert_eq!(Greeting::read(&mut &greeting.bytes()[..]).unwrap(), greeting);
         assert!(Greeting::read(&mut &b"SSH-2.0-OpenSSH_9.2\r\n        "[..]).is_err());
         assert!(Greeting::read(&mut &greeting.bytes()[..20]).is_err());

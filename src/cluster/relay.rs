@@ -61,6 +61,12 @@ pub enum Word {
     },
     /// A worker's input ends.
     Ends(usize, End),
+    /// Process 0 asks for a snapshot of this tick.
+    Snapshot(Tick),
+    /// A worker writes down its state at this tick, which it has not passed.
+    Writes(usize, Tick),
+    /// A process has written its snapshot of this tick, or given it up.
+    Wrote(usize, Tick),
 }
 
 /// One worker's end of it.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use beckon_dataflows::kpis::{self, Cell, Fact, Inputs, Outputs, Tally, Terms};
 use beckon_dataflows::model::Tick;
-use beckon_dataflows::snapshot::{Earlier, Fault, Pace, Snapshots, Told};
+use beckon_dataflows::snapshot::{Earlier, Fault, Pace, Seat, Snapshots, Told};
 use timely::WorkerConfig;
 use timely::communication::Allocator;
 use timely::worker::Worker;
@@ -45,7 +45,7 @@ impl Follower {
                 Told::Done => written.is_done = true,
             }
         });
-        let snapshots = Snapshots::new(0, 1, Pace(KEYS_AT_A_TIME), Some(listen), earlier);
+        let snapshots = Snapshots::new(Seat::ALONE, Pace(KEYS_AT_A_TIME), Some(listen), earlier);
         let alone = Allocator::Thread(timely::communication::allocator::thread::Thread::default());
         let mut worker = Worker::new(WorkerConfig::default(), alone, None);
         let (inputs, outputs) = worker.dataflow(|scope| kpis::build(scope, terms, &snapshots));

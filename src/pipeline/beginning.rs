@@ -1,4 +1,5 @@
-//! How a live service begins: with the newest snapshot that can be used and the log from where it says, or with the whole log. In:
+//! How a live service begins: with the newest snapshot that can be used, in a cluster by all, and the log from where it says, or with the
+//! whole log. In:
 //! the configuration and the ledger. Out: workers that run, and partitions to be read on. Fails when Kafka, the timeline or the
 //! folder of the snapshots cannot be had; a snapshot that cannot be used is no failure, and is said in the log.
 
@@ -6,15 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use beckon_dataflows::model::Tick;
 use beckon_dataflows::snapshot::{Earlier, Fault, Pace};
 
 use super::lanes::{Decoders, Resume};
 use super::snapshots::{self, Restored, Schedule, Snapshots};
 use super::{Kept, Setup, SharedState, Started, wiring};
-use crate::cluster::{Cluster, PEERS_WAIT, Share};
+use crate::cluster::together::Together;
+use crate::cluster::{self, Cluster, PEERS_WAIT, Peers, Share};
 use crate::config::{Config, Kafka};
 use crate::decide::Remembered;
 use crate::decision::DecisionId;
+use crate::decode::Dictionary;
 use crate::ledger::Ledger;
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
@@ -69,27 +73,58 @@ struct Unusable(Fault);
 impl Beginning<'_> {
     /// Begins with the newest snapshot, or without one.
     pub fn begin(&self) -> anyhow::Result<Begun> {
+        if let Some(cluster) = self.cluster {
+            return self.begin_among(cluster);
+        }
         let newest = match self.store()? {
             Some(store) => Restored::newest(&store).filter(|restored| self.is_recorded(restored)),
             None => None,
         };
         let is_restored = newest.is_some();
-        match self.attempt(newest) {
+        match self.attempt(newest, None) {
             Err(error) if is_restored && is_the_snapshots(&error) => {
                 tracing::warn!("a snapshot is not used: {error:#}; the log is read whole");
-                self.attempt(None)
+                self.attempt(None, None)
             }
             other => other,
         }
     }
 
+    /// Begins with the newest snapshot that all processes have, or without one. When it does not serve after all it is removed, and this
+    /// process fails, so that all are started again without it.
+    fn begin_among(&self, cluster: &Cluster) -> anyhow::Result<Begun> {
+        let store = self.store()?;
+        let mut usable = store.as_ref().map(Restored::all).unwrap_or_default();
+        usable.retain(|restored| self.is_recorded(restored));
+        let offers: Vec<Tick> = usable.iter().map(|restored| restored.tick).collect();
+        let peers = cluster.connect(wiring::terms(self.config, self.workers), &offers, PEERS_WAIT)?;
+        let common = peers.common();
+        if common.is_none() && !offers.is_empty() {
+            tracing::warn!(
+                ?offers,
+                "no snapshot is used: other processes have none of these ticks; the log is read whole"
+            );
+        }
+        let restored = usable.into_iter().find(|restored| Some(restored.tick) == common);
+        self.attempt(restored, Some(peers)).map_err(|error| match (common, store) {
+            (Some(tick), Some(store)) if is_the_snapshots(&error) => match store.discard(tick) {
+                Ok(()) => {
+                    error.context(format!("the snapshot of {tick} does not serve and is removed; start all again"))
+                }
+                Err(kept) => error.context(format!("the snapshot of {tick} does not serve: {kept}")),
+            },
+            _ => error,
+        })
+    }
+
     /// Begins with a snapshot, or without one.
-    fn attempt(&self, restored: Option<Restored>) -> anyhow::Result<Begun> {
+    fn attempt(&self, restored: Option<Restored>, peers: Option<Peers>) -> anyhow::Result<Begun> {
         let Beginning { config, kafka, workers, cluster, meter, stop, .. } = self;
-        let schedule = self.schedule();
-        let resume = Restored::resume(restored.as_ref(), schedule.map(|schedule| schedule.every_ms));
+        let every_ms = self.schedule().map(|schedule| schedule.every_ms);
+        let resume = Restored::resume(restored.as_ref(), every_ms);
         let feeder = std::thread::current();
-        let wake = Arc::new(move || feeder.unpark());
+        let woken = feeder.clone();
+        let wake = Arc::new(move || woken.unpark());
         let from = |stream, partition| resume.offset(stream, partition);
         let share = cluster.map_or(Share::ALL, Cluster::share);
         let partitions = kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, share, &from, wake)?;
@@ -99,19 +134,16 @@ impl Beginning<'_> {
         let (plan, decider) = (wiring::running(config), wiring::decider(config));
         let dictionary = wiring::dictionary(&plan, *cluster);
         if let Some(restored) = &restored {
-            restored.restore_names(&dictionary).map_err(Unusable)?;
+            if cluster.is_none_or(Cluster::decides) {
+                restored.restore_names(&dictionary).map_err(Unusable)?;
+            }
             tracing::info!(tick = restored.tick, "going on from a snapshot");
         }
         let kpis = restored.as_ref().map(Restored::kpis);
-        let (mut snapshots, mut kept) = (None, Kept { restored, ..Kept::default() });
-        if let (Some(store), Some(schedule)) = (self.store()?, schedule) {
-            let (taking, keeping, watch) =
-                snapshots::start(store, schedule, *workers, &dictionary, Some(timeline.clone()))?;
-            (snapshots, kept.keeping, kept.watch) = (Some(taking), keeping, Some(watch));
-        }
+        let together = Together::new(share, Box::new(move || feeder.unpark()));
+        let (snapshots, kept) = self.keep(restored, together, &dictionary, &timeline)?;
         let (state, decoders) = (SharedState::default(), Decoders::start(DECODERS, &dictionary));
         let (state_of_setup, meter) = (state.clone(), (*meter).clone());
-        let peers = cluster.map(|cluster| cluster.connect(wiring::terms(config, *workers), PEERS_WAIT)).transpose()?;
         let beat = watchdog::beat(Duration::from_millis(config.watchdog_after_ms));
         let crew = Crew { threads: *workers, peers, stop: (*stop).clone(), beat };
         let setup = Setup { crew, plan, decider, dictionary, state: state_of_setup, meter };
@@ -119,17 +151,35 @@ impl Beginning<'_> {
         Ok(Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis })
     }
 
-    /// The folder of the snapshots; none where they are off, or where there are several processes, which read the whole log.
+    /// Starts whoever writes snapshots, where there are to be any.
+    fn keep(
+        &self,
+        restored: Option<Restored>,
+        together: Together,
+        dictionary: &Arc<Dictionary>,
+        timeline: &Arc<Timeline>,
+    ) -> anyhow::Result<(Option<Snapshots>, Kept)> {
+        let (Some(store), Some(schedule)) = (self.store()?, self.schedule()) else {
+            return Ok((None, Kept { restored, ..Kept::default() }));
+        };
+        restored.iter().for_each(|restored| store.use_from(restored.tick));
+        let timeline = Some(timeline.clone());
+        let (snapshots, keeping, watch) =
+            snapshots::start(store, schedule, self.workers, together, dictionary, timeline)?;
+        Ok((Some(snapshots), Kept { restored, keeping, watch: Some(watch) }))
+    }
+
+    /// The folder of this process's snapshots; none where they are off.
     fn store(&self) -> anyhow::Result<Option<Store>> {
-        if self.config.snapshot_every_ms.is_none() || self.cluster.is_some() {
+        if self.config.snapshot_every_ms.is_none() {
             return Ok(None);
         }
-        let identity = Identity {
-            build: Build::running()?,
-            configuration: wiring::state_fingerprint(self.config),
-            workers: Workers::all(self.workers),
-        };
-        Ok(Some(Store::open(&self.config.state.join("snapshots"), identity)?))
+        let Share { process, processes } = self.cluster.map_or(Share::ALL, Cluster::share);
+        let own = self.workers;
+        let workers = Workers { total: processes * own, first: process * own, own };
+        let (build, configuration) = (Build::running()?, wiring::state_fingerprint(self.config));
+        let folder = cluster::file_of(&self.config.state.join("snapshots"), process);
+        Ok(Some(Store::open(&folder, Identity { build, configuration, workers })?))
     }
 
     /// When snapshots are taken: times are compared by tick, so the time between two is rounded up to one.

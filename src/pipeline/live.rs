@@ -144,8 +144,8 @@ impl Feeder {
             read |= self.take_turn(lane, graph, intake)?;
         }
         let open = self.lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(NOTHING_TO_READ);
+        self.begin_snapshot(open, graph);
         if open > self.open {
-            self.begin_snapshot(open, graph);
             self.open = open;
             self.note_closed(open)?;
             graph.advance(open)?;
@@ -153,7 +153,7 @@ impl Feeder {
         Ok(read)
     }
 
-    /// Begins a snapshot where one is due when the ticks before `open` are closed.
+    /// Begins a snapshot where one is due when the ticks before `open` are closed, or another process asks for it.
     fn begin_snapshot(&mut self, open: Tick, graph: &mut impl Graph) {
         let lanes = self.lanes.iter_mut().map(|watched| &mut watched.lane);
         if let Some(snapshots) = &mut self.snapshots

@@ -12,7 +12,8 @@ use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::reading::{Extents, Reading};
 use super::snapshots::{self, Restored, Schedule, Snapshots};
 use super::{Act, Engine, Kept, Setup, SharedState, wiring};
-use crate::cluster::Peers;
+use crate::cluster::together::Together;
+use crate::cluster::{Cluster, Peers, Share};
 use crate::decide::Decider;
 use crate::meter::Meter;
 use crate::reclock::{Notes, PartitionClock};
@@ -59,8 +60,17 @@ pub struct Replay {
     pub meter: Arc<Meter>,
 }
 
-/// Where snapshots go, when they are taken, and what is gone on from.
-pub type Keep = (Store, Schedule, Option<Restored>);
+/// Snapshots of a replay.
+pub struct Keep {
+    /// Where they go.
+    pub store: Store,
+    /// When they are taken.
+    pub schedule: Schedule,
+    /// What is gone on from.
+    pub restored: Option<Restored>,
+    /// With whom, where this is the replay of a process's share of the partitions.
+    pub peers: Option<Peers>,
+}
 
 /// What a replay leaves behind.
 pub struct Replayed {
@@ -110,25 +120,25 @@ impl Replay {
     }
 
     /// [`Replay::run_unless`] with snapshots: taken by their schedule into the store, and where one was restored, gone on from it;
-    /// `partitions` then begin where it says.
+    /// `partitions` then begin where it says. Among others, where there are any, they are taken of the same ticks as theirs.
     pub fn run_keeping(
         self,
-        snapshots: Keep,
+        mut keep: Keep,
         stop: &AtomicBool,
         partitions: Vec<Box<dyn Partition>>,
         act: impl Act,
         bury: Bury<'_>,
         progress: impl FnMut(f64),
     ) -> anyhow::Result<Replayed> {
-        let crew = Crew::from(self.workers);
-        self.run_with(crew, Some(snapshots), stop, partitions, act, bury, progress)
+        let crew = Crew { peers: keep.peers.take(), ..Crew::from(self.workers) };
+        self.run_with(crew, Some(keep), stop, partitions, act, bury, progress)
     }
 
     #[allow(clippy::too_many_arguments)]
     fn run_with(
         self,
         crew: Crew,
-        snapshots: Option<Keep>,
+        keep: Option<Keep>,
         stop: &AtomicBool,
         partitions: Vec<Box<dyn Partition>>,
         act: impl Act,
@@ -137,17 +147,21 @@ impl Replay {
     ) -> anyhow::Result<Replayed> {
         let tick_ms = self.plan.tick_ms;
         let clock = PartitionClock::new(tick_ms, self.allowed_lateness_ms);
-        let dictionary = wiring::dictionary(&self.plan, crew.peers.as_ref().map(Peers::cluster));
+        let cluster = crew.peers.as_ref().map(Peers::cluster);
+        let (share, decides) = (cluster.map_or(Share::ALL, Cluster::share), cluster.is_none_or(Cluster::decides));
+        let dictionary = wiring::dictionary(&self.plan, cluster);
         let decoders = Decoders::start(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
-        let (mut snapshots, kept, resume) = match snapshots {
+        let (mut snapshots, kept, resume) = match keep {
             None => (None, Kept::default(), Resume::default()),
-            Some((store, schedule, restored)) => {
-                if let Some(restored) = &restored {
+            Some(Keep { store, schedule, restored, .. }) => {
+                if let Some(restored) = restored.as_ref().filter(|_| decides) {
                     restored.restore_names(&dictionary).map_err(|fault| anyhow::anyhow!("the snapshot: {fault}"))?;
                 }
                 let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
-                let (snapshots, keeping, watch) = snapshots::start(store, schedule, self.workers, &dictionary, None)?;
+                let together = Together::new(share, Box::new(|| ()));
+                let (snapshots, keeping, watch) =
+                    snapshots::start(store, schedule, self.workers, together, &dictionary, None)?;
                 (Some(snapshots), Kept { restored, keeping, watch: Some(watch) }, resume)
             }
         };
@@ -170,20 +184,20 @@ impl Replay {
             }
             if unadvanced >= self.advance_after {
                 unadvanced = 0;
-                if let Some(open) = reading.open().filter(|open| *open > closed) {
-                    advance(&mut engine, &mut snapshots, closed, open, &mut reading);
-                    closed = open;
-                }
+                let open = reading.open().map_or(closed, |open| open.max(closed));
+                advance(&mut engine, &mut snapshots, closed, open, &mut reading);
+                closed = open;
                 progress(reading.share_read());
             }
         }
         snapshots.iter().for_each(|snapshots| snapshots.wait(SNAPSHOT_WAIT));
-        engine.workers.close(match until {
-            _ if stop.load(Ordering::Relaxed) => reading.open().unwrap_or(end).max(1),
-            Until::LastEvent => reading.latest() + 1,
-            Until::Drain => Tick::MAX,
-            Until::Time(_) => end,
-        });
+        match until {
+            // There is more to read, so that others must not go further either.
+            _ if stop.load(Ordering::Relaxed) => engine.workers.stop(reading.open().unwrap_or(end).max(1)),
+            Until::LastEvent => engine.workers.close(reading.latest() + 1),
+            Until::Drain => engine.workers.close(Tick::MAX),
+            Until::Time(_) => engine.workers.close(end),
+        }
         progress(1.0);
         Ok(Replayed { counts: engine.finish()?, extents: reading.extents() })
     }

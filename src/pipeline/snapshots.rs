@@ -6,8 +6,8 @@
 //! What is in the file is durable elsewhere before the file is: the decisions, which the deciding thread has recorded when it hands
 //! over what it knows, and the timeline, which is synced here.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use beckon_dataflows::flat;
@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::lanes::{Lane, Place, Places, Resume};
+use crate::cluster::together::Together;
 use crate::decide::Remembered;
 use crate::decode::{Dictionary, Hold, WrittenName};
 use crate::kpis::Part;
@@ -53,29 +54,20 @@ enum Message {
     Deciding(Tick, Box<DecidingState>),
 }
 
-/// What all threads must know of the snapshot under way.
-#[derive(Default)]
-struct Progress {
-    /// The tick of the one that was begun last.
-    begun: AtomicU64,
-    /// The tick of the one that was finished, or given up, last.
-    ended: AtomicU64,
-}
-
 /// Snapshots as their feeder sees them, who says when.
 pub struct Snapshots {
     every_ms: u64,
     apart: Duration,
     began: Option<Instant>,
     dictionary: Arc<Dictionary>,
-    progress: Arc<Progress>,
+    together: Arc<Together>,
     to: Sender<Message>,
 }
 
 /// Snapshots as the deciding thread sees them.
 pub struct Watch {
     written: Tick,
-    progress: Arc<Progress>,
+    together: Arc<Together>,
     to: Sender<Message>,
 }
 
@@ -90,59 +82,63 @@ pub struct Schedule {
     pub pace: Pace,
 }
 
-/// Starts the thread that writes snapshots of `workers` workers into `store`. Returns what the feeder needs, what the workers do and
-/// what the deciding thread does. The thread ends with these.
+/// Starts the thread that writes snapshots of `workers` workers of this process into `store`, `together` with those of others. Returns what
+/// the feeder needs, what the workers do and what the deciding thread does. The thread ends with these.
 pub fn start(
     store: Store,
     schedule: Schedule,
     workers: usize,
+    together: Together,
     dictionary: &Arc<Dictionary>,
     timeline: Option<Arc<Timeline>>,
 ) -> std::io::Result<(Snapshots, Keeping, Watch)> {
-    let progress = Arc::new(Progress::default());
+    let together = Arc::new(together);
     let (to, messages) = crossbeam_channel::bounded(PARTS_WAITING);
     let writer =
-        Writer { store, workers, dictionary: dictionary.clone(), timeline, progress: progress.clone(), writing: None };
+        Writer { store, workers, dictionary: dictionary.clone(), timeline, together: together.clone(), writing: None };
     std::thread::Builder::new().name("snapshot".into()).spawn(move || writer.run(&messages))?;
     let pieces = to.clone();
     // Whoever writes outlives them all.
     let pieces = Arc::new(move |piece| drop(pieces.send(Message::Piece(piece))));
-    let keeping = Keeping { earlier: None, pieces: Some(pieces), pace: schedule.pace };
-    let watch = Watch { written: 0, progress: progress.clone(), to: to.clone() };
+    let keeping =
+        Keeping { earlier: None, pieces: Some(pieces), pace: schedule.pace, together: Some(together.clone()) };
+    let watch = Watch { written: 0, together: together.clone(), to: to.clone() };
     let Schedule { every_ms, apart, .. } = schedule;
     let dictionary = dictionary.clone();
-    Ok((Snapshots { every_ms, apart, began: None, dictionary, progress, to }, keeping, watch))
+    Ok((Snapshots { every_ms, apart, began: None, dictionary, together, to }, keeping, watch))
 }
 
 impl Snapshots {
-    /// The tick of which a snapshot begins now that the ticks from `closed` to before `open` are about to be closed: the workers must
-    /// be told before. None when none is due, or the last one is still being written, or was begun a short while ago.
+    /// The tick of which a snapshot begins now, where the ticks before `closed` are closed here and those before `open` are about to be:
+    /// the workers must be told before. None when none is due, or the last one is still being written, or was begun a short while
+    /// ago. Of several processes the first asks for it, and the others begin what it has asked for.
     pub fn begin<'l>(&mut self, closed: Tick, open: Tick, lanes: impl Iterator<Item = &'l mut Lane>) -> Option<Tick> {
-        let tick = open.saturating_sub(1) / self.every_ms * self.every_ms;
-        if tick < closed || tick == 0 {
-            return None;
-        }
-        let places = lanes.filter_map(|lane| Some((lane.partition(), lane.place_at(tick)?))).collect();
-        if self.is_under_way() || self.began.is_some_and(|began| began.elapsed() < self.apart) {
+        let asks = self.together.asks();
+        let tick = if asks { self.due(closed, open)? } else { self.together.asked()? };
+        let places: Places = lanes.filter_map(|lane| Some((lane.partition(), lane.place_at(tick)?))).collect();
+        let is_early = self.began.is_some_and(|began| began.elapsed() < self.apart);
+        if asks && (places.is_empty() || is_early || !self.together.is_free()) {
             return None;
         }
         self.began = Some(Instant::now());
         let names = self.dictionary.hold();
-        self.progress.begun.store(tick, Ordering::Release);
+        self.together.begin(tick);
         // Whoever writes outlives the feeder.
         let _ = self.to.send(Message::Begin { tick, places, names });
         Some(tick)
     }
 
-    /// Whether one is being written.
-    pub fn is_under_way(&self) -> bool {
-        self.progress.begun.load(Ordering::Acquire) != self.progress.ended.load(Ordering::Acquire)
+    /// The last tick of those about to be closed of which there can be a snapshot.
+    fn due(&self, closed: Tick, open: Tick) -> Option<Tick> {
+        let tick = open.saturating_sub(1) / self.every_ms * self.every_ms;
+        (tick >= closed && tick > 0).then_some(tick)
     }
 
-    /// Waits until the one that is being written is, at most so long.
+    /// Waits until the one that is being written is, at most so long. Among others it does not: it can be one of them that has yet to close
+    /// its tick, and they stop too.
     pub fn wait(&self, most: Duration) {
         let began = Instant::now();
-        while self.is_under_way() && began.elapsed() < most {
+        while self.together.is_alone() && self.together.is_under_way() && began.elapsed() < most {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -151,7 +147,7 @@ impl Snapshots {
 impl Watch {
     /// The tick of a snapshot for which [`Watch::hand_over`] must be called before the later ticks before `upper` are decided.
     pub fn due(&self, upper: Option<Tick>) -> Option<Tick> {
-        let tick = self.progress.begun.load(Ordering::Acquire);
+        let tick = self.together.begun();
         (tick > self.written && upper.is_none_or(|upper| tick < upper)).then_some(tick)
     }
 
@@ -168,7 +164,7 @@ struct Writer {
     workers: usize,
     dictionary: Arc<Dictionary>,
     timeline: Option<Arc<Timeline>>,
-    progress: Arc<Progress>,
+    together: Arc<Together>,
     writing: Option<Writing>,
 }
 
@@ -200,7 +196,7 @@ impl Writer {
             if let Some(writing) = self.writing.take_if(|writing| writing.unfinished == 0) {
                 let tick = writing.tick;
                 self.finish(writing);
-                self.progress.ended.store(tick, Ordering::Release);
+                self.together.end(tick);
             }
         }
     }
@@ -226,7 +222,8 @@ impl Writer {
     }
 
     fn finish(&self, mut writing: Writing) {
-        for names in self.dictionary.written() {
+        // Another process than the first would know no better than its log what it has told the first.
+        for names in self.dictionary.written().filter(|_| self.together.asks()) {
             writing.add_all(NAMES, &names);
         }
         let places: Vec<((Stream, u32), Place)> = writing.places.drain().collect();
@@ -325,13 +322,22 @@ impl Restored {
                     tracing::info!(%found, %here, "the newest snapshot is of another number of workers: it is shared out anew");
                     return Restored::read_or_say(*snapshot);
                 }
-                reason => {
-                    let refusal = Refusal { path: refusal.path, reason };
-                    tracing::warn!("a snapshot is not used: {refusal}");
-                }
+                reason => say(&Refusal { path: refusal.path, reason }),
             }
         }
         found.and_then(Restored::read_or_say)
+    }
+
+    /// All that a process among others can use, the newest first. Says of the others why not, in the log.
+    pub fn all(store: &Store) -> Vec<Restored> {
+        let (found, refused) = store.all();
+        refused.iter().for_each(say);
+        found.into_iter().filter_map(Restored::read_or_say).collect()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.snapshot.path()
     }
 
     fn read_or_say(snapshot: Snapshot) -> Option<Restored> {
@@ -357,7 +363,7 @@ impl Restored {
         Ok(Restored { tick, places, known, earlier, snapshot })
     }
 
-    /// Makes the names known that were known.
+    /// Makes the names known that were known where it is decided. Other processes tell those that they read again.
     pub fn restore_names(&self, dictionary: &Dictionary) -> Result<(), Fault> {
         let last = all::<Tick>(&self.snapshot, LAST_NAME)?.into_iter().max().unwrap_or(0).max(self.tick);
         for part in self.snapshot.parts(NAMES) {
@@ -376,6 +382,10 @@ impl Restored {
     pub fn resume(restored: Option<&Restored>, every_ms: Option<u64>) -> Resume {
         Resume { every_ms, from: restored.map(|restored| (restored.tick, restored.places.clone())) }
     }
+}
+
+fn say(refusal: &Refusal) {
+    tracing::warn!("a snapshot is not used: {refusal}");
 }
 
 /// The workers' parts of a file.

@@ -59,7 +59,7 @@ pub fn dictionary(plan: &Plan, cluster: Option<&Cluster>) -> Arc<Dictionary> {
 /// What all processes of a cluster must have alike: the build, and what is configured as far as it changes what is computed.
 pub fn terms(config: &Config, workers: usize) -> Terms {
     let streams = config.kafka.as_ref().map(|kafka| kafka.topics());
-    let timing = (config.allowed_lateness_ms, config.idle_after_ms);
+    let timing = (config.allowed_lateness_ms, config.idle_after_ms, config.snapshot_every_ms);
     let build = env!("CARGO_PKG_VERSION");
     let fingerprint = xxh3_64(format!("{build} {:?} {timing:?} {streams:?}", running(config)).as_bytes());
     Terms { workers, fingerprint }

@@ -57,32 +57,57 @@ impl Store {
         Ok(Store { folder: Arc::new(folder) })
     }
 
-    /// The newest snapshot that can be used, verified whole; and of those that are newer why they cannot.
-    pub fn newest(&self) -> (Option<Snapshot>, Vec<Refusal>) {
-        self.newest_until(Tick::MAX)
+    /// What must be the same for a snapshot to be used.
+    pub fn identity(&self) -> &Identity {
+        &self.folder.identity
     }
 
-    /// The same of those that are not after `until`: for processes that must all begin at one tick.
-    pub fn newest_until(&self, until: Tick) -> (Option<Snapshot>, Vec<Refusal>) {
-        let mut refused = Vec::new();
+    /// The newest snapshot that can be used, verified whole; and of those that are newer why they cannot.
+    pub fn newest(&self) -> (Option<Snapshot>, Vec<Refusal>) {
+        let (mut found, refused) = self.take_until(1);
+        let newest = found.pop();
+        newest.iter().for_each(|newest| self.use_from(newest.tick()));
+        (newest, refused)
+    }
+
+    /// All that can be used, the newest first, each verified whole: for processes that must all begin at one tick. [`Store::use_from`] is
+    /// to be told of which. And why others cannot.
+    pub fn all(&self) -> (Vec<Snapshot>, Vec<Refusal>) {
+        self.take_until(usize::MAX)
+    }
+
+    /// It is gone on from the snapshot of this tick: it is the one to keep beside the next.
+    pub fn use_from(&self, tick: Tick) {
+        self.folder.found(tick);
+    }
+
+    /// Removes the snapshot of this tick, which turned out to be of no use.
+    pub fn discard(&self, tick: Tick) -> Result<(), StoreError> {
+        let path = self.folder.path(tick);
+        durable::clear(&path).map_err(|error| StoreError::of(error, path.clone()))
+    }
+
+    /// The newest so many that can be used, and why others that are newer than the last of them cannot.
+    fn take_until(&self, count: usize) -> (Vec<Snapshot>, Vec<Refusal>) {
+        let (mut found, mut refused) = (Vec::new(), Vec::new());
         let mut files = match self.folder.files(SNAPSHOT) {
             Ok(files) => files,
             Err(error) => {
                 let reason = Reason::Unreadable(error);
-                return (None, vec![Refusal { path: self.folder.dir.clone(), reason }]);
+                return (found, vec![Refusal { path: self.folder.dir.clone(), reason }]);
             }
         };
         files.sort_unstable();
-        for (tick, path) in files.into_iter().rev().filter(|(tick, _)| *tick <= until) {
+        for (tick, path) in files.into_iter().rev() {
             match Snapshot::open(&path, tick, &self.folder.identity) {
-                Ok(snapshot) => {
-                    self.folder.found(tick);
-                    return (Some(snapshot), refused);
-                }
+                Ok(snapshot) => found.push(snapshot),
                 Err(reason) => refused.push(Refusal { path, reason }),
             }
+            if found.len() == count {
+                break;
+            }
         }
-        (None, refused)
+        (found, refused)
     }
 
     /// Begins the snapshot of the closed tick `tick`. Until it is committed it is not there.

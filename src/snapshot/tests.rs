@@ -160,13 +160,20 @@ fn two_are_kept_and_what_was_refused_goes_with_the_next() {
 }
 
 #[test]
-fn an_older_one_can_be_asked_for() {
+fn an_older_one_can_be_gone_on_from() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     write(&store, 1_000);
     write(&store, 2_000);
-    let ticks = [999, 1_000, 1_999, 2_000].map(|until| store.newest_until(until).0.map(|snapshot| snapshot.tick()));
-    assert_eq!(ticks, [None, Some(1_000), Some(1_000), Some(2_000)]);
+    let ticks = |store: &Store| store.all().0.iter().map(Snapshot::tick).collect::<Vec<_>>();
+    let store = open(dir.path());
+    assert_eq!(ticks(&store), [2_000, 1_000]);
+    // Others could not go on from the newer one, so this is the one to keep.
+    store.use_from(1_000);
+    write(&store, 3_000);
+    assert_eq!(ticks(&store), [3_000, 1_000]);
+    store.discard(3_000).unwrap();
+    assert_eq!(ticks(&store), [1_000]);
 }
 
 #[test]

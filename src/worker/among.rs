@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use beckon_dataflows::model::Tick;
+use beckon_dataflows::snapshot::Seat;
 
 use crate::cluster::relay::{End, Relay, Word};
+use crate::cluster::together::Together;
 use crate::decode::{Dictionary, Told};
 use crate::watchdog::Pulses;
 
@@ -25,23 +27,43 @@ pub struct Among {
     ends: Vec<Option<End>>,
     /// It has ended itself: told, and perhaps not yet heard.
     ended: bool,
+    /// The snapshots of all processes, where there are any.
+    together: Option<Arc<Together>>,
+    /// The tick of the snapshot that all were asked for last, and the one that each was last known to write.
+    awaited: Option<Tick>,
+    writes: Vec<Tick>,
+    /// The last snapshot of this process that was told to be written.
+    told_wrote: Tick,
     beat: Duration,
     next_beat: Instant,
 }
 
 impl Among {
-    /// Worker `index` of `peers`, `threads` of which are in each process.
+    /// The worker that has this seat, one of `threads` in each process.
     pub fn new(
         relay: Relay,
-        index: usize,
+        seat: Seat,
         threads: usize,
-        peers: usize,
         dictionary: Arc<Dictionary>,
         stop: Arc<AtomicBool>,
+        together: Option<Arc<Together>>,
         beat: Duration,
     ) -> Among {
-        let (ends, next_beat) = (vec![None; peers], Instant::now());
-        Among { relay, index, threads, dictionary, stop, ends, ended: false, beat, next_beat }
+        Among {
+            relay,
+            index: seat.worker,
+            threads,
+            dictionary,
+            stop,
+            ends: vec![None; seat.workers],
+            ended: false,
+            together,
+            awaited: None,
+            writes: vec![0; seat.workers],
+            told_wrote: 0,
+            beat,
+            next_beat: Instant::now(),
+        }
     }
 
     /// Tells the process that decides what was read in the records that are fed next.
@@ -60,13 +82,48 @@ impl Among {
                     names.into_iter().for_each(|told| hear_name(&self.dictionary, process, told));
                 }
                 Word::Beat { worker, inputs, upper } => pulses.beat(worker, inputs, upper),
+                Word::Snapshot(tick) => self.together.iter().for_each(|together| together.ask(tick)),
+                Word::Writes(worker, tick) => self.writes[worker] = tick,
+                Word::Wrote(process, tick) => {
+                    self.together.iter().for_each(|together| together.has_ended(process, tick));
+                }
                 Word::Ends(worker, end) => {
                     self.ends[worker] = Some(end);
+                    self.together.iter().for_each(|together| together.is_left());
                     if matches!(end, End::Least(_)) {
                         self.stop.store(true, Ordering::Relaxed);
                     }
                 }
             }
+        }
+    }
+
+    /// This worker writes down the state at `tick`. The first of all asks those of the other processes to do so too, and
+    /// [`Among::is_held`] until they do.
+    pub fn write_down(&mut self, tick: Tick) {
+        if self.index >= self.threads {
+            self.relay.tell(0, Word::Writes(self.index, tick));
+        } else if self.index == 0 {
+            self.awaited = Some(tick);
+            let firsts = (self.threads..self.ends.len()).step_by(self.threads);
+            firsts.for_each(|worker| self.relay.tell(worker, Word::Snapshot(tick)));
+        }
+    }
+
+    /// Whether this worker's input must not go on, because another worker could then pass a tick that it is yet to write down. Who has
+    /// ended writes nothing more.
+    pub fn is_held(&self) -> bool {
+        let others = || self.ends.iter().zip(&self.writes).skip(self.threads);
+        let all_write = |tick| others().all(|(end, writes)| *writes >= tick || end.is_some());
+        self.awaited.is_some_and(|tick| !all_write(tick))
+    }
+
+    /// Tells that this process has written its snapshot, where that was not said.
+    pub fn tell_wrote(&mut self) {
+        let wrote = self.together.as_ref().map_or(0, |together| together.ended());
+        if self.index > 0 && self.index.is_multiple_of(self.threads) && wrote > self.told_wrote {
+            self.told_wrote = wrote;
+            self.relay.tell(0, Word::Wrote(self.index / self.threads, wrote));
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use beckon::cluster::Cluster;
+use beckon::cluster::{Cluster, Peers, Share};
 use beckon::config::{Config, Purpose, TriggerKinds};
 use beckon::decide::Decided;
 use beckon::decision::{Decision, DeliveryRecord, DeliveryState, Errand, Outcome};
@@ -16,7 +16,7 @@ use beckon::kpis::{self, Names, Reader};
 use beckon::ledger::Ledger;
 use beckon::meter::Meter;
 use beckon::pipeline::record::Elsewhere;
-use beckon::pipeline::replay::{self, Replay};
+use beckon::pipeline::replay::{self, Keep, Replay};
 use beckon::pipeline::snapshots::{Restored, Schedule};
 use beckon::pipeline::{Act, View, measure, wiring};
 use beckon::reclock::Notes;
@@ -107,9 +107,7 @@ pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
     let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
-    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let hosts: Vec<String> = held.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
-    drop(held);
+    let hosts = free_hosts(processes);
     let run = |process: usize| {
         let cluster = Cluster::at(process, hosts.clone());
         let whole = cluster.share().of(source::files::open(directory.path()).unwrap());
@@ -119,7 +117,7 @@ pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -
                 whole.into_iter().map(|whole| Pieces::of(whole, records, Duration::from_millis(3))).collect()
             }
         };
-        let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
+        let peers = cluster.connect(wiring::terms(&config, pace.workers), &[], Duration::from_secs(60)).unwrap();
         let (replay, bury) = (replay_of(&config, until, pace), Box::new(|_| Ok(())));
         if process > 0 {
             replay.run_among(peers, partitions, Elsewhere, bury, |_| {}).unwrap();
@@ -258,7 +256,7 @@ pub fn measure_broken(world: &World, until: Until, broken: Broken, accepted: &[(
         let setup = measure::Setup { earlier, ..setup_of(&config, accepted, &added) };
         let table = setup.table.clone();
         let measuring = setup.measure(&replay.plan, Elsewhere).unwrap();
-        let (keep, bury) = ((store(workers), schedule, restored), Box::new(|_| Ok(())));
+        let (keep, bury) = (Keep { store: store(workers), schedule, restored, peers: None }, Box::new(|_| Ok(())));
         replay.run_keeping(keep, &cut.stop, partitions.collect(), measuring, bury, |_| {}).unwrap();
         let added = std::mem::take(&mut *added.lock().unwrap());
         let table = table.read().unwrap().clone();
@@ -311,13 +309,11 @@ pub fn measure_among(world: &World, processes: usize, pace: Pace, accepted: &[(i
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
     let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
-    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let hosts: Vec<String> = held.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
-    drop(held);
+    let hosts = free_hosts(processes);
     let run = |process: usize| {
         let cluster = Cluster::at(process, hosts.clone());
         let partitions = cluster.share().of(source::files::open(directory.path()).unwrap());
-        let peers = cluster.connect(wiring::terms(&config, pace.workers), Duration::from_secs(60)).unwrap();
+        let peers = cluster.connect(wiring::terms(&config, pace.workers), &[], Duration::from_secs(60)).unwrap();
         let (mut replay, bury) = (replay_of(&config, Until::Drain, pace), Box::new(|_| Ok(())));
         replay.plan = wiring::measured(replay.plan, &config);
         if process > 0 {
@@ -387,39 +383,103 @@ pub struct Resumed {
 
 /// Replays the world, but is broken off and gone on with.
 pub fn replay_broken(world: &World, until: Until, broken: Broken) -> Resumed {
-    let directory = tempfile::tempdir().unwrap();
-    write_world(world, directory.path()).unwrap();
-    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
-    let [first, second] = broken.paces;
-    let store = |workers| {
-        let (build, configuration) = (Build::running().unwrap(), config.state_fingerprint);
-        let identity = Identity { build, configuration, workers: Workers::all(workers) };
-        Store::open(&directory.path().join("snapshots"), identity).unwrap()
+    let twice = Twice::of(world, until, broken);
+    let [(first, records), (second, later_records)] = broken.paces;
+    let store = |workers| twice.store("snapshots", Workers::all(workers));
+    let (before, _) = twice.run(None, store(first), records, Cut::after(broken.after), None);
+    let restored = Restored::newest(&store(second));
+    let from = restored.as_ref().map(|restored| restored.tick);
+    let (after, records_read) = twice.run(None, store(second), later_records, Cut::after(usize::MAX), restored);
+    resumed(from, records_read, before, after)
+}
+
+/// The same in a cluster of `processes`, which are threads here and are all broken off. Its workers are as many before and after.
+pub fn replay_broken_among(world: &World, until: Until, broken: Broken, processes: usize) -> Resumed {
+    let twice = Twice::of(world, until, broken);
+    let [(own, records), (_, later_records)] = broken.paces;
+    let go = |records: usize, cut: &Cut| {
+        let hosts = free_hosts(processes);
+        let run = |process: usize| {
+            let cluster = Cluster::at(process, hosts.clone());
+            let workers = Workers { total: processes * own, first: process * own, own };
+            let store = twice.store(&format!("snapshots-{process}"), workers);
+            let usable = Restored::all(&store);
+            let offers: Vec<Tick> = usable.iter().map(|restored| restored.tick).collect();
+            let terms = wiring::terms(&twice.config, own);
+            let peers = cluster.connect(terms, &offers, Duration::from_secs(60)).unwrap();
+            let restored = usable.into_iter().find(|restored| Some(restored.tick) == peers.common());
+            let from = restored.as_ref().map(|restored| restored.tick);
+            from.into_iter().for_each(|tick| store.use_from(tick));
+            (from, twice.run(Some(peers), store, records, cut.clone(), restored))
+        };
+        std::thread::scope(|scope| {
+            let run = &run;
+            let started: Vec<_> = (0..processes).map(|process| scope.spawn(move || run(process))).collect();
+            let ended: Vec<_> = started.into_iter().map(|it| it.join().unwrap()).collect();
+            let records_read = ended.iter().map(|(_, (_, read))| read).sum();
+            let (from, (heard, _)) = ended.into_iter().next().unwrap();
+            (from, heard, records_read)
+        })
     };
-    let schedule = Schedule {
-        every_ms: broken.every_ms.next_multiple_of(config.tick_ms),
-        apart: Duration::ZERO,
-        pace: KeysAtATime(broken.keys),
-    };
-    let open = |records, cut: &Cut, from: &dyn Fn(Stream) -> u64| -> Vec<Box<dyn Partition>> {
-        let whole = source::files::open(directory.path()).unwrap().into_iter();
-        whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, cut.clone())).collect()
-    };
-    let run = |(workers, records), cut: Cut, restored: Option<Restored>| {
-        let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
-        let partitions = open(records, &cut, &|stream| resume.offset(stream, 0).unwrap_or(0));
-        let replay = replay_of(&config, until, Pace { workers, piece: Some(records) });
-        let listener = Listener { resumed: restored.is_some(), ..Listener::of(&config) };
+    let (_, before, _) = go(records, &Cut::after(broken.after));
+    let (from, after, records_read) = go(later_records, &Cut::after(usize::MAX));
+    resumed(from, records_read, before, after)
+}
+
+/// A world that is replayed twice.
+struct Twice {
+    directory: tempfile::TempDir,
+    config: Config,
+    until: Until,
+    schedule: Schedule,
+}
+
+impl Twice {
+    fn of(world: &World, until: Until, broken: Broken) -> Twice {
+        let directory = tempfile::tempdir().unwrap();
+        write_world(world, directory.path()).unwrap();
+        let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+        let schedule = Schedule {
+            every_ms: broken.every_ms.next_multiple_of(config.tick_ms),
+            apart: Duration::ZERO,
+            pace: KeysAtATime(broken.keys),
+        };
+        Twice { directory, config, until, schedule }
+    }
+
+    fn store(&self, folder: &str, workers: Workers) -> Store {
+        let (build, configuration) = (Build::running().unwrap(), self.config.state_fingerprint);
+        Store::open(&self.directory.path().join(folder), Identity { build, configuration, workers }).unwrap()
+    }
+
+    /// What is heard, and how many records are read.
+    fn run(
+        &self,
+        peers: Option<Peers>,
+        store: Store,
+        records: usize,
+        cut: Cut,
+        restored: Option<Restored>,
+    ) -> (Heard, u64) {
+        let resume = Restored::resume(restored.as_ref(), Some(self.schedule.every_ms));
+        let share = peers.as_ref().map_or(Share::ALL, |peers| peers.cluster().share());
+        let whole = share.of(source::files::open(self.directory.path()).unwrap()).into_iter();
+        let from = |stream| resume.offset(stream, 0).unwrap_or(0);
+        let partitions = whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, cut.clone()));
+        let workers = store.identity().workers.own;
+        let replay = replay_of(&self.config, self.until, Pace { workers, piece: Some(records) });
+        let listener = Listener { resumed: restored.is_some(), ..Listener::of(&self.config) };
         let (meter, heard) = (replay.meter.clone(), listener.heard.clone());
-        let snapshots = (store(workers), schedule, restored);
-        replay.run_keeping(snapshots, &cut.stop, partitions, listener, Box::new(|_| Ok(())), |_| {}).unwrap();
+        let act: Box<dyn Act> = if share.process == 0 { Box::new(listener) } else { Box::new(Elsewhere) };
+        let (keep, bury) = (Keep { store, schedule: self.schedule, restored, peers }, Box::new(|_| Ok(())));
+        replay.run_keeping(keep, &cut.stop, partitions.collect(), act, bury, |_| {}).unwrap();
         let heard = std::mem::take(&mut *heard.lock().unwrap());
         (heard, meter.records())
-    };
-    let (before, _) = run(first, Cut::after(broken.after), None);
-    let restored = Restored::newest(&store(second.0));
-    let from = restored.as_ref().map(|restored| restored.tick);
-    let (after, records_read) = run(second, Cut::after(usize::MAX), restored);
+    }
+}
+
+/// What was decided up to the tick of the snapshot by the first, and after it by the second.
+fn resumed(from: Option<Tick>, records_read: u64, before: Heard, after: Heard) -> Resumed {
     let known = from.map_or(i64::MIN, |tick| tick as i64);
     let mut trigger_set: BTreeMap<i64, BTreeSet<Member>> =
         before.trigger_set.into_iter().filter(|(tick, _)| *tick <= known).collect();
@@ -436,6 +496,12 @@ pub fn replay_broken(world: &World, until: Until, broken: Broken) -> Resumed {
     };
     let decisions = before.decisions.into_iter().filter(is_known).chain(after.decisions).collect();
     Resumed { from, records_read, decisions, trigger_set }
+}
+
+/// Where processes can listen.
+fn free_hosts(processes: usize) -> Vec<String> {
+    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    held.iter().map(|it| it.local_addr().unwrap().to_string()).collect()
 }
 
 /// Breaks a replay off after so many pieces.

@@ -1,12 +1,15 @@
 //! Replays that are broken off and gone on with from a snapshot that was taken while records kept coming. What is decided, and the
 //! trigger set at every tick, must be what one replay from the beginning gives; that is what the oracle says.
 
-use super::engine::{self, Broken};
+use super::engine::{self, Broken, Resumed};
 use super::oracle::world::{
     CONTENTS, Contents, ERASING, ERASING_FORGETFUL, EVERY_TRIGGER, EVERYTHING, FORGETFUL, random_world_of,
 };
 use super::oracle::{Outcome, Until, World, first_difference, run};
 use super::{first_difference_of_sets, worlds_to_try};
+
+/// How many worlds are tried.
+const WORLDS: usize = 60;
 
 /// How a world is broken off, drawn from its seed. Mostly there is one snapshot, of a tick about which something changes: all
 /// multiples of that but the first are out of reach.
@@ -41,15 +44,26 @@ struct Tried {
 }
 
 fn agree(kind: &str, contents: Contents) {
+    let tried = agree_as(kind, contents, |world, until, broken, _| engine::replay_broken(world, until, broken));
+    let Tried { worlds, resumed, shared_out, read_less } = tried;
+    if worlds >= WORLDS {
+        // What is forgotten soon leaves short worlds, in which a snapshot is often too late.
+        assert!(3 * resumed > worlds, "{kind}: hardly any world had a snapshot: {resumed} of {worlds}");
+        assert!(shared_out > 5 && 3 * read_less > resumed, "{kind}: {shared_out}, {read_less}");
+    }
+}
+
+type Replay = fn(&World, Until, Broken, u64) -> Resumed;
+
+fn agree_as(kind: &str, contents: Contents, replay: Replay) -> Tried {
     let mut tried = Tried::default();
-    let seeds = worlds_to_try(60);
-    for seed in seeds.clone() {
+    for seed in worlds_to_try(WORLDS as u64) {
         let world = random_world_of(seed, contents);
         let until = [Until::Drain, Until::LastEvent][seed as usize % 2];
         let expected = run(&world, until);
         let records: usize = world.streams.values().map(Vec::len).sum();
         let broken = broken(seed, &world, &expected);
-        let found = engine::replay_broken(&world, until, broken);
+        let found = replay(&world, until, broken, seed);
         let Broken { paces: [first, second], after, every_ms, keys } = broken;
         let how = format!(
             "{kind}, seed {seed}, {until:?}, {first:?} then {second:?}, broken off after {after}, every {every_ms} ms, \
@@ -65,14 +79,25 @@ fn agree(kind: &str, contents: Contents) {
         tried.shared_out += usize::from(found.from.is_some() && first.0 != second.0);
         tried.read_less += usize::from(found.from.is_some() && found.records_read < records as u64);
     }
-    let Tried { worlds, resumed, shared_out, read_less } = tried;
+    let Tried { worlds, resumed, shared_out, read_less } = &tried;
     println!(
         "{kind}: {resumed} of {worlds} resumed, {shared_out} by other workers, {read_less} without reading all again"
     );
-    if seeds.count() >= 60 {
-        // What is forgotten soon leaves short worlds, in which a snapshot is often too late.
-        assert!(3 * resumed > worlds, "{kind}: hardly any world had a snapshot: {resumed} of {worlds}");
-        assert!(shared_out > 5 && 3 * read_less > resumed, "{kind}: {shared_out}, {read_less}");
+    tried
+}
+
+/// All processes of a cluster write theirs of one tick, and go on from that.
+#[test]
+fn what_a_cluster_goes_on_from_decides_the_same() {
+    let among: Replay = |world, until, broken, seed| {
+        let [(workers, first), (_, second)] = broken.paces;
+        let broken = Broken { paces: [(workers.min(2), first), (workers.min(2), second)], ..broken };
+        engine::replay_broken_among(world, until, broken, 2 + seed as usize % 2)
+    };
+    for (kind, contents) in [("identities, in a cluster", EVERYTHING), ("forgetful, in a cluster", ERASING_FORGETFUL)] {
+        let Tried { worlds, resumed, .. } = agree_as(kind, contents, among);
+        // Often one process has read all of its partitions before the tick of a snapshot is reached, and then takes part in none.
+        assert!(worlds < WORLDS || resumed > 3, "{kind}: hardly any world had a snapshot: {resumed} of {worlds}");
     }
 }
 
