@@ -6,6 +6,7 @@ mod key;
 mod own;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use reqwest::Url;
@@ -194,6 +195,12 @@ fn read(name: &str, section: Section<'_>, wanted: Wanted<'_>) -> Option<Esp> {
     let from = from.and_then(read_mailbox);
     let own = own::read(&section, kind, from.as_ref(), wanted);
     let base_url = read_base_url(&section, kind, own.as_ref());
+    if let (Some(Own::Smtp { username: Some(_), encryption: Encryption::None }), Some(Some(url))) = (&own, &base_url)
+        && !(url.scheme() == "smtps" || is_this_machine(url))
+    {
+        let hint = "leave out encryption = \"none\", or send through this machine: base_url = \"smtp://localhost:25\"";
+        section.fault("the password would cross the network in the clear", hint);
+    }
     let per_second = section.get("requests_per_second").and_then(|value| value.count(1..=100_000));
     let timeout_ms = section.get("timeout").and_then(Value::positive_ms).unwrap_or(TIMEOUT_MS);
     let max_in_flight = section.get("max_in_flight").and_then(|value| value.count(1..=10_000));
@@ -216,6 +223,11 @@ fn read(name: &str, section: Section<'_>, wanted: Wanted<'_>) -> Option<Esp> {
         unknown_after_ms,
         own: own?,
     })
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A message is never repeated when the ESP no longer knows its key.

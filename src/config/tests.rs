@@ -194,6 +194,17 @@ fn an_esp_has_the_defaults_of_its_kind() {
 
     let smtp = esp("kind = 'smtp'\nbase_url = 'smtp://mail:2525'\nusername = 'u'\napi_key_env = 'PASSWORD'");
     assert_eq!(smtp.own, Own::Smtp { username: Some("u".into()), encryption: Encryption::Starttls });
+    for (host, is_refused) in
+        [("mail", true), ("10.0.0.9", true), ("localhost", false), ("127.0.0.1", false), ("[::1]", false)]
+    {
+        let text = format!(
+            "[esp]\nkind = 'smtp'\nfrom = 's@example.com'\nbase_url = 'smtp://{host}:25'\nencryption = 'none'\n\
+             username = 'u'\napi_key_env = 'P'"
+        );
+        let found = parse(Path::new("x"), &text, Purpose::Replay, &TriggerKinds::default());
+        let said = found.err().map(|faults| faults.to_string()).unwrap_or_default();
+        assert_eq!(said.contains("password would cross the network"), is_refused, "{host}: {said}");
+    }
 
     let kafka = read("[kafka]\nbrokers = 'k:9092'\n[esp]\nkind = 'kafka'\nfrom = 's@example.com'\ntopic = 'push'")
         .esps

@@ -102,7 +102,9 @@ impl Setup {
             following.into_iter().for_each(|following| following.run(&commands));
         })?;
         if let Some(fault) = started.recv()? {
-            anyhow::bail!("the KPIs of the snapshot: {fault}");
+            anyhow::bail!(
+                "the KPIs of the snapshot: {fault}\n  remove the folder `snapshots` from the state and start again: then the log is read whole"
+            );
         }
         let (tick_ms, thread) = (terms.tick_ms, Some(thread));
         let mut measuring =

@@ -3,13 +3,13 @@
 //! outage of the broker is waited out.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use beckon_dataflows::model::Stream;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -22,6 +22,9 @@ const BLOCK_RECORDS: usize = 2048;
 
 /// How long to wait for a broker's answer before the start is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between two questions who leads a partition.
+const LEADER_PAUSE: Duration = Duration::from_millis(200);
 
 /// Where a topic ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +76,7 @@ pub fn open(
     let mut assignment = TopicPartitionList::new();
     let mut partitions: Vec<Box<dyn Partition>> = Vec::new();
     for (stream, topic, number) in share.of(found) {
-        let (low, high) =
-            consumer.fetch_watermarks(topic, number, ANSWER_TIMEOUT).map_err(|error| failed(topic, error))?;
+        let (low, high) = watermarks(&consumer, topic, number).map_err(|error| failed(topic, error))?;
         let next = match from(stream, number.unsigned_abs()).map(|offset| offset as i64) {
             Some(offset) if offset > high => {
                 return Err(SourceError::Shorter { topic: topic.into(), partition: number, high, offset });
@@ -113,6 +115,24 @@ pub fn open(
     consumer.assign(&assignment).map_err(|error| failed("", error))?;
     serve(&consumer);
     Ok(partitions)
+}
+
+/// The first offset of a partition, and the one after its last. Waits while the brokers have yet to agree who leads it: one has just started.
+fn watermarks(consumer: &BaseConsumer, topic: &str, number: i32) -> KafkaResult<(i64, i64)> {
+    let began = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, number, ANSWER_TIMEOUT) {
+            Err(error) if has_no_leader(&error) && began.elapsed() < ANSWER_TIMEOUT => {
+                std::thread::sleep(LEADER_PAUSE);
+            }
+            found => return found,
+        }
+    }
+}
+
+fn has_no_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(error.rdkafka_error_code(), Some(NotLeaderForPartition | LeaderNotAvailable))
 }
 
 /// Serves the consumer's own events (errors, statistics), which librdkafka wants polled, until the last partition is gone.

@@ -62,6 +62,9 @@ requests_per_second = 10000
 max_in_flight = 256
 "#;
 
+/// So many kills leave time for a snapshot between some of them.
+const MANY: u64 = 20;
+
 /// How long a process may take to notice that another is gone.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -80,6 +83,8 @@ struct Done {
     service_kills: u64,
     /// Processes that ended by themselves because another was gone.
     noticed: u64,
+    /// Starts that went on from a snapshot.
+    resumed: u64,
     broker_kills: u64,
     esp_moods: u64,
 }
@@ -152,6 +157,9 @@ impl Chaos {
                     done.esp_moods += 1;
                 }
                 _ => {
+                    let log = if self.processes == 1 { "run.log" } else { "run-0.log" };
+                    let said = std::fs::read_to_string(directory.join(log)).unwrap();
+                    done.resumed += u64::from(said.contains("going on from"));
                     done.noticed += self.kill(running, directory, &mut rng);
                     running = self.start(directory, &mut rng);
                     done.service_kills += 1;
@@ -305,14 +313,16 @@ pub fn what_is_sent_is_what_was_decided(mut broker: Broker, chaos: &Chaos) {
         panic!("seed {}: a replay decides otherwise", chaos.seed);
     }
     assert!(chaos.processes == 1 || done.noticed > 0, "no process noticed that another was killed: {done:?}");
+    assert!(chaos.kills < MANY || done.resumed > 0, "no start went on from a snapshot: {done:?}");
     let sent = Sent::judge(&decided, directory, &esp, &refunds);
     println!(
-        "seed {}, {:.0} s: {} kills of the service ({} processes noticed that of another), {} of the broker, {} moods of the ESP; {} sends decided, {} accepted, {} \
+        "seed {}, {:.0} s: {} kills of the service ({} processes noticed that of another, {} starts went on from a snapshot), {} of the broker, {} moods of the ESP; {} sends decided, {} accepted, {} \
          withdrawn, {} taken back while unanswered; {} requests, {} repeated with a key that was taken; 0 lost, 0 extra, 0 twice, 0 stale",
         chaos.seed,
         began.elapsed().as_secs_f64(),
         done.service_kills,
         done.noticed,
+        done.resumed,
         done.broker_kills,
         done.esp_moods,
         sent.decided,

@@ -34,6 +34,7 @@ const CONFIG: &str = r#"
 tick = "200ms"
 allowed_lateness = "1s"
 idle_after = "500ms"
+snapshot_every = "2s"
 templates = "templates"
 [kafka]
 brokers = "BROKERS"
@@ -184,6 +185,14 @@ fn ends_and_says_why(mut running: Running, directory: &Path) {
     assert!(why && said.contains("state/") && said.contains("start again"), "{said}");
 }
 
+/// How many snapshots there are.
+fn snapshots(directory: &Path) -> usize {
+    let files = fs::read_dir(directory.join("state/snapshots")).into_iter().flatten();
+    files
+        .filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|it| it == "snapshot")))
+        .count()
+}
+
 /// The keys of the messages that the ESP took.
 fn sent(esp: &EspHandle) -> BTreeSet<String> {
     esp.seen_keys().into_iter().filter(|(_, counts)| counts.accepted > 0).map(|(key, _)| key).collect()
@@ -208,6 +217,7 @@ pub fn a_full_disk_loses_nothing(broker: &Broker) {
     let running = disk.start(directory);
     shop.sell(0..ORDERS_BEFORE);
     wait_until("sent", || esp.seen().accepted == ORDERS_BEFORE);
+    wait_until("snapshots", || snapshots(directory) > 0);
     disk.fill();
     shop.sell(ORDERS_BEFORE..ORDERS_BEFORE + ORDERS_MEANWHILE);
     ends_and_says_why(running, directory);
@@ -225,8 +235,11 @@ pub fn a_full_disk_loses_nothing(broker: &Broker) {
     assert!((already.len() as u64) < ORDERS_BEFORE + ORDERS_MEANWHILE, "the disk was never full");
 
     disk.free();
+    assert!(snapshots(directory) > 0, "what was written before is lost");
     let running = service::start(directory, 1);
     wait_until("all sent", || esp.seen().accepted == ORDERS_BEFORE + ORDERS_MEANWHILE);
+    let said = fs::read_to_string(directory.join("run.log")).unwrap();
+    assert!(said.contains("going on from the snapshot"), "{said}");
     assert!(running.interrupt().success());
     let live = decisions(directory, &["decisions"]);
     assert_eq!(live.len() as u64, ORDERS_BEFORE + ORDERS_MEANWHILE);
