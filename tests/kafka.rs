@@ -206,6 +206,13 @@ fn a_restart_reads_what_came_after_the_snapshot() {
 }
 
 #[test]
+fn a_cluster_goes_on_from_the_snapshot_of_all() {
+    if let Some(broker) = or_skip("a_cluster_goes_on_from_the_snapshot_of_all", Broker::shared()) {
+        snapshots::a_cluster_goes_on_from_the_snapshot_of_all(broker);
+    }
+}
+
+#[test]
 fn a_service_that_lost_its_disk_sends_nothing_again() {
     let name = "a_service_that_lost_its_disk_sends_nothing_again";
     if let Some(broker) = or_skip(name, Broker::shared()) {

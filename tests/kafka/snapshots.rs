@@ -1,5 +1,6 @@
 //! `beckon run` with snapshots: a restart reads only what came after, and decides like a replay of all that the topics hold; one that
-//! is damaged, or of another configuration, is refused with its reason, and then all of it is read.
+//! is damaged, or of another configuration, is refused with its reason, and then all of it is read. So with a cluster, in which one process is
+//! killed and the others end.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,6 +66,48 @@ pub fn a_restart_reads_what_came_after_the_snapshot(broker: &Broker) {
         std::thread::sleep(Duration::from_millis(50));
     }
     drop(running);
+    runtime.block_on(esp.stop());
+}
+
+/// See the module.
+pub fn a_cluster_goes_on_from_the_snapshot_of_all(broker: &Broker) {
+    const SINCE: &str = "going on from the snapshot of";
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let esp = runtime.block_on(service::moody_esp());
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let mut events = service::shop_of_this_morning();
+    let later = events.split_off(events.len() / 2);
+    let prefix = service::produce(broker, &events);
+    service::configure(directory, broker, &prefix, &esp);
+    let config = fs::read_to_string(directory.join("beckon.toml")).unwrap();
+    fs::write(directory.join("beckon.toml"), format!("snapshot_every = \"1s\"\n{config}")).unwrap();
+    let log = |process: usize| fs::read_to_string(directory.join(format!("run-{process}.log"))).unwrap_or_default();
+
+    let mut running = service::start_cluster(directory, 2, 1);
+    service::wait_until_quiet(&esp, 1);
+    running.signal(1, "KILL");
+    assert!(running.ended_within(0, DEADLINE).is_some(), "{}", log(0));
+    drop(running);
+    service::produce_to(broker, &prefix, &later);
+    let running = service::start_cluster(directory, 2, 1);
+    service::wait_until_quiet(&esp, 1);
+    let said = [0, 1].map(|process| log(process).lines().find(|line| line.contains(SINCE)).map(str::to_owned));
+    assert!(said[0].is_some() && said[0] == said[1], "{said:?}");
+    assert!(running.interrupt().success(), "{}", log(0));
+    decides_like_a_replay(directory);
+
+    // One process alone has lost its snapshots: then none has any.
+    for snapshot in fs::read_dir(directory.join("state/snapshots-1")).unwrap() {
+        fs::remove_file(snapshot.unwrap().path()).unwrap();
+    }
+    let running = service::start_cluster(directory, 2, 1);
+    service::wait_until_quiet(&esp, 1);
+    assert!([0, 1].iter().all(|process| !log(*process).contains(SINCE)), "{}", log(0));
+    assert!(log(0).contains("no snapshot is used"), "{}", log(0));
+    assert!(running.interrupt().success(), "{}", log(0));
+    decides_like_a_replay(directory);
+    assert_eq!(esp.seen().keys_accepted_more_than_once, 0);
     runtime.block_on(esp.stop());
 }
 
