@@ -21,6 +21,7 @@ pub mod replay;
 pub mod service;
 pub mod site;
 pub mod snapshots;
+pub mod told;
 pub mod wiring;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

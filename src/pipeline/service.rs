@@ -14,6 +14,7 @@ use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Feeder, Timing, WallClock};
 use super::record::{Elsewhere, Recorder};
 use super::snapshots::Snapshots;
+use super::told::ToldByEsps;
 use super::{measure, wiring};
 use crate::cluster::Cluster;
 use crate::config::{Config, Kafka};
@@ -39,6 +40,7 @@ pub struct Service {
     watchdog_after: Duration,
     readings: Readings,
     kpis: Option<Reader>,
+    told: Option<Arc<ToldByEsps>>,
     snapshots: Option<Snapshots>,
     resume: Resume,
     stop: Arc<AtomicBool>,
@@ -86,10 +88,12 @@ impl Service {
         let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis: earlier } =
             beginning.begin()?;
         let kpis = (ledger.is_some() && config.measures).then(|| Reader::of(config));
+        let (accepting, accepted) = crossbeam_channel::unbounded();
+        let accepting = kpis.is_some().then_some(accepting);
+        let telling = ledger.clone().map(|ledger| ToldByEsps::new(ledger, clock.clone(), accepting.clone()));
+        let told = telling.map(Arc::new);
         let (engine, sender) = match &ledger {
             Some(ledger) => {
-                let (accepting, accepted) = crossbeam_channel::unbounded();
-                let accepting = kpis.is_some().then_some(accepting);
                 let (sender, wake) =
                     Sender::start_telling(config, ledger.clone(), state, clock.clone(), stop.clone(), accepting)?;
                 let live_from = clock();
@@ -124,6 +128,7 @@ impl Service {
             watchdog_after,
             readings,
             kpis,
+            told,
             snapshots,
             resume,
             stop,
@@ -148,6 +153,16 @@ impl Service {
     /// Its KPIs, also while it runs, where it maintains them.
     pub fn kpis(&self) -> Option<Reader> {
         self.kpis.clone()
+    }
+
+    /// Its ledger, where it is this process's.
+    pub fn ledger(&self) -> Option<Arc<Ledger>> {
+        self.readings.ledger.clone()
+    }
+
+    /// Its deliveries, as ESPs tell of them, where they are this process's.
+    pub fn told(&self) -> Option<Arc<ToldByEsps>> {
+        self.told.clone()
     }
 
     /// Set to end it; it also ends when the sender does.
