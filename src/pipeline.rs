@@ -22,6 +22,7 @@ pub mod service;
 pub mod site;
 pub mod snapshots;
 pub mod told;
+pub mod vitals;
 pub mod wiring;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -17,5 +17,7 @@ mod skip;
 mod told;
 #[path = "web/track.rs"]
 mod track;
+#[path = "web/vitals.rs"]
+mod vitals;
 #[path = "web/webhooks.rs"]
 mod webhooks;

@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
 
 /// What the site tells of the service.
 fn behind(service: &Service) -> Behind {
-    Behind { kpis: service.kpis(), told: service.told() }
+    Behind { kpis: service.kpis(), told: service.told(), readings: Some(service.readings()) }
 }
 
 /// Ends the process, so that whoever started it starts it again: what stands still cannot be stopped in good order.

@@ -11,13 +11,16 @@ use beckon_dataflows::model::Stream;
 use tokio::sync::oneshot;
 
 use super::live::WallClock;
+use super::service::Readings;
 use super::told::ToldByEsps;
+use super::vitals::{self, Watched};
 use crate::config::{Collect, Config, Kafka, SecretSource, Web, Webhooks};
 use crate::decode::Check;
 use crate::kpis::Reader;
 use crate::secret::Secret;
 use crate::signing::{MacKey, P256Key};
 use crate::tracking::Seal;
+use crate::web;
 use crate::web::answer::{self, Api};
 use crate::web::collect::{self, Collector, Letters, WriteKey, WriteKeys};
 use crate::web::publish::Topic;
@@ -42,6 +45,8 @@ pub struct Behind {
     pub kpis: Option<Reader>,
     /// The deliveries that webhooks are of, where they are this process's.
     pub told: Option<Arc<ToldByEsps>>,
+    /// How it does.
+    pub readings: Option<Readings>,
 }
 
 impl Site {
@@ -65,18 +70,29 @@ impl Site {
     ) -> anyhow::Result<Option<Site>> {
         let Some(web) = &config.web else { return Ok(None) };
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let collects = config.collect.as_ref().map(|collect| collector(config, collect, kafka, clock.clone()));
-        let collects = collects.transpose()?.unwrap_or_default();
-        let Behind { kpis, told } = behind;
-        let hooks = config.webhooks.as_ref().zip(told).map(|(hooks, told)| receiver(hooks, told, kafka, clock.clone()));
-        let hooks = hooks.transpose()?.unwrap_or_default();
-        let routes = routes(tracker(config, kafka, clock)?.merge(collects).merge(hooks).merge(answers(web, kpis)?));
+        let Behind { kpis, told, readings } = behind;
+        web::vitals::begin();
+        let mut queues = Vec::new();
+        let mut parts = tracker(config, kafka, clock.clone())?.merge(answers(web, kpis)?);
+        if let Some(collect) = &config.collect {
+            let queue = Queue::new(collect.queue_bytes);
+            queues.push(("collect", queue.clone()));
+            parts = parts.merge(collector(config, collect, kafka, clock.clone(), queue)?);
+        }
+        if let (Some(hooks), Some(told)) = (&config.webhooks, told) {
+            let queue = Queue::new(WEBHOOKS_BYTES_MAX);
+            queues.push(("webhooks", queue.clone()));
+            parts = parts.merge(receiver(hooks, told, kafka, clock, queue)?);
+        }
+        let vitals = vitals::of(config, Watched { readings, queues })?;
+        let routes = routes(parts.merge(web::vitals::routes(vitals)));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let listener = runtime.block_on(listen(web.listen));
         let listener = listener.with_context(|| {
             format!("cannot listen on {}: is something else listening there? Set another `listen` in [web]", web.listen)
         })?;
         let address = listener.local_addr()?;
+        runtime.spawn(web::vitals::upkeep());
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("web".into())
@@ -114,13 +130,19 @@ fn tracker(config: &Config, kafka: &Kafka, clock: WallClock) -> anyhow::Result<R
 }
 
 /// The webhooks of the ESPs that are configured.
-fn receiver(hooks: &Webhooks, told: Arc<ToldByEsps>, kafka: &Kafka, clock: WallClock) -> anyhow::Result<Router> {
+fn receiver(
+    hooks: &Webhooks,
+    told: Arc<ToldByEsps>,
+    kafka: &Kafka,
+    clock: WallClock,
+    queue: Queue,
+) -> anyhow::Result<Router> {
     let publish = Topic::open(&kafka.brokers, kafka.topic(Stream::Engagement)).context("a producer of engagement")?;
     let receiver = Receiver {
         publish: Arc::new(publish),
         deliveries: told,
         replays: Replays::default(),
-        queue: Queue::new(WEBHOOKS_BYTES_MAX),
+        queue,
         now_ms: Box::new(move || clock()),
     };
     Ok(webhooks::routes(receiver, providers(hooks)?))
@@ -150,7 +172,13 @@ fn providers(hooks: &Webhooks) -> anyhow::Result<Vec<Box<dyn Provider>>> {
 }
 
 /// What shops and their pages tell, where it is configured.
-fn collector(config: &Config, collect: &Collect, kafka: &Kafka, clock: WallClock) -> anyhow::Result<Router> {
+fn collector(
+    config: &Config,
+    collect: &Collect,
+    kafka: &Kafka,
+    clock: WallClock,
+    queue: Queue,
+) -> anyhow::Result<Router> {
     let key = |key: &crate::config::WriteKey| -> anyhow::Result<WriteKey> {
         Ok(WriteKey::new(&key.name, key.profiles, key.secret.secret().map_err(anyhow::Error::msg)?))
     };
@@ -165,7 +193,7 @@ fn collector(config: &Config, collect: &Collect, kafka: &Kafka, clock: WallClock
         clickstream: topic(Stream::Clickstream)?,
         profiles: topic(Stream::Profiles)?,
         letters: Arc::new(Letters::open(&config.state)?),
-        queue: Queue::new(collect.queue_bytes),
+        queue,
         check: Check::new(),
         now_ms: Box::new(move || clock()),
     }))

@@ -16,7 +16,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use serde_json::json;
 
-use crate::service::{NOW_MS, abandon_a_cart, configuration};
+use crate::service::{NOW_MS, StopAtEnd, abandon_a_cart, configuration};
 
 const PASSWORD: &str = "a password of postmark";
 
@@ -91,14 +91,20 @@ fn who_complained_gets_no_mail_from_the_next_tick_on() {
         Arc::new(move || clock.now_ms())
     };
     let service = Service::open(&config, 1, wall.clone()).unwrap();
-    let behind = Behind { kpis: service.kpis(), told: service.told() };
+    let behind = Behind { kpis: service.kpis(), told: service.told(), readings: Some(service.readings()) };
     let site = Site::start_before(&config, 1, behind, wall).unwrap().unwrap();
-    let (url, stop, readings) = (format!("http://{}", site.address()), service.stop(), service.readings());
-    let ledger = service.ledger().unwrap();
+    let (url, stop) = (format!("http://{}", site.address()), StopAtEnd(service.stop()));
+    let readings = service.readings();
+    let ledger = service.readings().ledger().unwrap();
     let telling = std::thread::spawn(move || {
-        wait_for("carts that were left", || decided(&readings) >= 30);
         let of_cart = |it: &Decision| &*it.campaign == "cart-abandonment" && it.outcome == Outcome::Send;
-        let who = ledger.decisions().unwrap().into_iter().find(of_cart).unwrap();
+        let mut found = None;
+        wait_for("a cart that was left", || {
+            found = ledger.decisions().unwrap().into_iter().find(of_cart);
+            found.is_some()
+        });
+        let who = found.unwrap();
+        wait_for("all carts that were left", || decided(&readings) >= 30);
         assert_eq!(complain(&url, &who, clock.now_ms()), 200);
         wait_for("the complaint", || readings.meter.records_of(Stream::Engagement) == 1);
         let (records, at_ms) = (readings.meter.records(), clock.now_ms());
@@ -107,7 +113,7 @@ fn who_complained_gets_no_mail_from_the_next_tick_on() {
         let before = decided(&readings);
         clock.ahead_ms.store(40 * 60_000, Ordering::Relaxed);
         wait_for("the second carts left too", || decided(&readings) >= before + 30);
-        stop.store(true, Ordering::Relaxed);
+        drop(stop);
         who
     });
     service.run(Box::new(|_| Ok(()))).unwrap();

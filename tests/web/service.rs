@@ -61,6 +61,15 @@ pub fn abandon_a_cart(brokers: &str) {
     producer.flush(Duration::from_secs(10)).unwrap();
 }
 
+/// Stops the service also when what asks it fails: else that would never be said.
+pub struct StopAtEnd(pub Arc<std::sync::atomic::AtomicBool>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn ask(url: &str, token: &str) -> reqwest::Result<(u16, Option<Value>)> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -74,6 +74,7 @@ type Shared = State<Arc<Collector>>;
 
 /// The collector's routes.
 pub fn routes(collector: Collector) -> Router {
+    begin(&collector.keys);
     let cors = cors(collector.origins.as_deref());
     let calls = CALLS.into_iter().fold(Router::new(), |routes, call| {
         let path = format!("/v1/{call}");
@@ -184,6 +185,17 @@ fn letter(key: &WriteKey, received_at: u64, message: &RawValue, fault: &Malforme
         kind: fault.kind(),
         reason: fault.to_string(),
         record: message.get().chars().take(MESSAGE_BYTES_MAX).collect(),
+    }
+}
+
+/// Tells from the beginning what can happen: what is first told when it happens has never risen.
+fn begin(keys: &WriteKeys) {
+    for key in keys.all() {
+        count(key, "taken", 0);
+        count(key, "malformed", 0);
+    }
+    for code in ["unauthorized", "busy", "unavailable"] {
+        metrics::counter!("beckon_collect_refused_total", "code" => code).increment(0);
     }
 }
 

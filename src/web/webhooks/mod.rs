@@ -119,6 +119,7 @@ pub fn routes(receiver: Receiver, providers: Vec<Box<dyn Provider>>) -> Router {
     let receiver = Arc::new(receiver);
     providers.into_iter().fold(Router::new(), |routes, provider| {
         let (receiver, provider): (_, Arc<dyn Provider>) = (receiver.clone(), provider.into());
+        begin(&*provider);
         let path = format!("/webhooks/{}", provider.name());
         routes.route(&path, post(move |request| answered(receiver, provider, request)))
     })
@@ -187,6 +188,14 @@ impl Receiver {
         let json = serde_json::to_vec(record).map_err(|fault| Refusal::NotWritten(fault.to_string()))?;
         Ok(self.publish.publish(&record.event_id, &json))
     }
+}
+
+/// Tells from the beginning what can happen: what is first told when it happens has never risen.
+fn begin(esp: &dyn Provider) {
+    for came_to in ["taken", "forged", "old", "replayed", "unasked", "malformed", "not_written"] {
+        metrics::counter!("beckon_webhooks_total", "esp" => esp.name(), "came_to" => came_to).increment(0);
+    }
+    count(esp, "foreign", 0);
 }
 
 fn count(esp: &dyn Provider, came_to: &'static str, events: usize) {
