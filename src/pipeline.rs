@@ -16,6 +16,7 @@ pub mod live;
 pub mod measure;
 pub mod preview;
 pub mod reading;
+pub mod reconcile;
 pub mod record;
 pub mod replay;
 pub mod service;
