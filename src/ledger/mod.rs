@@ -189,8 +189,7 @@ impl Ledger {
         answered.await.map_err(|_| self.stopped())?
     }
 
-    /// Writes a mark that means nothing. Resolves when the disk has it, and the mirror, where there is one: so anything else could be
-    /// written too.
+    /// Writes a mark that means nothing. Resolves when the disk has it: so anything else could be written too.
     pub async fn probe(&self) -> Result<(), LedgerError> {
         let (answer, answered) = oneshot::channel();
         self.submit(Command::Probe(answer))?;

@@ -6,15 +6,13 @@
 use serde::Deserialize;
 
 use super::event::{seconds_ms, whole_seconds_ms};
-use super::{Event, Mark, Provider, Refusal, Said, Soon, Told, in_time};
+use super::{Event, Refusal, Said, SelfContained, Told, in_time};
 use crate::signing::MacKey;
 use crate::web::engagement::Kind;
 use crate::web::machine::is_machine_agent;
 
 /// How long after it was signed a request is taken: as long as Mailgun tries, and an hour more.
 const WITHIN_MS: u64 = 9 * 3_600_000;
-
-const NAME: &str = "mailgun";
 
 /// A Mailgun account's webhook.
 pub struct Mailgun(MacKey);
@@ -24,6 +22,10 @@ impl Mailgun {
     pub fn new(key: MacKey) -> Mailgun {
         Mailgun(key)
     }
+}
+
+impl SelfContained for Mailgun {
+    const NAME: &'static str = "mailgun";
 
     fn said(&self, told: &Told) -> Result<Said<'static>, Refusal> {
         let Body { signature, event: one } = serde_json::from_slice(&told.body).map_err(|_| Refusal::Forged)?;
@@ -34,21 +36,8 @@ impl Mailgun {
         }
         let at_ms = whole_seconds_ms(&signature.timestamp).ok_or(Refusal::Malformed)?;
         in_time(at_ms, WITHIN_MS, told.now_ms)?;
-        let events: Vec<Event> = serde_json::from_value(one).ok().and_then(event).into_iter().collect();
-        let passed_over = 1 - events.len();
-        // Where the timestamp ends and the token begins is not signed.
-        let mark = Mark::of(NAME, &[&signed]);
-        Ok(Said { mark, until_ms: at_ms + WITHIN_MS, events, passed_over, first: None })
-    }
-}
-
-impl Provider for Mailgun {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn read<'a>(&'a self, told: &'a Told) -> Soon<'a, Result<Said<'a>, Refusal>> {
-        Box::pin(async move { self.said(told) })
+        // Marked by what is signed, and not by the token: where that begins is not signed.
+        Ok(Said::of(Self::NAME, &signed, at_ms + WITHIN_MS, [serde_json::from_value(one).ok().and_then(event)]))
     }
 }
 

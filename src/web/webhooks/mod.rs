@@ -66,6 +66,25 @@ pub trait Provider: Send + Sync {
     fn read<'a>(&'a self, told: &'a Told) -> Soon<'a, Result<Said<'a>, Refusal>>;
 }
 
+/// An ESP whose requests have all in them that proves whose they are.
+trait SelfContained {
+    /// The last part of the path.
+    const NAME: &'static str;
+
+    /// What a request says.
+    fn said(&self, told: &Told) -> Result<Said<'static>, Refusal>;
+}
+
+impl<E: SelfContained + Send + Sync> Provider for E {
+    fn name(&self) -> &'static str {
+        E::NAME
+    }
+
+    fn read<'a>(&'a self, told: &'a Told) -> Soon<'a, Result<Said<'a>, Refusal>> {
+        Box::pin(async move { self.said(told) })
+    }
+}
+
 /// A request as it came.
 pub struct Told {
     /// Its head.
@@ -88,6 +107,15 @@ pub struct Said<'a> {
     pub passed_over: usize,
     /// What has to be done before it is taken.
     pub first: Option<Soon<'a, Result<(), Refusal>>>,
+}
+
+impl Said<'_> {
+    /// What `esp` has `signed`, of which `events` there is none where an event is passed over.
+    fn of(esp: &str, signed: &[u8], until_ms: u64, events: impl IntoIterator<Item = Option<Event>>) -> Said<'static> {
+        let (mut known, mut passed_over) = (Vec::new(), 0);
+        events.into_iter().for_each(|event| event.map_or_else(|| passed_over += 1, |event| known.push(event)));
+        Said { mark: Mark::of(esp, &[signed]), until_ms, events: known, passed_over, first: None }
+    }
 }
 
 /// The deliveries that ESPs tell of.

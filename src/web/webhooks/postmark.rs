@@ -8,15 +8,13 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 use super::event::time_ms;
-use super::{Event, Mark, Provider, Refusal, Said, Soon, Told, header, in_time};
+use super::{Event, Refusal, Said, SelfContained, Told, header, in_time};
 use crate::secret::Secret;
 use crate::web::engagement::Kind;
 use crate::web::machine::is_machine_agent;
 
 /// How long after what it tells of a request is taken.
 const WITHIN_MS: u64 = 24 * 3_600_000;
-
-const NAME: &str = "postmark";
 
 /// Kinds of bounces after which the address takes no more ("Bounce types").
 const HARD: [&str; 3] = ["HardBounce", "BadEmailAddress", "ManuallyDeactivated"];
@@ -41,25 +39,17 @@ impl Postmark {
         let is_let_in = self.password.is(password) & (user == self.user.as_bytes());
         (scheme.eq_ignore_ascii_case("basic") && is_let_in).then_some(())
     }
+}
+
+impl SelfContained for Postmark {
+    const NAME: &'static str = "postmark";
 
     fn said(&self, told: &Told) -> Result<Said<'static>, Refusal> {
         self.lets_in(told).ok_or(Refusal::Forged)?;
         let one: One = serde_json::from_slice(&told.body).map_err(|_| Refusal::Malformed)?;
         let at_ms = one.at_ms().ok_or(Refusal::Malformed)?;
         in_time(at_ms, WITHIN_MS, told.now_ms)?;
-        let events: Vec<Event> = event(one, at_ms).into_iter().collect();
-        let passed_over = 1 - events.len();
-        Ok(Said { mark: Mark::of(NAME, &[&told.body]), until_ms: at_ms + WITHIN_MS, events, passed_over, first: None })
-    }
-}
-
-impl Provider for Postmark {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn read<'a>(&'a self, told: &'a Told) -> Soon<'a, Result<Said<'a>, Refusal>> {
-        Box::pin(async move { self.said(told) })
+        Ok(Said::of(Self::NAME, &told.body, at_ms + WITHIN_MS, [event(one, at_ms)]))
     }
 }
 

@@ -8,15 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::event::{time_ms, whole_seconds_ms};
-use super::{Event, Mark, Provider, Refusal, Said, Soon, Told, header, in_time};
+use super::{Event, Refusal, Said, SelfContained, Told, header, in_time};
 use crate::signing::MacKey;
 use crate::web::engagement::Kind;
 use crate::web::machine::is_machine_agent;
 
 /// How long after it was signed a request is taken, as Svix's libraries have it.
 const WITHIN_MS: u64 = 300_000;
-
-const NAME: &str = "resend";
 
 /// The most signatures that are looked at.
 const SIGNATURES_MAX: usize = 8;
@@ -30,6 +28,15 @@ impl Resend {
         Resend(key)
     }
 
+    fn verifies(&self, signed: &[u8], signatures: &str) -> bool {
+        let tags = signatures.split(' ').take(SIGNATURES_MAX).filter_map(|one| one.strip_prefix("v1,"));
+        tags.filter_map(|tag| BASE64_STANDARD.decode(tag).ok()).any(|tag| self.0.verifies(signed, &tag))
+    }
+}
+
+impl SelfContained for Resend {
+    const NAME: &'static str = "resend";
+
     fn said(&self, told: &Told) -> Result<Said<'static>, Refusal> {
         let named = |name| header(&told.headers, name).ok_or(Refusal::Forged);
         let (id, timestamp) = (named("svix-id")?, named("svix-timestamp")?);
@@ -40,25 +47,7 @@ impl Resend {
         let at_ms = whole_seconds_ms(timestamp).ok_or(Refusal::Malformed)?;
         in_time(at_ms, WITHIN_MS, told.now_ms)?;
         let one: One = serde_json::from_slice(&told.body).map_err(|_| Refusal::Malformed)?;
-        let events: Vec<Event> = event(one, id, at_ms).into_iter().collect();
-        let passed_over = 1 - events.len();
-        let mark = Mark::of(NAME, &[&signed]);
-        Ok(Said { mark, until_ms: at_ms + WITHIN_MS, events, passed_over, first: None })
-    }
-
-    fn verifies(&self, signed: &[u8], signatures: &str) -> bool {
-        let tags = signatures.split(' ').take(SIGNATURES_MAX).filter_map(|one| one.strip_prefix("v1,"));
-        tags.filter_map(|tag| BASE64_STANDARD.decode(tag).ok()).any(|tag| self.0.verifies(signed, &tag))
-    }
-}
-
-impl Provider for Resend {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn read<'a>(&'a self, told: &'a Told) -> Soon<'a, Result<Said<'a>, Refusal>> {
-        Box::pin(async move { self.said(told) })
+        Ok(Said::of(Self::NAME, &signed, at_ms + WITHIN_MS, [event(one, id, at_ms)]))
     }
 }
 

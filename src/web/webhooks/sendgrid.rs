@@ -8,15 +8,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::event::{seconds_ms, whole_seconds_ms};
-use super::{Event, Mark, Provider, Refusal, Said, Soon, Told, header, in_time};
+use super::{Event, Refusal, Said, SelfContained, Told, header, in_time};
 use crate::signing::P256Key;
 use crate::web::engagement::Kind;
 use crate::web::machine::is_machine_agent;
 
 /// How long after it was signed a request is taken: SendGrid tries for a day, and does not say whether it signs each attempt anew.
 const WITHIN_MS: u64 = 25 * 3_600_000;
-
-const NAME: &str = "sendgrid";
 
 /// A SendGrid account's webhook.
 pub struct SendGrid(P256Key);
@@ -26,6 +24,10 @@ impl SendGrid {
     pub fn new(key: P256Key) -> SendGrid {
         SendGrid(key)
     }
+}
+
+impl SelfContained for SendGrid {
+    const NAME: &'static str = "sendgrid";
 
     fn said(&self, told: &Told) -> Result<Said<'static>, Refusal> {
         let named = |name| header(&told.headers, name).ok_or(Refusal::Forged);
@@ -39,21 +41,9 @@ impl SendGrid {
         let at_ms = whole_seconds_ms(timestamp).ok_or(Refusal::Malformed)?;
         in_time(at_ms, WITHIN_MS, told.now_ms)?;
         let all: Vec<&RawValue> = serde_json::from_slice(&told.body).map_err(|_| Refusal::Malformed)?;
-        let events: Vec<Event> = all.iter().filter_map(|one| event(serde_json::from_str(one.get()).ok()?)).collect();
-        let passed_over = all.len() - events.len();
-        // Of the signature there may be another that is as good.
-        let mark = Mark::of(NAME, &[&signed]);
-        Ok(Said { mark, until_ms: at_ms + WITHIN_MS, events, passed_over, first: None })
-    }
-}
-
-impl Provider for SendGrid {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn read<'a>(&'a self, told: &'a Told) -> Soon<'a, Result<Said<'a>, Refusal>> {
-        Box::pin(async move { self.said(told) })
+        let events = all.iter().map(|one| event(serde_json::from_str(one.get()).ok()?));
+        // Marked by what is signed: of the signature there may be another that is as good.
+        Ok(Said::of(Self::NAME, &signed, at_ms + WITHIN_MS, events))
     }
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use x509_parser::pem::parse_x509_pem;
 
 use super::event::time_ms;
-use super::{Mark, Refusal, Said, Soon, Told, in_time};
+use super::{Refusal, Said, Soon, Told, in_time};
 
 /// How long after it was published a message is taken: as long as SNS tries, and an hour more.
 const WITHIN_MS: u64 = 2 * 3_600_000;
@@ -150,9 +150,8 @@ impl Sns {
         let at_ms = time_ms(&message.timestamp).ok_or(Refusal::Malformed)?;
         in_time(at_ms, WITHIN_MS, told.now_ms)?;
         let first = self.confirmation(&message, &host)?;
-        let mark = Mark::of("ses", &[signed.as_bytes()]);
-        let said = Said { mark, until_ms: at_ms + WITHIN_MS, events: Vec::new(), passed_over: 0, first };
-        Ok((message, said))
+        let said = Said::of("ses", signed.as_bytes(), at_ms + WITHIN_MS, []);
+        Ok((message, Said { first, ..said }))
     }
 
     /// What confirms a subscription; none of a notification. That somebody has unsubscribed us is taken note of, and no more.
