@@ -149,6 +149,7 @@ fn entry(n: u64, as_of: u64) -> (Decision, Option<Errand>) {
 fn ports(arguments: &Arguments, ledger: &Arc<Ledger>, esp: &EspHandle) -> anyhow::Result<Ports> {
     let send_within_ms = Some(arguments.send_within * 1000);
     Ok(Ports {
+        name: "bench".into(),
         esp: Arc::new(Http::new(client(5_000)?, &esp.base_url(), None, true, Differs::default())?),
         log: Arc::new(Log { ledger: ledger.clone(), send_within_ms }),
         still_true: Box::new(|_| true),

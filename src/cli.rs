@@ -12,6 +12,7 @@ mod explain;
 mod ingest;
 mod kpis;
 mod preview;
+mod reconcile;
 mod replay;
 mod run;
 mod summary;
@@ -29,6 +30,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cluster::{Cluster, HostsFault, Share};
 use crate::config::{Config, Faults, Purpose, TriggerKind, TriggerKinds};
 use crate::experiment::table::TableFault;
+use crate::pipeline::reconcile::TruthFault;
 use crate::reclock::{Notes, Timeline};
 use crate::render::TemplateFaults;
 use crate::source::kafka::Extent;
@@ -56,6 +58,7 @@ Examples:
   beckon ingest --config beckon.toml           what a shop's pages and servers tell, into Kafka
   beckon kpis --input streams --config campaigns/beckon.toml --until drain
   beckon experiment --input customers.csv --arm variant --control holdout --outcome bought revenue
+  beckon reconcile --stream inventory --truth stock.csv --apply --config beckon.toml
   beckon coupon 05VG-0J6H-…                    whether the code of a discount is genuine";
 
 #[derive(Subcommand)]
@@ -82,6 +85,8 @@ enum Command {
     Experiment(experiment::Arguments),
     /// Check a configuration, its expressions and templates: every fault with its place
     Check(check::Arguments),
+    /// Compare an export of the truth with what is maintained, and correct what differs
+    Reconcile(reconcile::Arguments),
     /// Verify the code of a discount; exit 0 if it is genuine, 1 if it is not
     Coupon(coupon::Arguments),
 }
@@ -222,6 +227,7 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Command::Kpis(arguments) => kpis::run(&arguments, &kinds),
         Command::Experiment(arguments) => experiment::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, &kinds),
+        Command::Reconcile(arguments) => reconcile::run(&arguments, &kinds),
         Command::Coupon(arguments) => coupon::run(&arguments, &kinds),
     };
     match done {
@@ -229,8 +235,11 @@ pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
         Err(error) => {
             eprintln!("{error:#}");
             let is_table = error.downcast_ref().is_some_and(TableFault::is_bad_use);
-            let is_bad_use =
-                error.is::<Faults>() || error.is::<TemplateFaults>() || error.is::<HostsFault>() || is_table;
+            let is_bad_use = error.is::<TruthFault>()
+                || error.is::<Faults>()
+                || error.is::<TemplateFaults>()
+                || error.is::<HostsFault>()
+                || is_table;
             ExitCode::from(if is_bad_use { 2 } else { 1 })
         }
     }

@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod reclock;
 pub mod render;
 pub mod secret;
+pub mod signing;
 pub mod sink;
 pub mod snapshot;
 pub mod source;

@@ -20,6 +20,7 @@ pub struct Meter {
     undecided: Mutex<BTreeMap<Arc<str>, (u64, String)>>,
     episodes: AtomicU64,
     as_of: AtomicU64,
+    watermarks: Mutex<BTreeMap<(Stream, u32), Tick>>,
     newest_ms: AtomicU64,
 }
 
@@ -62,6 +63,16 @@ impl Meter {
     pub fn closed(&self, tick: Tick, episodes: usize) {
         self.as_of.fetch_max(tick, Ordering::Relaxed);
         self.episodes.store(episodes as u64, Ordering::Relaxed);
+    }
+
+    /// The least tick that is open as far as this partition is concerned.
+    pub fn watermark(&self, partition: (Stream, u32), open: Tick) {
+        self.watermarks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(partition, open);
+    }
+
+    /// By partition, the least tick that is open as far as it is concerned.
+    pub fn watermarks(&self) -> BTreeMap<(Stream, u32), Tick> {
+        self.watermarks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Records read of a stream.

@@ -16,11 +16,14 @@ pub mod live;
 pub mod measure;
 pub mod preview;
 pub mod reading;
+pub mod reconcile;
 pub mod record;
 pub mod replay;
 pub mod service;
 pub mod site;
 pub mod snapshots;
+pub mod told;
+pub mod vitals;
 pub mod wiring;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

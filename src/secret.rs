@@ -37,6 +37,11 @@ impl Secret {
         self.0.iter().all(|byte| byte.is_ascii_graphic() && *byte != b':')
     }
 
+    /// The bytes, for what reads a key from them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The secret itself as the key of an HMAC-SHA256, for a use that names itself in what it signs.
     pub fn hmac_key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.0)

@@ -189,6 +189,11 @@ impl State {
         self.identities.all_of([customer]).into_iter()
     }
 
+    /// How many episodes of this campaign hold.
+    pub fn episodes(&self, campaign: u16) -> usize {
+        self.trigger_set.iter().filter(|episode| episode.campaign == campaign).count()
+    }
+
     /// The trigger set.
     pub fn trigger_set(&self) -> &HashSet<Episode> {
         &self.trigger_set

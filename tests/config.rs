@@ -494,6 +494,48 @@ fn an_edge_needs_its_sections_and_its_keys_and_nothing_else() {
 }
 
 #[test]
+fn whose_webhooks_are_taken_says_how_they_prove_themselves() {
+    let hooks = |tables: &str| format!("[web]\n[webhooks]\n{tables}");
+    refused(
+        "[webhooks]\nses = { topics = [\"arn:aws:sns:eu-west-1:1:mail\"] }",
+        "-: `[webhooks]` is set, and `[web]` is not",
+        "listen",
+    );
+    refused(
+        &hooks("[webhooks.sendgrid]"),
+        "3:1: neither `public_key_env` nor `public_key_file` is set",
+        "verification key",
+    );
+    refused(&hooks("[webhooks.mailgun]"), "3:1: neither `secret_env` nor `secret_file` is set", "signing key");
+    refused(&hooks("[webhooks.postmark]\nsecret_env = \"A\""), "3:1: `username` is missing", "username = ");
+    refused(
+        &hooks("[webhooks.postmark]\nusername = \"a:b\"\nsecret_env = \"A\""),
+        "4:12: `username` has a colon",
+        "first one",
+    );
+    refused(&hooks("[webhooks.ses]"), "3:1: `topics` is missing", "arn:aws:sns");
+    refused(&hooks("[webhooks.ses]\ntopics = []"), "4:10: `topics` is empty", "whoever may publish");
+    refused(
+        &hooks("[webhooks.ses]\ntopics = [\"arn:aws:sqs:x:1:q\"]"),
+        "4:11: `arn:aws:sqs:x:1:q` is no ARN of a topic",
+        "arn:aws:sns",
+    );
+    refused(&hooks("[webhooks.sparkpost]"), "3:11: unknown key `sparkpost` in `webhooks`", "postmark");
+    let folder = folder(
+        &hooks(
+            "sendgrid = { public_key_file = \"key\" }\nresend = { secret_file = \"key\" }\n\
+        [kafka]\nbrokers = \"k:9092\"\n[esp]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n",
+        ),
+        &[],
+    );
+    assert!(load(&folder, Purpose::Check).is_ok(), "a check needs no keys");
+    fs::write(folder.path().join("key"), "no key of anybody's").expect("written");
+    let said = printed(&folder, &load(&folder, Purpose::Run).expect_err("refused"));
+    assert!(said.contains("the key of `sendgrid` is no public key of ECDSA P-256"), "{said}");
+    assert!(said.contains("the key of `resend` is no signing secret") && !said.contains("anybody"), "{said}");
+}
+
+#[test]
 fn who_gives_discounts_needs_a_secret_of_some_length() {
     let esp =
         "[kafka]\nbrokers = \"k:9092\"\n[esp]\nkind = \"http\"\nbase_url = \"http://x\"\nfrom = \"s@example.com\"\n";

@@ -13,6 +13,7 @@ pub mod model;
 pub mod outputs;
 pub mod per_key;
 pub mod plan;
+pub mod reconcile;
 pub mod snapshot;
 pub mod time;
 pub mod triggers;

@@ -26,8 +26,8 @@ pub struct Arguments {
 /// Runs until interrupted.
 pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let mut config = arguments.file.load(Purpose::Ingest, kinds)?;
-    // The links of mails are answered where the ledger is.
-    config.tracking = None;
+    // The links of mails, and what ESPs say of them, are answered where the ledger is.
+    (config.tracking, config.webhooks) = (None, None);
     std::fs::create_dir_all(&config.state).with_context(|| format!("cannot make {}", config.state.display()))?;
     let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.map_or_else(processors, usize::from);

@@ -10,7 +10,7 @@ use crate::cluster::{self, Cluster};
 use crate::config::{Purpose, TriggerKinds};
 use crate::pipeline::lanes::{Bury, dead_letters};
 use crate::pipeline::service::Service;
-use crate::pipeline::site::Site;
+use crate::pipeline::site::{Behind, Site};
 use crate::watchdog::Stall;
 
 /// The arguments of `beckon run`.
@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let bury: Bury<'static> = Box::new(move |letter| letters.write(&letter.json()));
     let service = Service::open_among(&config, arguments.workers.into(), cluster.as_ref(), Arc::new(wall_clock))?;
     let decides = cluster.as_ref().is_none_or(Cluster::decides);
-    let site = if decides { Site::start(&config, 1, service.kpis(), Arc::new(wall_clock))? } else { None };
+    let site = if decides { Site::start_before(&config, 1, behind(&service), Arc::new(wall_clock))? } else { None };
     if let Some(site) = &site {
         eprintln!("answering on http://{}", site.address());
     }
@@ -68,6 +68,11 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the site tells of the service.
+fn behind(service: &Service) -> Behind {
+    Behind { kpis: service.kpis(), told: service.told(), readings: Some(service.readings()) }
 }
 
 /// Ends the process, so that whoever started it starts it again: what stands still cannot be stopped in good order.

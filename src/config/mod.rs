@@ -28,6 +28,7 @@ mod tests;
 mod tracking;
 mod trigger;
 mod web;
+mod webhooks;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub use template::PARTS as TEMPLATE_PARTS;
 pub use tracking::{Tracking, Utm};
 pub use trigger::{StockRule, Trigger};
 pub use web::Web;
+pub use webhooks::{BasicAuth, Webhooks};
 
 use section::{Report, Section};
 use template::Templates;
@@ -117,6 +119,8 @@ pub struct Config {
     pub web: Option<Web>,
     /// What it takes in there; nothing without it (SPEC §8).
     pub collect: Option<Collect>,
+    /// Whose webhooks it takes there; nobody's without it (SPEC §8).
+    pub webhooks: Option<Webhooks>,
     /// Whether a running service maintains the KPIs (SPEC §9): where `[web]` has a token for who may read them, and in the demo.
     pub measures: bool,
 }
@@ -153,7 +157,7 @@ impl Default for Similar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// `beckon run`: `[kafka]`, `[esp]` with its key in the environment, a whole template for all that may be sent, and
-    /// where a campaign has a discount, `[coupons]` with its secret; those of `[tracking]` and `[collect]`, where there are such.
+    /// where a campaign has a discount, `[coupons]` with its secret; those of `[tracking]`, `[collect]` and `[webhooks]`, where there are such.
     Run,
     /// `beckon demo`: the same, but the demo brings the secrets.
     Demo,
@@ -302,6 +306,7 @@ fn read<'d>(
         tracking: table("tracking")
             .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
         collect: table("collect").map(|section| collect::read(section, beside, purpose.collects())),
+        webhooks: table("webhooks").map(|section| webhooks::read(section, beside, mailing && purpose != Purpose::Demo)),
     };
     config.measures = purpose == Purpose::Demo || config.web.as_ref().is_some_and(|web| web.api_token.is_some());
     let needs_coupons = purpose == Purpose::Coupon || mailing && config.gives_discounts();
@@ -323,8 +328,9 @@ fn read<'d>(
             report.fault_of_file(format!("`[{key}]` is missing"), format!("a service that runs needs it: {example}"));
         }
     }
-    if section.has("collect") && !section.has("web") && purpose != Purpose::Ingest {
-        report.fault_of_file("`[collect]` is set, and `[web]` is not", format!("say where to answer: {LISTEN}"));
+    let needs_web = ["collect", "webhooks"].into_iter().filter(|key| section.has(key) && !section.has("web"));
+    for key in needs_web.filter(|_| purpose != Purpose::Ingest) {
+        report.fault_of_file(format!("`[{key}]` is set, and `[web]` is not"), format!("say where to answer: {LISTEN}"));
     }
     if needs_coupons && !section.has("coupons") {
         report.fault_of_file(

@@ -57,9 +57,19 @@ pub(super) fn read(
     beside: impl Fn(&str) -> PathBuf,
     needed: bool,
 ) -> Option<SecretSource> {
-    let keys = ["secret_env", "secret_file"];
+    read_keys(section, ["secret_env", "secret_file"], example, beside, needed)
+}
+
+/// Reads one of two keys, of which one must be there: the first names a variable, the second a file.
+pub(super) fn read_keys(
+    section: &Section<'_>,
+    keys: [&'static str; 2],
+    example: &str,
+    beside: impl Fn(&str) -> PathBuf,
+    needed: bool,
+) -> Option<SecretSource> {
     if !keys.iter().any(|key| section.has(key)) {
-        section.fault("neither `secret_env` nor `secret_file` is set", example);
+        section.fault(format!("neither `{}` nor `{}` is set", keys[0], keys[1]), example);
     }
     read_named(section, keys, example, beside, needed)
 }

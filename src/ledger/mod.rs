@@ -189,6 +189,13 @@ impl Ledger {
         answered.await.map_err(|_| self.stopped())?
     }
 
+    /// Writes a mark that means nothing. Resolves when the disk has it: so anything else could be written too.
+    pub async fn probe(&self) -> Result<(), LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Command::Probe(answer))?;
+        answered.await.map_err(|_| self.stopped())?
+    }
+
     /// All decisions, in the order in which they are written (SPEC §5). Holds them in memory.
     pub fn decisions(&self) -> Result<Vec<Decision>, LedgerError> {
         let mut decisions = self.tables.decisions()?;

@@ -37,6 +37,8 @@ pub(super) enum Command {
     Bury(DecisionId, oneshot::Sender<Result<(), LedgerError>>),
     /// To which ESPs deliveries go from now on.
     Assign(Vec<(DecisionId, Option<Arc<str>>)>, SyncSender<Result<usize, LedgerError>>),
+    /// A mark that means nothing.
+    Probe(oneshot::Sender<Result<(), LedgerError>>),
     /// A delivery's next state.
     Advance(DecisionId, DeliveryRecord, oneshot::Sender<Result<(), LedgerError>>),
     /// What the decisions of customers up to a tick are about is to be forgotten.
@@ -230,6 +232,10 @@ fn apply(
     for command in batch {
         match command {
             Command::Record(entries, answer) => waiting.push(Answer::Recorded(answer, writing.record(entries)?)),
+            Command::Probe(answer) => {
+                writing.probe()?;
+                waiting.push(Answer::Advanced(answer, Ok(())));
+            }
             Command::Bury(id, answer) => waiting.push(Answer::Advanced(answer, writing.bury(tables, id)?)),
             Command::Advance(id, record, answer) => {
                 waiting.push(Answer::Advanced(answer, writing.advance(tables, id, &record)?));

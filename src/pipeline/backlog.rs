@@ -85,6 +85,7 @@ impl Log {
         });
         self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).write(&letter)?;
         self.ledger.bury(id).await?;
+        metrics::counter!("beckon_deliveries_unanswered_total").increment(1);
         tracing::warn!(%id, "a delivery was never answered, and is now a dead letter");
         Ok(())
     }

@@ -91,6 +91,7 @@ pub fn ports(
     let (asked, held, composer, clock) = (state.clone(), state.clone(), composer.clone(), clock.clone());
     let enriching = Enriching::new(composer.clone(), state.clone());
     Ports {
+        name: settings.name.as_str().into(),
         esp,
         log,
         still_true: Box::new(move |episode| read(&asked).trigger_set().contains(episode)),

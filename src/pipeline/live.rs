@@ -193,6 +193,7 @@ impl Feeder {
         if !read && watched.lane.caught_up() && now_ms >= watched.seen_ms + self.timing.idle_after_ms {
             watched.lane.reclock.idle_until(now_ms);
         }
+        intake.meter.watermark(watched.lane.partition(), watched.lane.reclock.open());
         Ok(read)
     }
 }

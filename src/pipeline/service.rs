@@ -14,7 +14,8 @@ use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Feeder, Timing, WallClock};
 use super::record::{Elsewhere, Recorder};
 use super::snapshots::Snapshots;
-use super::{measure, wiring};
+use super::told::ToldByEsps;
+use super::{SharedState, measure, read, wiring};
 use crate::cluster::Cluster;
 use crate::config::{Config, Kafka};
 use crate::kpis::Reader;
@@ -39,6 +40,7 @@ pub struct Service {
     watchdog_after: Duration,
     readings: Readings,
     kpis: Option<Reader>,
+    told: Option<Arc<ToldByEsps>>,
     snapshots: Option<Snapshots>,
     resume: Resume,
     stop: Arc<AtomicBool>,
@@ -54,12 +56,23 @@ pub struct Readings {
     /// The clock that event times are compared with.
     pub clock: WallClock,
     ledger: Option<Arc<Ledger>>,
+    state: SharedState,
 }
 
 impl Readings {
     /// Deliveries by state, as the ledger has them; none where another process has it.
     pub fn deliveries(&self) -> ledger::Counts {
         self.ledger.as_ref().and_then(|ledger| ledger.counts().ok()).unwrap_or_default()
+    }
+
+    /// How many episodes of this campaign hold.
+    pub fn episodes(&self, campaign: u16) -> usize {
+        read(&self.state).episodes(campaign)
+    }
+
+    /// The ledger, where it is this process's.
+    pub fn ledger(&self) -> Option<Arc<Ledger>> {
+        self.ledger.clone()
     }
 }
 
@@ -85,11 +98,14 @@ impl Service {
             Beginning { config, kafka, workers, cluster, ledger: ledger.as_deref(), meter: &meter, stop: &stop };
         let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis: earlier } =
             beginning.begin()?;
+        let shown = state.clone();
         let kpis = (ledger.is_some() && config.measures).then(|| Reader::of(config));
+        let (accepting, accepted) = crossbeam_channel::unbounded();
+        let accepting = kpis.is_some().then_some(accepting);
+        let telling = ledger.clone().map(|ledger| ToldByEsps::new(ledger, clock.clone(), accepting.clone()));
+        let told = telling.map(Arc::new);
         let (engine, sender) = match &ledger {
             Some(ledger) => {
-                let (accepting, accepted) = crossbeam_channel::unbounded();
-                let accepting = kpis.is_some().then_some(accepting);
                 let (sender, wake) =
                     Sender::start_telling(config, ledger.clone(), state, clock.clone(), stop.clone(), accepting)?;
                 let live_from = clock();
@@ -106,7 +122,7 @@ impl Service {
             }
             None => (started.decide_for(Elsewhere)?, None),
         };
-        let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };
+        let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger, state: shown };
         let timing = Timing {
             tick_ms: config.tick_ms,
             allowed_lateness_ms: config.allowed_lateness_ms,
@@ -124,6 +140,7 @@ impl Service {
             watchdog_after,
             readings,
             kpis,
+            told,
             snapshots,
             resume,
             stop,
@@ -148,6 +165,11 @@ impl Service {
     /// Its KPIs, also while it runs, where it maintains them.
     pub fn kpis(&self) -> Option<Reader> {
         self.kpis.clone()
+    }
+
+    /// Its deliveries, as ESPs tell of them, where they are this process's.
+    pub fn told(&self) -> Option<Arc<ToldByEsps>> {
+        self.told.clone()
     }
 
     /// Set to end it; it also ends when the sender does.

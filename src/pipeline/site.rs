@@ -11,21 +11,42 @@ use beckon_dataflows::model::Stream;
 use tokio::sync::oneshot;
 
 use super::live::WallClock;
-use crate::config::{Collect, Config, Kafka, Web};
+use super::service::Readings;
+use super::told::ToldByEsps;
+use super::vitals::{self, Watched};
+use crate::config::{Collect, Config, Kafka, SecretSource, Web, Webhooks};
 use crate::decode::Check;
 use crate::kpis::Reader;
+use crate::secret::Secret;
+use crate::signing::{MacKey, P256Key};
 use crate::tracking::Seal;
+use crate::web;
 use crate::web::answer::{self, Api};
-use crate::web::collect::{self, Collector, Letters, Queue, WriteKey, WriteKeys};
+use crate::web::collect::{self, Collector, Letters, WriteKey, WriteKeys};
 use crate::web::publish::Topic;
 use crate::web::track::{self, Tracker};
-use crate::web::{listen, routes, serve};
+use crate::web::webhooks::{self, Https, Mailgun, Postmark, Provider, Receiver, Replays, Resend, SendGrid, Ses};
+use crate::web::{Queue, listen, routes, serve};
+
+/// The room for webhooks that the broker has not acknowledged, in bytes.
+const WEBHOOKS_BYTES_MAX: usize = 32 << 20;
 
 /// The running web server.
 pub struct Site {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+}
+
+/// What of a service the site tells, or tells it.
+#[derive(Default)]
+pub struct Behind {
+    /// The KPIs, where they are maintained.
+    pub kpis: Option<Reader>,
+    /// The deliveries that webhooks are of, where they are this process's.
+    pub told: Option<Arc<ToldByEsps>>,
+    /// How it does.
+    pub readings: Option<Readings>,
 }
 
 impl Site {
@@ -37,17 +58,41 @@ impl Site {
         kpis: Option<Reader>,
         clock: WallClock,
     ) -> anyhow::Result<Option<Site>> {
+        Site::start_before(config, threads, Behind { kpis, ..Behind::default() }, clock)
+    }
+
+    /// The same, with all that a service has behind it.
+    pub fn start_before(
+        config: &Config,
+        threads: usize,
+        behind: Behind,
+        clock: WallClock,
+    ) -> anyhow::Result<Option<Site>> {
         let Some(web) = &config.web else { return Ok(None) };
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let collects = config.collect.as_ref().map(|collect| collector(config, collect, kafka, clock.clone()));
-        let collects = collects.transpose()?.unwrap_or_default();
-        let routes = routes(tracker(config, kafka, clock)?.merge(collects).merge(answers(web, kpis)?));
+        let Behind { kpis, told, readings } = behind;
+        web::vitals::begin();
+        let mut queues = Vec::new();
+        let mut parts = tracker(config, kafka, clock.clone())?.merge(answers(web, kpis)?);
+        if let Some(collect) = &config.collect {
+            let queue = Queue::new(collect.queue_bytes);
+            queues.push(("collect", queue.clone()));
+            parts = parts.merge(collector(config, collect, kafka, clock.clone(), queue)?);
+        }
+        if let (Some(hooks), Some(told)) = (&config.webhooks, told) {
+            let queue = Queue::new(WEBHOOKS_BYTES_MAX);
+            queues.push(("webhooks", queue.clone()));
+            parts = parts.merge(receiver(hooks, told, kafka, clock, queue)?);
+        }
+        let vitals = vitals::of(config, Watched { readings, queues })?;
+        let routes = routes(parts.merge(web::vitals::routes(vitals)));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let listener = runtime.block_on(listen(web.listen));
         let listener = listener.with_context(|| {
             format!("cannot listen on {}: is something else listening there? Set another `listen` in [web]", web.listen)
         })?;
         let address = listener.local_addr()?;
+        runtime.spawn(web::vitals::upkeep());
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("web".into())
@@ -84,8 +129,56 @@ fn tracker(config: &Config, kafka: &Kafka, clock: WallClock) -> anyhow::Result<R
     Ok(track::routes(Tracker { seal: Seal::of(&secret), publish: Arc::new(publish), now_ms }))
 }
 
+/// The webhooks of the ESPs that are configured.
+fn receiver(
+    hooks: &Webhooks,
+    told: Arc<ToldByEsps>,
+    kafka: &Kafka,
+    clock: WallClock,
+    queue: Queue,
+) -> anyhow::Result<Router> {
+    let publish = Topic::open(&kafka.brokers, kafka.topic(Stream::Engagement)).context("a producer of engagement")?;
+    let receiver = Receiver {
+        publish: Arc::new(publish),
+        deliveries: told,
+        replays: Replays::default(),
+        queue,
+        now_ms: Box::new(move || clock()),
+    };
+    Ok(webhooks::routes(receiver, providers(hooks)?))
+}
+
+fn providers(hooks: &Webhooks) -> anyhow::Result<Vec<Box<dyn Provider>>> {
+    let secret = |source: &SecretSource| -> anyhow::Result<Secret> { source.secret().map_err(anyhow::Error::msg) };
+    let mut providers: Vec<Box<dyn Provider>> = Vec::new();
+    if let Some(key) = &hooks.sendgrid {
+        let key = P256Key::of(&secret(key)?).context("the key of SendGrid's webhook")?;
+        providers.push(Box::new(SendGrid::new(key)));
+    }
+    if let Some(postmark) = &hooks.postmark {
+        providers.push(Box::new(Postmark::new(&postmark.username, secret(&postmark.password)?)));
+    }
+    if let Some(key) = &hooks.mailgun {
+        providers.push(Box::new(Mailgun::new(MacKey::of(&secret(key)?))));
+    }
+    if let Some(topics) = &hooks.ses {
+        providers.push(Box::new(Ses::new(topics.clone(), Arc::new(Https::new()?))));
+    }
+    if let Some(key) = &hooks.resend {
+        let key = MacKey::of_svix(&secret(key)?).context("the key of Resend's webhook")?;
+        providers.push(Box::new(Resend::new(key)));
+    }
+    Ok(providers)
+}
+
 /// What shops and their pages tell, where it is configured.
-fn collector(config: &Config, collect: &Collect, kafka: &Kafka, clock: WallClock) -> anyhow::Result<Router> {
+fn collector(
+    config: &Config,
+    collect: &Collect,
+    kafka: &Kafka,
+    clock: WallClock,
+    queue: Queue,
+) -> anyhow::Result<Router> {
     let key = |key: &crate::config::WriteKey| -> anyhow::Result<WriteKey> {
         Ok(WriteKey::new(&key.name, key.profiles, key.secret.secret().map_err(anyhow::Error::msg)?))
     };
@@ -100,7 +193,7 @@ fn collector(config: &Config, collect: &Collect, kafka: &Kafka, clock: WallClock
         clickstream: topic(Stream::Clickstream)?,
         profiles: topic(Stream::Profiles)?,
         letters: Arc::new(Letters::open(&config.state)?),
-        queue: Queue::new(collect.queue_bytes),
+        queue,
         check: Check::new(),
         now_ms: Box::new(move || clock()),
     }))

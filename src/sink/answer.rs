@@ -29,7 +29,6 @@ pub(super) struct Answer {
 pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, SendError> {
     let started = Instant::now();
     let result = request.send().await;
-    metrics::histogram!("beckon_esp_request_seconds").record(started.elapsed().as_secs_f64());
     let response = result.map_err(|error| no_answer(&error, started.elapsed()))?;
     let (status, headers) = (response.status(), response.headers().clone());
     let body = beginning(response).await;

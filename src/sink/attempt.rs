@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::delivery::{Ports, Unsendable};
 use super::queue::{Enrichment, Job};
@@ -76,8 +77,24 @@ pub(super) async fn attempt(ports: Arc<Ports>, mut job: Job) -> Result<Next, Log
         (Ok(_) | Err(Unsendable::Broken(_)), Some(message)) | (Ok(message), None) => message,
         (Err(fault), _) => return give_up(ports, job, fault.into()).await,
     };
+    let started = Instant::now();
     let result = ports.esp.send(&message, &job.owed.decision).await;
+    tell(&ports.name, started, &result);
     conclude(&ports, job, message, result).await
+}
+
+/// Counts what the ESP said, and how long it took.
+fn tell(esp: &Arc<str>, started: Instant, result: &Result<Accepted, SendError>) {
+    let answer = match result {
+        Ok(_) => "accepted",
+        Err(SendError::Refused { .. }) => "refused",
+        Err(SendError::Denied { .. }) => "denied",
+        Err(SendError::NotSent { .. }) => "not_sent",
+        Err(SendError::Throttled { .. }) => "throttled",
+        Err(SendError::Unknown { .. }) => "unknown",
+    };
+    metrics::histogram!("beckon_esp_request_seconds", "esp" => esp.clone()).record(started.elapsed());
+    metrics::counter!("beckon_esp_answers_total", "esp" => esp.clone(), "answer" => answer).increment(1);
 }
 
 /// Takes what was fetched for the message; the next attempt fetches anew.

@@ -53,6 +53,8 @@ pub type Compose = dyn Fn(&decision::Send, Map<String, Value>) -> Result<Message
 
 /// What the sender asks and tells.
 pub struct Ports {
+    /// What the ESP is called, in metrics.
+    pub name: Arc<str>,
     /// Where messages go.
     pub esp: Arc<dyn Esp>,
     /// Where states go.

@@ -85,7 +85,6 @@ impl Esp for Kafka {
             let record = FutureRecord::to(&self.topic).key(&*decision.customer_id).payload(&payload).headers(headers);
             let started = Instant::now();
             let written = self.producer.send(record, Duration::ZERO).await;
-            metrics::histogram!("beckon_esp_request_seconds").record(started.elapsed().as_secs_f64());
             match written {
                 Ok(at) => {
                     let esp_id = format!("{} partition {} offset {}", self.topic, at.partition, at.offset);

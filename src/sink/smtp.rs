@@ -164,7 +164,6 @@ impl Smtp {
             reason,
         };
         let handing = tokio::time::timeout(self.timeout, connection.message(&letter.bytes)).await;
-        metrics::histogram!("beckon_esp_request_seconds").record(started.elapsed().as_secs_f64());
         let fault = match handing {
             Ok(Ok(reply)) => {
                 self.keep(connection);

@@ -28,10 +28,30 @@ pub struct Engagement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
+    /// The recipient's server took the mail.
+    Delivered,
     /// The pixel was fetched.
     Opened,
     /// A link was followed.
     Clicked,
+    /// The address takes no mails, now or later.
+    Bounced,
+    /// The recipient called the mail spam.
+    Complained,
     /// No more mails are wanted.
     Unsubscribed,
+}
+
+impl Kind {
+    /// The word of SPEC §1.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Delivered => "delivered",
+            Kind::Opened => "opened",
+            Kind::Clicked => "clicked",
+            Kind::Bounced => "bounced",
+            Kind::Complained => "complained",
+            Kind::Unsubscribed => "unsubscribed",
+        }
+    }
 }

@@ -27,16 +27,17 @@ const NAMES: [&str; 16] = [
 /// Whether nobody looked.
 pub(super) fn is_machine(method: &Method, headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    let agent = agent.trim().to_ascii_lowercase();
     let is_prefetch = [("purpose", "prefetch"), ("sec-purpose", "prefetch"), ("x-moz", "prefetch")];
     let is_prefetch = is_prefetch.iter().any(|(name, value)| {
         headers.get(*name).and_then(|header| header.to_str().ok()).is_some_and(|header| header.starts_with(value))
     });
-    method == Method::HEAD
-        || is_prefetch
-        || agent.is_empty()
-        || agent == "mozilla/5.0"
-        || NAMES.iter().any(|name| agent.contains(name))
+    method == Method::HEAD || is_prefetch || is_machine_agent(agent)
+}
+
+/// Whether who calls itself so is no person's mail program.
+pub(super) fn is_machine_agent(agent: &str) -> bool {
+    let agent = agent.trim().to_ascii_lowercase();
+    agent.is_empty() || agent == "mozilla/5.0" || NAMES.iter().any(|name| agent.contains(name))
 }
 
 #[cfg(test)]

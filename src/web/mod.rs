@@ -1,15 +1,21 @@
 //! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `collect` takes in
-//! what shops and their pages tell; `track` has the links of mails, and `engagement` what they tell; `publish` brings it to the broker;
+//! what shops and their pages tell; `track` has the links of mails, `webhooks` what ESPs say of them, and `engagement` what both tell;
+//! `publish` brings it to the broker; `vitals` tells how it all does, and `broker` whether that can be reached; `body` and `queue` bound what is read, and what waits;
 //! `answer` tells who may read; `serve` has the connections. Nothing here decides anything.
 
 pub mod answer;
+mod body;
+pub mod broker;
 pub mod collect;
-mod engagement;
+pub mod engagement;
 mod machine;
 mod page;
 pub mod publish;
+mod queue;
 mod serve;
 pub mod track;
+pub mod vitals;
+pub mod webhooks;
 
 use std::net::SocketAddr;
 
@@ -20,6 +26,7 @@ use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+pub use queue::Queue;
 pub use serve::{Limits, serve, serve_within};
 
 /// A transparent GIF of one pixel.

@@ -114,6 +114,7 @@ impl World {
         let now_ms = Arc::clone(&self.now_ms);
         let unsendable = self.unsendable.clone();
         Ports {
+            name: "test".into(),
             esp: Arc::new(esp),
             log: Arc::new(LedgerLog {
                 ledger: Arc::clone(&self.ledger),

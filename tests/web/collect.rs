@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use beckon::decode::Check;
 use beckon::secret::Secret;
-use beckon::web::collect::{self, Collector, Letters, Queue, WriteKey, WriteKeys};
+use beckon::web::collect::{self, Collector, Letters, WriteKey, WriteKeys};
 use beckon::web::publish::{Acknowledged, NotAcknowledged, Publish};
-use beckon::web::{Limits, listen, routes, serve_within};
+use beckon::web::{Limits, Queue, listen, routes, serve_within};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::header::{

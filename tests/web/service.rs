@@ -17,10 +17,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use serde_json::{Value, json};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const NOW_MS: u64 = 1_767_225_600_000;
+pub const NOW_MS: u64 = 1_767_225_600_000;
 
 /// The example campaigns, with that broker, and somebody who may read.
-fn configuration(directory: &Path, brokers: &str) -> Config {
+pub fn configuration(directory: &Path, brokers: &str) -> Config {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("campaigns/beckon.toml");
     let mut config = Config::load(&example, Purpose::Demo).unwrap();
     let secret = directory.join("token");
@@ -38,7 +38,7 @@ fn configuration(directory: &Path, brokers: &str) -> Config {
 }
 
 /// A customer who can be written to, an item, and a cart that is left alone.
-fn abandon_a_cart(brokers: &str) {
+pub fn abandon_a_cart(brokers: &str) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let send = |stream: Stream, record: Value| {
         let json = record.to_string();
@@ -59,6 +59,15 @@ fn abandon_a_cart(brokers: &str) {
     }
     send(Stream::Inventory, json!({ "sku": "s1", "on_hand": 99, "updated_at": at }));
     producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+/// Stops the service also when what asks it fails: else that would never be said.
+pub struct StopAtEnd(pub Arc<std::sync::atomic::AtomicBool>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn ask(url: &str, token: &str) -> reqwest::Result<(u16, Option<Value>)> {

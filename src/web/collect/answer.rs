@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::key::NoKey;
 use super::message::{BODY_BYTES_MAX, Unreadable};
-use super::queue::Full;
+use crate::web::body::NoBody;
+use crate::web::queue::Full;
 
 /// Everything is in Kafka, or in the dead letters.
 #[derive(Serialize)]
@@ -121,6 +122,17 @@ impl IntoResponse for Refusal {
 impl From<NoKey> for Refusal {
     fn from(_: NoKey) -> Refusal {
         Refusal::NoKey
+    }
+}
+
+impl From<NoBody> for Refusal {
+    fn from(fault: NoBody) -> Refusal {
+        match fault {
+            NoBody::TooLarge => Refusal::TooLarge,
+            NoBody::Broken => Refusal::Broken,
+            NoBody::Slow => Refusal::Slow,
+            NoBody::Full => Refusal::Busy,
+        }
     }
 }
 

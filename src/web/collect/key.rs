@@ -63,6 +63,11 @@ impl WriteKeys {
         self.of(name).map(Some)
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &WriteKey> {
+        self.0.iter()
+    }
+
     /// The key of these bytes.
     pub(super) fn of(&self, bytes: &[u8]) -> Result<&WriteKey, NoKey> {
         let matching = self.0.iter().fold(None, |found, known| if known.key.is(bytes) { Some(known) } else { found });

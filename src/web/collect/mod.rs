@@ -4,17 +4,15 @@
 //! What was answered with 200 is in Kafka or, where a message was malformed, in the dead letters. What was answered otherwise may be in
 //! Kafka in part: sent again it has the same `messageId`s, and counts once.
 //!
-//! - `key`: who may send. `body`: the bytes of a request, bounded. `queue`: the room for them.
+//! - `key`: who may send.
 //! - `message`: what a request says; `record`: what of it goes to which topic; `letters`: what is none.
 //! - `answer`: what the sender is told. `pixel`, `script`: for pages without a library of their own.
 
 mod answer;
-mod body;
 mod key;
 mod letters;
 mod message;
 mod pixel;
-mod queue;
 mod record;
 mod script;
 
@@ -33,14 +31,15 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use self::answer::{Dead, Refusal, Taken};
 use self::letters::Letter;
-use self::message::{MESSAGE_BYTES_MAX, Said};
+use self::message::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, Said};
 use self::record::{Malformed, Receipt, Record};
+use super::body;
 use super::publish::{Acknowledged, NotAcknowledged, Publish};
+use super::queue::Queue;
 use crate::decode::Check;
 
 pub use key::{WriteKey, WriteKeys};
 pub use letters::Letters;
-pub use queue::Queue;
 
 /// How long the broker may take: less than Segment's libraries wait for an answer, the least of which is 10 s.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(8);
@@ -75,6 +74,7 @@ type Shared = State<Arc<Collector>>;
 
 /// The collector's routes.
 pub fn routes(collector: Collector) -> Router {
+    begin(&collector.keys);
     let cors = cors(collector.origins.as_deref());
     let calls = CALLS.into_iter().fold(Router::new(), |routes, call| {
         let path = format!("/v1/{call}");
@@ -104,7 +104,7 @@ impl Collector {
     async fn take(&self, request: Request, call: Option<&'static str>) -> Result<Taken, Refusal> {
         // Who brings a wrong key in the head is not even read.
         let key = self.keys.of_headers(request.headers())?;
-        let (body, _place) = body::read(request, &self.queue).await?;
+        let (body, _place) = body::read(request, BODY_BYTES_MAX, &self.queue).await?;
         let said = if call.is_some() { Said::alone(&body) } else { Said::batch(&body) }?;
         let key = match key {
             Some(key) => key,
@@ -185,6 +185,17 @@ fn letter(key: &WriteKey, received_at: u64, message: &RawValue, fault: &Malforme
         kind: fault.kind(),
         reason: fault.to_string(),
         record: message.get().chars().take(MESSAGE_BYTES_MAX).collect(),
+    }
+}
+
+/// Tells from the beginning what can happen: what is first told when it happens has never risen.
+fn begin(keys: &WriteKeys) {
+    for key in keys.all() {
+        count(key, "taken", 0);
+        count(key, "malformed", 0);
+    }
+    for code in ["unauthorized", "busy", "unavailable"] {
+        metrics::counter!("beckon_collect_refused_total", "code" => code).increment(0);
     }
 }
 

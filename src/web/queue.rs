@@ -6,7 +6,11 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The room there is.
-pub struct Queue(Arc<Semaphore>);
+#[derive(Clone)]
+pub struct Queue {
+    room: Arc<Semaphore>,
+    bytes_max: usize,
+}
 
 /// There is no room now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +22,8 @@ pub(super) struct Place(OwnedSemaphorePermit);
 impl Queue {
     /// Room for so many bytes of bodies.
     pub fn new(bytes_max: usize) -> Queue {
-        Queue(Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))))
+        let bytes_max = bytes_max.min(Semaphore::MAX_PERMITS);
+        Queue { room: Arc::new(Semaphore::new(bytes_max)), bytes_max }
     }
 
     /// A place that has no room yet.
@@ -28,7 +33,12 @@ impl Queue {
 
     fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Full> {
         let bytes = u32::try_from(bytes).map_err(|_| Full)?;
-        self.0.clone().try_acquire_many_owned(bytes).map_err(|_| Full)
+        self.room.clone().try_acquire_many_owned(bytes).map_err(|_| Full)
+    }
+
+    /// How many bytes have a place now.
+    pub fn taken(&self) -> usize {
+        self.bytes_max - self.room.available_permits()
     }
 }
 
@@ -53,7 +63,9 @@ mod tests {
         assert_eq!(second.grow(&queue, 21), Err(Full));
         second.grow(&queue, 20).unwrap();
         assert_eq!((second.grow(&queue, 1), second.grow(&queue, usize::MAX)), (Err(Full), Err(Full)));
+        assert_eq!(queue.taken(), 100);
         drop(first);
+        assert_eq!(queue.taken(), 20);
         second.grow(&queue, 80).unwrap();
         assert_eq!(queue.enter().unwrap().grow(&queue, 1), Err(Full));
     }
