@@ -6,6 +6,8 @@ mod answer;
 mod attacks;
 #[path = "web/collect.rs"]
 mod collect;
+#[path = "web/letters.rs"]
+mod letters;
 #[path = "web/script.rs"]
 mod script;
 #[path = "web/service.rs"]

@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let bury: Bury<'static> = Box::new(move |letter| letters.write(&letter.json()));
     let service = Service::open_among(&config, arguments.workers.into(), cluster.as_ref(), Arc::new(wall_clock))?;
     let decides = cluster.as_ref().is_none_or(Cluster::decides);
-    let site = if decides { Site::start(&config, 1, service.kpis(), Arc::new(wall_clock))? } else { None };
+    let site = if decides { Site::start(&config, 1, service.answers(), Arc::new(wall_clock))? } else { None };
     if let Some(site) = &site {
         eprintln!("answering on http://{}", site.address());
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use anyhow::Context;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 
 use super::Engine;
+use super::answer::{self, Answers};
 use super::beginning::{Beginning, Begun};
-use super::deliver::Sender;
+use super::deliver::{Heard, Sender};
 use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Feeder, Timing, WallClock};
 use super::record::{Elsewhere, Recorder};
@@ -17,8 +19,10 @@ use super::snapshots::Snapshots;
 use super::{measure, wiring};
 use crate::cluster::Cluster;
 use crate::config::{Config, Kafka};
+use crate::decide::Watch;
 use crate::kpis::Reader;
 use crate::ledger::{self, Ledger, MirrorTopics};
+use crate::mails::Mails;
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
 use crate::sink::delivery::Drained;
@@ -39,6 +43,7 @@ pub struct Service {
     watchdog_after: Duration,
     readings: Readings,
     kpis: Option<Reader>,
+    answers: Option<Answers>,
     snapshots: Option<Snapshots>,
     resume: Resume,
     stop: Arc<AtomicBool>,
@@ -86,14 +91,19 @@ impl Service {
         let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis: earlier } =
             beginning.begin()?;
         let kpis = (ledger.is_some() && config.measures).then(|| Reader::of(config));
+        let started = if kpis.is_some() { started.watching(Watch::All) } else { started };
+        let mails = kept_mails(config).filter(|_| kpis.is_some()).map(|count| Mails::open(&config.state, count));
+        let mails = mails.transpose().context("the folder of the mails that are kept")?;
+        let (answering, dictionary) = (state.clone(), started.dictionary.clone());
         let (engine, sender) = match &ledger {
             Some(ledger) => {
                 let (accepting, accepted) = crossbeam_channel::unbounded();
-                let accepting = kpis.is_some().then_some(accepting);
+                let heard = Heard { accepting: kpis.is_some().then_some(accepting), mails: mails.clone() };
                 let (sender, wake) =
-                    Sender::start_telling(config, ledger.clone(), state, clock.clone(), stop.clone(), accepting)?;
+                    Sender::start_telling(config, ledger.clone(), state, clock.clone(), stop.clone(), heard)?;
                 let live_from = clock();
-                let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), live_from, wake);
+                let recorder =
+                    Recorder::new(config, ledger.clone(), timeline.clone(), live_from, wake).forgetting(mails.clone());
                 let engine = match &kpis {
                     None => started.decide_for(recorder)?,
                     Some(reader) => {
@@ -107,6 +117,17 @@ impl Service {
             None => (started.decide_for(Elsewhere)?, None),
         };
         let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };
+        let answers = readings.ledger.clone().filter(|_| config.measures).map(|ledger| Answers {
+            state: answering,
+            dictionary,
+            ledger,
+            meter: readings.meter.clone(),
+            counts: readings.counts.clone(),
+            clock: clock.clone(),
+            kpis: kpis.clone(),
+            campaigns: answer::campaigns(config),
+            mails,
+        });
         let timing = Timing {
             tick_ms: config.tick_ms,
             allowed_lateness_ms: config.allowed_lateness_ms,
@@ -124,6 +145,7 @@ impl Service {
             watchdog_after,
             readings,
             kpis,
+            answers,
             snapshots,
             resume,
             stop,
@@ -150,6 +172,11 @@ impl Service {
         self.kpis.clone()
     }
 
+    /// What can be told of its customers and decisions, also while it runs, where somebody may read that.
+    pub fn answers(&self) -> Option<Answers> {
+        self.answers.clone()
+    }
+
     /// Set to end it; it also ends when the sender does.
     pub fn stop(&self) -> Arc<AtomicBool> {
         self.stop.clone()
@@ -167,6 +194,11 @@ impl Service {
         self.engine.finish()?;
         Ok(left?.unwrap_or_default())
     }
+}
+
+/// How many mails are kept, if any are.
+fn kept_mails(config: &Config) -> Option<usize> {
+    config.web.as_ref().map(|web| web.mails_kept).filter(|count| *count > 0)
 }
 
 fn open_ledger(config: &Config, kafka: &Kafka) -> anyhow::Result<Arc<Ledger>> {

@@ -1,22 +1,26 @@
 //! What a service answers over HTTP (SPEC §8), on a thread of its own: a browser that is slow delays no decision and no mail.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::HeaderValue;
 use beckon_dataflows::model::Stream;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
+use super::answer::{Answers, Desk};
 use super::live::WallClock;
 use crate::config::{Collect, Config, Kafka, Web};
 use crate::decode::Check;
-use crate::kpis::Reader;
 use crate::tracking::Seal;
 use crate::web::answer::{self, Api};
 use crate::web::collect::{self, Collector, Letters, Queue, WriteKey, WriteKeys};
+use crate::web::dashboard;
+use crate::web::letters::{self, LettersApi};
 use crate::web::publish::Topic;
 use crate::web::track::{self, Tracker};
 use crate::web::{listen, routes, serve};
@@ -25,23 +29,24 @@ use crate::web::{listen, routes, serve};
 pub struct Site {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Site {
-    /// Starts answering on `threads` threads, where `[web]` is configured; with `kpis`, to who may read them, where the service
-    /// maintains them. Fails when the address cannot be listened on, or a producer cannot be made.
+    /// Starts answering on `threads` threads, where `[web]` is configured; with `answers`, to who may read them, where there is a
+    /// service that has any. Fails when the address cannot be listened on, or a producer cannot be made.
     pub fn start(
         config: &Config,
         threads: usize,
-        kpis: Option<Reader>,
+        answers: Option<Answers>,
         clock: WallClock,
     ) -> anyhow::Result<Option<Site>> {
         let Some(web) = &config.web else { return Ok(None) };
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
         let collects = config.collect.as_ref().map(|collect| collector(config, collect, kafka, clock.clone()));
         let collects = collects.transpose()?.unwrap_or_default();
-        let routes = routes(tracker(config, kafka, clock)?.merge(collects).merge(answers(web, kpis)?));
+        let (answers, feeding) = answering(config, web, answers, &clock)?;
+        let routes = routes(tracker(config, kafka, clock)?.merge(collects).merge(answers));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let listener = runtime.block_on(listen(web.listen));
         let listener = listener.with_context(|| {
@@ -51,7 +56,7 @@ impl Site {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("web".into())
-            .spawn(move || runtime.block_on(serve(listener, routes, async { drop(stopped.await) })))?;
+            .spawn(move || runtime.block_on(answer_until(stopped, listener, routes, feeding)))?;
         Ok(Some(Site { address, stop, thread }))
     }
 
@@ -67,12 +72,36 @@ impl Site {
     }
 }
 
-/// What is told to whoever has the token, where there is one.
-fn answers(web: &Web, kpis: Option<Reader>) -> anyhow::Result<Router> {
-    let (Some(token), Some(kpis)) = (&web.api_token, kpis) else { return Ok(Router::new()) };
+/// Answers until told to end. Viewers of what flows are let go first: they would never end by themselves.
+async fn answer_until(stopped: oneshot::Receiver<()>, listener: TcpListener, routes: Router, feeding: Option<Feeding>) {
+    let feeding = feeding.map(tokio::spawn);
+    let end = async {
+        drop(stopped.await);
+        feeding.iter().for_each(JoinHandle::abort);
+    };
+    serve(listener, routes, end).await;
+}
+
+/// Tells viewers what flows.
+type Feeding = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What is told to whoever has the token, where there is one: answers, dead letters, and the dashboard that shows both.
+fn answering(
+    config: &Config,
+    web: &Web,
+    answers: Option<Answers>,
+    clock: &WallClock,
+) -> anyhow::Result<(Router, Option<Feeding>)> {
+    let (Some(token), Some(answers), Some(kafka)) = (&web.api_token, answers, &config.kafka) else {
+        return Ok((Router::new(), None));
+    };
     let token = token.secret().map_err(anyhow::Error::msg)?;
-    let report = Box::new(move || serde_json::to_string(&kpis.report()).unwrap_or_default());
-    Ok(answer::routes(Api { token, kpis: report }))
+    let api = Arc::new(Api { token, is_open: web.open_figures, source: Arc::new(answers) });
+    let letters = Arc::new(Desk::open(&config.state, kafka, clock.clone())?);
+    let letters = letters::routes(LettersApi { api: api.clone(), letters });
+    let (feed, feeding) = dashboard::feed(api.source.clone());
+    let routes = answer::routes(api.clone()).merge(letters).merge(dashboard::routes(api, feed));
+    Ok((routes, Some(Box::pin(feeding))))
 }
 
 /// The links of mails, where they are configured.

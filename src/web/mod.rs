@@ -1,10 +1,12 @@
 //! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `collect` takes in
 //! what shops and their pages tell; `track` has the links of mails, and `engagement` what they tell; `publish` brings it to the broker;
-//! `answer` tells who may read; `serve` has the connections. Nothing here decides anything.
+//! `answer` tells who may read, `letters` of what could not be read; `dashboard` shows all of that; `serve` has the connections. Nothing here decides anything.
 
 pub mod answer;
 pub mod collect;
+pub mod dashboard;
 mod engagement;
+pub mod letters;
 mod machine;
 mod page;
 pub mod publish;
