@@ -4,8 +4,11 @@
 mod answer;
 #[path = "web/attacks.rs"]
 mod attacks;
+#[path = "web/browser.rs"]
+mod browser;
 #[path = "web/collect.rs"]
 mod collect;
+mod fetched;
 #[path = "web/letters.rs"]
 mod letters;
 #[path = "web/script.rs"]

@@ -16,11 +16,11 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use serde_json::{Value, json};
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const NOW_MS: u64 = 1_767_225_600_000;
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const NOW_MS: u64 = 1_767_225_600_000;
 
 /// The example campaigns, with that broker, and somebody who may read.
-fn configuration(directory: &Path, brokers: &str) -> Config {
+pub fn configuration(directory: &Path, brokers: &str) -> Config {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("campaigns/beckon.toml");
     let mut config = Config::load(&example, Purpose::Demo).unwrap();
     let secret = directory.join("token");
@@ -61,7 +61,7 @@ fn abandon_a_cart(brokers: &str) {
     producer.flush(Duration::from_secs(10)).unwrap();
 }
 
-fn ask(url: &str, token: &str) -> reqwest::Result<(u16, Option<Value>)> {
+pub fn ask(url: &str, token: &str) -> reqwest::Result<(u16, Option<Value>)> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -24,8 +24,8 @@ function take (flow) {
   const before = samples.at(-1)
   const seconds = before ? Math.max(at - before.at, 0.001) : 1
   const rates = Object.fromEntries(Object.entries(flow.records).map(([stream, count]) => {
-    const last = before?.flow.records[stream] ?? count
-    return [stream, Math.max(0, count - last) / seconds]
+    const last = before?.flow.records[stream]
+    return [stream, last === undefined ? null : Math.max(0, count - last) / seconds]
   }))
   samples.push({ at, clock: Date.now() / 1000, flow, rates })
   if (samples.length > KEPT) samples.shift()
