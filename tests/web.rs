@@ -11,6 +11,8 @@ mod collect;
 mod fetched;
 #[path = "web/letters.rs"]
 mod letters;
+#[path = "web/live.rs"]
+mod live;
 #[path = "web/script.rs"]
 mod script;
 #[path = "web/service.rs"]

@@ -117,17 +117,18 @@ impl Service {
             None => (started.decide_for(Elsewhere)?, None),
         };
         let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger };
-        let answers = readings.ledger.clone().filter(|_| config.measures).map(|ledger| Answers {
-            state: answering,
-            dictionary,
-            ledger,
-            meter: readings.meter.clone(),
-            counts: readings.counts.clone(),
-            clock: clock.clone(),
-            kpis: kpis.clone(),
-            campaigns: answer::campaigns(config),
-            mails,
-        });
+        let answers =
+            readings.ledger.clone().filter(|_| config.measures || config.tracking.is_some()).map(|ledger| Answers {
+                state: answering,
+                dictionary,
+                ledger,
+                meter: readings.meter.clone(),
+                counts: readings.counts.clone(),
+                clock: clock.clone(),
+                kpis: kpis.clone(),
+                campaigns: answer::campaigns(config),
+                mails,
+            });
         let timing = Timing {
             tick_ms: config.tick_ms,
             allowed_lateness_ms: config.allowed_lateness_ms,

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::answer::{Answers, Desk};
+use super::answer::{Answers, Desk, Now};
 use super::live::WallClock;
 use crate::config::{Collect, Config, Kafka, Web};
 use crate::decode::Check;
@@ -21,6 +21,7 @@ use crate::web::answer::{self, Api};
 use crate::web::collect::{self, Collector, Letters, Queue, WriteKey, WriteKeys};
 use crate::web::dashboard;
 use crate::web::letters::{self, LettersApi};
+use crate::web::live::{self, LiveApi};
 use crate::web::publish::Topic;
 use crate::web::track::{self, Tracker};
 use crate::web::{listen, routes, serve};
@@ -45,8 +46,9 @@ impl Site {
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
         let collects = config.collect.as_ref().map(|collect| collector(config, collect, kafka, clock.clone()));
         let collects = collects.transpose()?.unwrap_or_default();
+        let live = live(config, answers.clone())?;
         let (answers, feeding) = answering(config, web, answers, &clock)?;
-        let routes = routes(tracker(config, kafka, clock)?.merge(collects).merge(answers));
+        let routes = routes(tracker(config, kafka, clock)?.merge(live).merge(collects).merge(answers));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let listener = runtime.block_on(listen(web.listen));
         let listener = listener.with_context(|| {
@@ -111,6 +113,13 @@ fn tracker(config: &Config, kafka: &Kafka, clock: WallClock) -> anyhow::Result<R
     let publish = Topic::open(&kafka.brokers, kafka.topic(Stream::Engagement)).context("a producer of engagement")?;
     let now_ms = Box::new(move || clock());
     Ok(track::routes(Tracker { seal: Seal::of(&secret), publish: Arc::new(publish), now_ms }))
+}
+
+/// What is shown when mails are opened, where their links are configured and there is a service that knows.
+fn live(config: &Config, answers: Option<Answers>) -> anyhow::Result<Router> {
+    let (Some(tracking), Some(answers)) = (&config.tracking, answers) else { return Ok(Router::new()) };
+    let secret = tracking.secret.secret().map_err(anyhow::Error::msg)?;
+    Ok(live::routes(LiveApi::new(Seal::of(&secret), Arc::new(Now::of(answers, config)))))
 }
 
 /// What shops and their pages tell, where it is configured.

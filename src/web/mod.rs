@@ -7,6 +7,7 @@ pub mod collect;
 pub mod dashboard;
 mod engagement;
 pub mod letters;
+pub mod live;
 mod machine;
 mod page;
 pub mod publish;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use beckon::config::{Config, Purpose, SecretSource, Web};
+use beckon::config::{Config, Purpose, SecretSource, Tracking, Web};
 use beckon::decision::{Decision, Outcome};
 use beckon::ledger::Ledger;
 use beckon::pipeline::service::Service;
 use beckon::pipeline::site::Site;
+use beckon::secret::Secret;
+use beckon::tracking::{Does, Seal, Token};
 use beckon_dataflows::model::Stream;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
@@ -28,6 +30,14 @@ pub fn configuration(directory: &Path, brokers: &str) -> Config {
     let api_token = Some(SecretSource::File(secret.clone()));
     config.web = Some(Web { listen: "127.0.0.1:0".parse().unwrap(), api_token, open_figures: false, mails_kept: 100 });
     config.coupons = Some(SecretSource::File(secret));
+    config.tracking = Some(Tracking {
+        base_url: "http://127.0.0.1:9".into(),
+        secret: SecretSource::File(directory.join("token")),
+        opens: true,
+        clicks: true,
+        utm: None,
+        unsubscribe_mailto: None,
+    });
     config.state = directory.join("state");
     std::fs::create_dir(&config.state).unwrap();
     let kafka = config.kafka.as_mut().unwrap();
@@ -68,6 +78,15 @@ pub fn ask(url: &str, token: &str) -> reqwest::Result<(u16, Option<Value>)> {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let answer = client.get(url).bearer_auth(token).send().await?;
         Ok((answer.status().as_u16(), answer.json().await.ok()))
+    })
+}
+
+/// What a browser gets.
+fn text(url: &str) -> (u16, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     })
 }
 
@@ -128,6 +147,8 @@ struct Told {
     pages: Vec<Value>,
     decision: Value,
     nobody: u16,
+    /// What is shown when a mail of it is opened: of the stock, of a product that is not in it, and to who has another's link.
+    live: [(u16, String); 3],
 }
 
 impl Told {
@@ -140,12 +161,21 @@ impl Told {
             pages.push(get(&format!("triggers?limit=7&after={next}")).1.unwrap());
         }
         let decision = get(&format!("decisions/{id}")).1.unwrap();
-        Told { customer, pages, decision, nobody: get("customers/nobody").0 }
+        let live = |does, sku: &str| {
+            let (decision, customer) = (id.parse().unwrap(), "customer-7-of-a-test".to_owned());
+            let seal = Seal::of(&Secret::new(TOKEN.as_bytes()).unwrap());
+            let token = seal.seal(&Token { decision, customer, does }).unwrap();
+            text(&format!("{}/live/{token}/stock?sku={sku}", base.trim_end_matches("/v1")))
+        };
+        let live = [live(Does::Live, "s1"), live(Does::Live, "s2"), live(Does::Open, "s1")];
+        Told { customer, pages, decision, nobody: get("customers/nobody").0, live }
     }
 
     /// All of it is what the ledger has, and what was sent to the topics.
     fn is_of(&self, decisions: &[Decision]) {
-        let Told { customer, pages, decision, nobody } = self;
+        let Told { customer, pages, decision, nobody, live } = self;
+        assert!(live[0].0 == 200 && live[0].1.contains(">In stock</span>"), "{live:?}");
+        assert_eq!([&live[1], &live[2]], [&(404, String::new()); 2]);
         assert_eq!(*nobody, 404);
         let own: Vec<_> = decisions.iter().filter(|it| &*it.customer_id == "customer-7-of-a-test").collect();
         let told = customer["decisions"].as_array().unwrap();

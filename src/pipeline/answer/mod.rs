@@ -8,6 +8,7 @@ mod customer;
 mod decision;
 mod flow;
 mod letters;
+mod live;
 mod triggers;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::mails::{Mail, Mails};
 use crate::meter::Meter;
 use crate::web::answer::{Source, Told, TriggersAsked};
 pub use letters::Desk;
+pub use live::Now;
 
 /// How long a tick is waited for that is closed and decided. Live that is always; while an old log is read it may not come.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
