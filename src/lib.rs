@@ -15,6 +15,7 @@ pub mod experiment;
 pub mod json_lines;
 pub mod kpis;
 pub mod ledger;
+pub mod mails;
 pub mod meter;
 pub mod pipeline;
 pub mod reclock;

@@ -2,6 +2,7 @@
 //!
 //! source → decode → reclock → the graph's workers → closed ticks → state → decide → (ledger → sink)
 
+pub mod answer;
 pub mod backlog;
 mod beginning;
 pub mod compose;
@@ -11,6 +12,7 @@ pub mod esps;
 pub mod explain;
 pub mod gather;
 pub mod in_line;
+mod keeping;
 pub mod lanes;
 pub mod live;
 pub mod measure;
@@ -35,7 +37,7 @@ use beckon_dataflows::model::{Change, Contact, Episode, History, Id, Opening, Pr
 use beckon_dataflows::plan::Plan;
 use crossbeam_channel::Receiver;
 
-use crate::decide::{Asking, Decided, Decider, Facts};
+use crate::decide::{self, Asking, Decided, Decider, Facts};
 use crate::decode::Dictionary;
 use crate::kpis::Part;
 use crate::meter::Meter;
@@ -210,6 +212,11 @@ impl Setup {
 }
 
 impl Started {
+    /// The same, which listens to gates: whoever acts hears what they answered.
+    fn watching(self, watch: decide::Watch) -> Started {
+        Started { decider: self.decider.watching(watch), ..self }
+    }
+
     /// Starts the thread that decides for `act`.
     pub fn decide_for(self, act: impl Act) -> anyhow::Result<Engine> {
         let Started { workers, counts, closed, threads, decider, dictionary, state, meter, restored, watch } = self;

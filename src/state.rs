@@ -3,11 +3,14 @@
 
 mod similar;
 
+use std::collections::BTreeSet;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use beckon_dataflows::joins::identities::Identities;
-use beckon_dataflows::model::{Change, Contact, Engagement, Episode, History, Id, Opening, OrderFact, Product, Tick};
+use beckon_dataflows::model::{
+    Change, Contact, Engagement, Episode, History, Id, OpenCart, Opening, OrderFact, Product, Tick,
+};
 use beckon_dataflows::per_key::IdHasher;
 use hashbrown::{HashMap, HashSet};
 use similar::Similar;
@@ -56,9 +59,13 @@ pub struct State {
     /// When whose profile was last deleted.
     erased: ById<Tick>,
     histories: ById<History>,
+    carts: ById<Arc<[OpenCart]>>,
     similar: Similar,
     identities: Identities,
-    trigger_set: HashSet<Episode>,
+    /// In order, so that it can be looked at by campaign and customer, and page by page.
+    trigger_set: BTreeSet<Episode>,
+    /// How many of them each campaign has.
+    episodes: Vec<usize>,
 }
 
 /// What is known beside what the graph tells, as rows of ids and ticks.
@@ -95,14 +102,20 @@ impl State {
                 self.histories.remove(&customer);
             }
             Change::History(customer, history) => drop(self.histories.insert(customer, history)),
+            Change::Carts(customer, carts) if carts.is_empty() => drop(self.carts.remove(&customer)),
+            Change::Carts(customer, carts) => drop(self.carts.insert(customer, carts)),
             Change::Interests(customer, interests) => self.similar.interests(customer, &interests, text),
             Change::Bought(customer, sku, is) => self.similar.bought(customer, sku, is),
             Change::Left(episode) => {
-                self.trigger_set.remove(&episode);
+                if self.trigger_set.remove(&episode) {
+                    *self.episodes_mut(episode.campaign) -= 1;
+                }
                 return Some(Edge::Left(episode));
             }
             Change::Entered(opening) => {
-                self.trigger_set.insert(opening.episode);
+                if self.trigger_set.insert(opening.episode) {
+                    *self.episodes_mut(opening.episode.campaign) += 1;
+                }
                 return Some(Edge::Entered(opening));
             }
         }
@@ -164,6 +177,11 @@ impl State {
         self.histories.get(&customer).copied().unwrap_or_default()
     }
 
+    /// The customer's open carts, the latest changed last, where the plan asks for carts.
+    pub fn carts(&self, customer: Id) -> &[OpenCart] {
+        self.carts.get(&customer).map_or(&[], |carts| carts)
+    }
+
     /// The `count` SKUs in stock that are most similar to `sku`, the most similar first, without those that the customer has
     /// ordered (SPEC §3, "Similar"); none where the plan does not ask for that.
     pub fn similar(&self, sku: Id, customer: Id, count: usize) -> Vec<Id> {
@@ -191,12 +209,27 @@ impl State {
 
     /// How many episodes of this campaign hold.
     pub fn episodes(&self, campaign: u16) -> usize {
-        self.trigger_set.iter().filter(|episode| episode.campaign == campaign).count()
+        self.episodes.get(usize::from(campaign)).copied().unwrap_or(0)
     }
 
     /// The trigger set.
-    pub fn trigger_set(&self) -> &HashSet<Episode> {
+    pub fn trigger_set(&self) -> &BTreeSet<Episode> {
         &self.trigger_set
+    }
+
+    fn episodes_mut(&mut self, campaign: u16) -> &mut usize {
+        let place = usize::from(campaign);
+        if self.episodes.len() <= place {
+            self.episodes.resize(place + 1, 0);
+        }
+        &mut self.episodes[place]
+    }
+
+    /// The episodes of a customer that hold, of the first `campaigns` campaigns.
+    pub fn episodes_of(&self, customer: Id, campaigns: u16) -> impl Iterator<Item = &Episode> {
+        let end = move |campaign, subject, anchor| Episode { campaign, customer, subject, anchor };
+        let of = move |campaign| end(campaign, Id(0), 0)..=end(campaign, Id(u64::MAX), Tick::MAX);
+        (0..campaigns).flat_map(move |campaign| self.trigger_set.range(of(campaign)))
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Does {
     Open,
     /// A link was clicked, and leads here.
     Click(String),
+    /// Something that is shown when the mail is opened.
+    Live,
     /// No more mails are wanted.
     Unsubscribe,
 }
@@ -107,7 +109,7 @@ impl Token {
     pub fn target(&self) -> Option<&str> {
         match &self.does {
             Does::Click(target) => Some(target),
-            Does::Open | Does::Unsubscribe => None,
+            Does::Open | Does::Live | Does::Unsubscribe => None,
         }
     }
 
@@ -116,6 +118,7 @@ impl Token {
         let (kind, target) = match &self.does {
             Does::Open => (b'o', ""),
             Does::Click(target) => (b'c', target.as_str()),
+            Does::Live => (b'l', ""),
             Does::Unsubscribe => (b'u', ""),
         };
         if self.customer.len() > PART_BYTES_MAX || target.len() > PART_BYTES_MAX {
@@ -135,6 +138,7 @@ impl Token {
         let does = match kind {
             b'o' => Does::Open,
             b'c' => Does::Click(text(target)?),
+            b'l' => Does::Live,
             b'u' => Does::Unsubscribe,
             _ => return None,
         };
@@ -190,6 +194,7 @@ mod tests {
             flip in 1_u8..=255,
         ) {
             let does = match (target, unsubscribes) {
+                (Some(target), true) if target.is_empty() => Does::Live,
                 (Some(target), _) => Does::Click(target),
                 (None, true) => Does::Unsubscribe,
                 (None, false) => Does::Open,

@@ -11,6 +11,7 @@ mod cluster;
 mod collect;
 #[path = "kafka/disk_full.rs"]
 mod disk_full;
+mod fetched;
 #[path = "kafka/mirror.rs"]
 mod mirror;
 #[path = "kafka/segment.rs"]

@@ -4,10 +4,17 @@
 mod answer;
 #[path = "web/attacks.rs"]
 mod attacks;
+#[path = "web/browser.rs"]
+mod browser;
 #[path = "web/collect.rs"]
 mod collect;
 #[path = "web/complained.rs"]
 mod complained;
+mod fetched;
+#[path = "web/letters.rs"]
+mod letters;
+#[path = "web/live.rs"]
+mod live;
 #[path = "web/script.rs"]
 mod script;
 #[path = "web/service.rs"]

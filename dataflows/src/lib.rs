@@ -35,6 +35,7 @@ use joins::history::Histories;
 use joins::implicit::{ImplicitCarts, ImplicitLines};
 use joins::interests::RecentInterests;
 use joins::once::once;
+use joins::open_carts::OpenCarts;
 use joins::orders::Orders;
 use joins::owners::{Owned, Raw, Remember, owners};
 use joins::placed::PlacedOrders;
@@ -112,6 +113,12 @@ pub fn build(
     let contacts = profiles.concat(refusals);
     let contacts = per_key(contacts, "Contacts by customer", Contacts { counts: counts.clone() }, snapshots);
 
+    let open_carts = plan.carts.then(|| {
+        let told = deeds.clone().filter(|(_, (_, deed))| matches!(deed, Deed::Cart(_) | Deed::Order(_) | Deed::Reset));
+        let told = told.concat(implicit.clone().map(|(owner, cart)| (owner, (0, Deed::Cart(cart)))));
+        per_key(told, "Open carts by customer", OpenCarts, snapshots)
+    });
+
     let mut episodes: Vec<Rows<Opening>> = Vec::new();
     if let Some(customers) = customers {
         let deeds = deeds.concat(implicit.map(|(owner, cart)| (owner, (0, Deed::Cart(cart)))));
@@ -142,6 +149,7 @@ pub fn build(
         changes.state(contacts.map(|row| Change::Contact(row.customer, row.contact)));
         changes.state(aliases.map(|(from, to)| Change::Aliased(from, to)));
         histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
+        open_carts.into_iter().for_each(|rows| changes.state(rows.map(|(id, carts)| Change::Carts(id, carts))));
         interests.into_iter().for_each(|rows| changes.state(rows.map(|(id, skus)| Change::Interests(id, skus))));
         placed.into_iter().for_each(|rows| changes.state(rows.map(|(id, order)| Change::Order(id, order))));
         engaged.into_iter().for_each(|rows| changes.state(rows.map(|it| Change::Engaged(Box::new(it)))));

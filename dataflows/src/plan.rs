@@ -16,6 +16,8 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
     /// Whether anyone asks for the customers' histories.
     pub history: bool,
+    /// Whether anyone asks for the customers' open carts.
+    pub carts: bool,
     /// What makes SKUs similar, if anyone asks for that.
     pub similar: Option<Similar>,
     /// How long a decision is followed (SPEC §9, `attribution`), ms and whole ticks; none: nobody asks for KPIs.
@@ -166,6 +168,7 @@ impl Plan {
             tick_ms,
             triggers,
             history: false,
+            carts: false,
             similar: None,
             attribution_ms: None,
             forget_after_ms,

@@ -1,6 +1,9 @@
 //! `beckon demo`: a shop, a broker and an ESP in this process, and Beckon between them; nothing to set up (SPEC §7). The broker
 //! is librdkafka's mock cluster, which keeps nothing: what the demo shows is the way of a decision, not durability.
 
+mod recipients;
+
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +18,19 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use include_dir::{Dir, include_dir};
 use rdkafka::mocking::MockCluster;
 
-use crate::config::{Config, Purpose, SecretSource};
+use crate::config::{Config, Purpose, SecretSource, Tracking, Utm, Web};
+use crate::pipeline::lanes::dead_letters;
 use crate::pipeline::live::WallClock;
 use crate::pipeline::service::{Readings, Service};
+use crate::pipeline::site::{Behind, Site};
 use crate::secret::Secret;
+use recipients::Recipients;
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
+
+/// How long the demo lasts unless said otherwise.
+const LASTS: Duration = Duration::from_secs(60);
 
 /// How late, in real time, the way through the broker may make a record.
 const BROKER_DELAY: Duration = Duration::from_millis(1500);
@@ -32,9 +41,15 @@ static CAMPAIGNS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/campaigns");
 /// The arguments of `beckon demo`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How long, such as 60s or 5m
-    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]
-    lasts: Duration,
+    /// How long, such as 60s or 5m [default: 60s; with --listen until interrupted]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    lasts: Option<Duration>,
+    /// Show the dashboard here, such as 127.0.0.1:8080, and let recipients open mails and follow links
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Open the dashboard in a browser; with --listen
+    #[arg(long, requires = "listen")]
+    open: bool,
     /// How many seconds of the shop's time pass in one of yours
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
     speed: u32,
@@ -65,28 +80,36 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let directory = tempfile::tempdir().context("cannot make a directory for the demo")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let esp = runtime.block_on(Esp::start(esp_config(arguments.seed))).context("cannot start the simulated ESP")?;
-    let broker = start_broker()?;
-    let config = configure(directory.path(), &broker.bootstrap_servers(), &esp, arguments.speed)?;
-    eprintln!(
-        "A shop of {} customers, {}× faster than life, for {:?}: carts are abandoned after 30 min of its time.",
-        arguments.customers, arguments.speed, arguments.lasts
-    );
+    let (esp, broker) = (Arc::new(esp), start_broker()?);
+    let mut config = configure(directory.path(), &broker.bootstrap_servers(), &esp, arguments.speed)?;
+    let token = arguments.listen.map(|listen| show_on(listen, directory.path(), &mut config)).transpose()?;
+    let lasts = arguments.lasts.or_else(|| arguments.listen.is_none().then_some(LASTS));
+    say_what(arguments, lasts);
     let clock = compressed(arguments.speed);
     let service = Service::open(&config, arguments.workers.into(), clock.clone())?;
+    let site = Site::start(&config, 1, Behind::of(&service), clock.clone())?;
     let (stop, readings, kpis) = (service.stop(), service.readings(), service.kpis());
     super::on_interrupt(stop.clone())?;
-    end_after(arguments.lasts, stop.clone());
+    lasts.into_iter().for_each(|lasts| end_after(lasts, stop.clone()));
+    if let (Some(site), Some(token)) = (&site, token) {
+        let (base_url, brokers) = (format!("http://{}", site.address()), broker.bootstrap_servers());
+        say_where(&base_url, &token, arguments.open);
+        let (engagement, speed) = (Recipients::topic(&brokers)?, arguments.speed);
+        let recipients = Recipients { esp: esp.clone(), base_url, engagement, clock: clock.clone(), speed };
+        runtime.spawn(recipients.run(stop.clone()));
+    }
     let shop = Shop::new(shop_config(arguments, clock()));
     let (brokers, pace, closed) = (broker.bootstrap_servers(), Pace::Speed(arguments.speed.into()), stop.clone());
     let shopping = std::thread::spawn(move || produce(&brokers, shop, pace, &closed, &Arc::new(Progress::default())));
     let summary = super::summary::Shown::start(arguments.summary, readings.clone());
-    let ran = service.run(Box::new(|_| Ok(())));
+    let mut letters = dead_letters(&config.state, 0)?;
+    let ran = service.run(Box::new(move |letter| letters.write(&letter.json())));
     summary.finish();
     ran?;
+    site.map_or(Ok(()), Site::stop)?;
     shopping.join().map_err(|_| anyhow::anyhow!("the simulated shop failed"))??;
     let mail = write_mail(&esp, &arguments.mail)?;
-    let totals = runtime.block_on(esp.stop());
-    println!("{}", report(&readings, &totals));
+    println!("{}", report(&readings, &esp.seen()));
     kpis.iter().for_each(|kpis| super::kpis::show(&kpis.report(), false));
     println!("\n{} deliveries were not settled when the demo ended", readings.deliveries().open());
     match mail {
@@ -98,6 +121,49 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn say_what(arguments: &Arguments, lasts: Option<Duration>) {
+    let lasts = lasts.map_or("until interrupted".to_owned(), |lasts| format!("for {lasts:?}"));
+    eprintln!(
+        "A shop of {} customers, {}× faster than life, {lasts}: carts are abandoned after 30 min of its time.",
+        arguments.customers, arguments.speed
+    );
+}
+
+/// Says where the dashboard is. The token stands behind the `#`, which no browser sends to anybody.
+fn say_where(base_url: &str, token: &str, open: bool) {
+    let address = format!("{base_url}/#token={token}");
+    eprintln!("The dashboard: {address}");
+    if open {
+        let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+        let quiet = std::process::Stdio::null;
+        let opened =
+            std::process::Command::new(opener).arg(&address).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+        if opened.is_err() {
+            eprintln!("(`{opener}` does not run here: open the address by hand)");
+        }
+    }
+}
+
+/// Has the dashboard shown at `listen`, and the mails' links lead there. Returns the token of who may read all of it.
+fn show_on(listen: SocketAddr, directory: &Path, config: &mut Config) -> anyhow::Result<String> {
+    // The links need the port before the service listens on it.
+    let free = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let listen = free.local_addr()?;
+    let (file, token) = (directory.join("token"), format!("{:032x}", rand::random::<u128>()));
+    std::fs::write(&file, &token)?;
+    let api_token = Some(SecretSource::File(file));
+    config.web = Some(Web { listen, api_token, open_figures: true, mails_kept: 10_000 });
+    config.tracking = Some(Tracking {
+        base_url: format!("http://{listen}"),
+        secret: SecretSource::File(directory.join("secret")),
+        opens: true,
+        clicks: true,
+        utm: Some(Utm { source: "beckon".into(), medium: "email".into() }),
+        unsubscribe_mailto: None,
+    });
+    Ok(token)
 }
 
 /// An ESP with the faults of a bad day.

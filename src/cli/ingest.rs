@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::run::wall_clock;
 use crate::config::{Purpose, TriggerKinds};
-use crate::pipeline::site::Site;
+use crate::pipeline::site::{Behind, Site};
 
 /// How often it is looked whether to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -31,7 +31,8 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.state).with_context(|| format!("cannot make {}", config.state.display()))?;
     let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.map_or_else(processors, usize::from);
-    let site = Site::start(&config, threads, None, Arc::new(wall_clock))?.context("no [web] is configured")?;
+    let site =
+        Site::start(&config, threads, Behind::default(), Arc::new(wall_clock))?.context("no [web] is configured")?;
     eprintln!("taking in on http://{}", site.address());
     let stop = Arc::new(AtomicBool::new(false));
     super::on_interrupt(stop.clone())?;

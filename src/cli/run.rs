@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
     let bury: Bury<'static> = Box::new(move |letter| letters.write(&letter.json()));
     let service = Service::open_among(&config, arguments.workers.into(), cluster.as_ref(), Arc::new(wall_clock))?;
     let decides = cluster.as_ref().is_none_or(Cluster::decides);
-    let site = if decides { Site::start_before(&config, 1, behind(&service), Arc::new(wall_clock))? } else { None };
+    let site = if decides { Site::start(&config, 1, Behind::of(&service), Arc::new(wall_clock))? } else { None };
     if let Some(site) = &site {
         eprintln!("answering on http://{}", site.address());
     }
@@ -68,11 +68,6 @@ pub fn run(arguments: &Arguments, kinds: &TriggerKinds) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// What the site tells of the service.
-fn behind(service: &Service) -> Behind {
-    Behind { kpis: service.kpis(), told: service.told(), readings: Some(service.readings()) }
 }
 
 /// Ends the process, so that whoever started it starts it again: what stands still cannot be stopped in good order.

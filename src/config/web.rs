@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::secret::{self, SecretSource};
-use super::section::Section;
+use super::section::{Section, Value};
 
 /// Where Beckon answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,17 @@ pub struct Web {
     pub listen: SocketAddr,
     /// The token of those who may read; without it nobody may.
     pub api_token: Option<SecretSource>,
+    /// Whether figures in which nobody is named are told without the token; not so unless set.
+    pub open_figures: bool,
+    /// How many of the mails that were sent are kept for who may read; 10,000 unless set.
+    pub mails_kept: usize,
 }
+
+/// How many mails are kept unless that is set: some 50 MB.
+const MAILS_KEPT: u32 = 10_000;
+
+/// The most mails that are kept, each a file.
+const MAILS_KEPT_MAX: u32 = 1_000_000;
 
 /// Reads the section; `beside` makes a relative path one beside the configuration. With `needed`, a token that is named must be there.
 pub(super) fn read(section: Section<'_>, beside: impl Fn(&str) -> PathBuf, needed: bool) -> Web {
@@ -26,6 +36,9 @@ pub(super) fn read(section: Section<'_>, beside: impl Fn(&str) -> PathBuf, neede
         }
         address
     });
+    let open_figures = section.get("open_figures").and_then(Value::boolean).unwrap_or(false);
+    let mails_kept = section.get("mails_kept").and_then(|value| value.count(0..=MAILS_KEPT_MAX)).unwrap_or(MAILS_KEPT);
     section.finish();
-    Web { api_token, listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))) }
+    let mails_kept = mails_kept as usize;
+    Web { api_token, open_figures, mails_kept, listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))) }
 }

@@ -9,7 +9,7 @@ use beckon_dataflows::model::{Id, Tick};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
-use crate::decision::Moment;
+use crate::decision::{DecisionId, Moment};
 
 /// The gates of SPEC §5, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -67,6 +67,8 @@ pub struct Reply {
 /// One asking of the gates: they are asked anew after each wait for the end of quiet hours.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asking {
+    /// Of the decision that it led to, or will.
+    pub decision: DecisionId,
     /// The tick.
     pub tick: Tick,
     /// The gates that were asked, in order.

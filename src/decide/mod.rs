@@ -128,6 +128,8 @@ pub struct Undecided {
 pub enum Watch {
     /// One decision's.
     Decision(DecisionId),
+    /// Those of every decision.
+    All,
     /// Those of all that is asked about some customers.
     Customers(HashSet<Id>),
 }
@@ -136,6 +138,7 @@ impl Watch {
     fn is_on(&self, asked: &Asked) -> bool {
         match self {
             Watch::Decision(id) => asked.id == *id,
+            Watch::All => true,
             Watch::Customers(customers) => customers.contains(&asked.opening.episode.customer),
         }
     }
@@ -218,8 +221,11 @@ impl Decider {
 
     /// Listens to gates: [`Decider::take_askings`] says what they answered.
     pub fn watching(mut self, watch: Watch) -> Decider {
+        // To whom sends went is remembered for an explanation alone: it grows.
+        if !matches!(watch, Watch::All) {
+            self.budgets = self.budgets.map(Budgets::remembering_recipients);
+        }
         self.watch = Some(watch);
-        self.budgets = self.budgets.map(Budgets::remembering_recipients);
         self
     }
 
@@ -275,7 +281,7 @@ impl Decider {
         }
         let mut replies = Vec::new();
         let ruling = self.rule(tick, asked, first, facts, &mut replies);
-        self.askings.push(Asking { tick, replies });
+        self.askings.push(Asking { decision: asked.id, tick, replies });
         ruling
     }
 

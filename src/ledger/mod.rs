@@ -99,10 +99,20 @@ impl Ledger {
     /// those that were not there yet, in the order given, so that a replay after a restart never has one sent twice.
     /// Blocks until the disk has them (a few milliseconds): call it from a thread, not from a task.
     pub fn record(&self, decisions: &[(Decision, Option<Errand>)]) -> Result<Vec<DecisionId>, LedgerError> {
+        self.record_with(decisions, |_| None)
+    }
+
+    /// The same, with what the gates answered about each that is new, as JSON, where there is an `account_of` it.
+    pub fn record_with(
+        &self,
+        decisions: &[(Decision, Option<Errand>)],
+        mut account_of: impl FnMut(DecisionId) -> Option<Vec<u8>>,
+    ) -> Result<Vec<DecisionId>, LedgerError> {
         if decisions.is_empty() {
             return Ok(Vec::new());
         }
-        let entries = decisions.iter().map(|decided| self.tables.encode(decided)).collect::<Result<_, _>>()?;
+        let encode = |decided: &(Decision, _)| self.tables.encode(decided, account_of(decided.0.decision_id));
+        let entries = decisions.iter().map(encode).collect::<Result<_, _>>()?;
         let (answer, answered) = mpsc::sync_channel(1);
         self.submit(Command::Record(entries, answer))?;
         self.write_waiting();
@@ -206,6 +216,27 @@ impl Ledger {
     /// The decision of this id, if it was ever recorded.
     pub fn decision(&self, id: DecisionId) -> Result<Option<Decision>, LedgerError> {
         self.tables.decision(id)
+    }
+
+    /// What the gates answered about this decision, as JSON, if it was recorded with that and its customer is not erased.
+    pub fn account(&self, id: DecisionId) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.tables.account(id)
+    }
+
+    /// The newest `count` decisions about a customer, the newest first, of the first `of` that are found: of more, nobody knows which
+    /// are the newest without reading all.
+    pub fn decisions_of(&self, customer: &str, count: usize, of: usize) -> Result<Vec<Decision>, LedgerError> {
+        let ids = self.tables.ids_of_customer(customer, of)?;
+        let decisions = ids.into_iter().filter_map(|id| self.decision(id).transpose());
+        let mut decisions: Vec<Decision> = decisions.collect::<Result<_, _>>()?;
+        decisions.sort_by(|one, other| other.sort_key().cmp(&one.sort_key()));
+        decisions.truncate(count);
+        Ok(decisions)
+    }
+
+    /// The ids of all decisions about a customer.
+    pub fn ids_of(&self, customer: &str) -> Result<Vec<DecisionId>, LedgerError> {
+        self.tables.ids_of_customer(customer, usize::MAX)
     }
 
     /// The decisions whose ids begin with these 64 bits, in the order of their ids; there is hardly ever a second one.
@@ -496,6 +527,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_the_gates_answered_is_kept_as_it_was_the_first_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let decisions = [decision("a", Outcome::Send), decision("b", Outcome::Holdout)];
+        let entries = decisions.each_ref().map(entry);
+        let ids = decisions.each_ref().map(|decision| decision.decision_id);
+        let of = |ledger: &Ledger| ids.map(|id| ledger.account(id).unwrap());
+        {
+            let ledger = Ledger::open(dir.path()).unwrap();
+            ledger.record_with(&entries, |id| (id == ids[0]).then(|| b"first".to_vec())).unwrap();
+            // Decided again after a restart, under another configuration.
+            ledger.record_with(&entries, |_| Some(b"second".to_vec())).unwrap();
+            assert_eq!(of(&ledger), [Some(b"first".to_vec()), None]);
+        }
+        let ledger = Ledger::open(dir.path()).unwrap();
+        assert_eq!(of(&ledger), [Some(b"first".to_vec()), None]);
+        let newest = ledger.decisions_of("u", 1, 10).unwrap();
+        assert_eq!(newest.len(), 1);
+        assert_eq!(ledger.decisions_of("u", 10, 10).unwrap().len(), 2);
+        assert_eq!(ledger.decisions_of("u", 10, 1).unwrap().len(), 1);
+        assert!(ledger.decisions_of("v", 10, 10).unwrap().is_empty() && ledger.ids_of("v").unwrap().is_empty());
+    }
+
     #[tokio::test]
     async fn what_the_erased_were_told_of_is_gone_from_the_file_and_the_rest_is_not() {
         let dir = tempfile::tempdir().unwrap();
@@ -506,8 +560,8 @@ mod tests {
         {
             let ledger = Ledger::open(dir.path()).unwrap();
             let all = |decisions: &[Decision]| decisions.iter().map(entry).collect::<Vec<_>>();
-            ledger.record(&all(&early)).unwrap();
-            ledger.record(&all(&others)).unwrap();
+            ledger.record_with(&all(&early), |_| Some(b"[\"secret-zone\"]".to_vec())).unwrap();
+            ledger.record_with(&all(&others), |_| Some(b"[]".to_vec())).unwrap();
             ledger.record(&[entry(&later)]).unwrap();
             let id = early[0].decision_id;
             ledger.advance(id, at(DeliveryState::InFlight)).await.unwrap();
@@ -521,11 +575,13 @@ mod tests {
             assert_eq!(ledger.decision(others[7].decision_id).unwrap(), Some(others[7].clone()));
             assert_eq!(ledger.decision(later.decision_id).unwrap(), Some(later.clone()));
             assert_eq!(ledger.delivery(id).unwrap(), Some(at(DeliveryState::Refused)));
+            assert_eq!(ledger.account(early[7].decision_id).unwrap(), None);
+            assert_eq!(ledger.account(others[7].decision_id).unwrap(), Some(b"[]".to_vec()));
             assert!(ledger.record(&all(&early)).unwrap().is_empty(), "what was decided stays decided");
             assert_eq!(owed(&ledger).len(), 100);
             // The file is written anew as soon as nothing else waits.
             let began = std::time::Instant::now();
-            while ["Secret Slippers", "secret-7", "secret@"].iter().any(|text| holds(dir.path(), text)) {
+            while ["Secret Slippers", "secret-7", "secret@", "secret-zone"].iter().any(|text| holds(dir.path(), text)) {
                 assert!(began.elapsed().as_secs() < 20, "what was erased lingers");
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
@@ -546,7 +602,7 @@ mod tests {
         let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         {
             let tables = Tables::open(Arc::new(Machine), dir.path().join(FILE)).unwrap();
-            let entry = tables.encode(&entry(&send("u1", "cart", 2_000, "Secret Slippers"))).unwrap();
+            let entry = tables.encode(&entry(&send("u1", "cart", 2_000, "Secret Slippers")), None).unwrap();
             tables.commit(|_, writing| writing.record(vec![entry])).unwrap();
             let erased = tables.commit(|tables, writing| writing.erase(tables, "u1", 5_000)).unwrap();
             assert_eq!(erased.unwrap(), 1);

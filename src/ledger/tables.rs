@@ -31,6 +31,8 @@ pub(super) const OWED: TableDefinition<Rank, ()> = TableDefinition::new("owed");
 pub(super) const UNANSWERED: TableDefinition<(u64, u128), ()> = TableDefinition::new("unanswered");
 pub(super) const COUNTS: TableDefinition<&str, u64> = TableDefinition::new("counts");
 pub(super) const BY_CUSTOMER: TableDefinition<(&str, u128), ()> = TableDefinition::new("by_customer");
+/// What the gates answered, as JSON, of the decisions that were recorded with that.
+pub(super) const ACCOUNTS: TableDefinition<u128, &[u8]> = TableDefinition::new("accounts");
 
 /// The name in `META` under which stands whether what was erased may linger in the file.
 pub(super) const LINGERS: &str = "lingers";
@@ -52,6 +54,8 @@ pub(super) struct Entry {
     pub id: DecisionId,
     pub customer: String,
     pub json: Vec<u8>,
+    /// What the gates answered.
+    pub account: Option<Vec<u8>>,
     /// Of a send: pending since the decision's own tick, so that a replay writes the same.
     pub delivery: Option<Stored>,
 }
@@ -138,6 +142,7 @@ impl Tables {
         transaction.open_table(UNANSWERED)?;
         transaction.open_table(COUNTS)?;
         transaction.open_table(BY_CUSTOMER)?;
+        transaction.open_table(ACCOUNTS)?;
         transaction.open_table(META)?.insert("format", FORMAT)?;
         transaction.commit()?;
         Ok(FORMAT)
@@ -173,6 +178,7 @@ impl Tables {
         copy(&from, &to, UNANSWERED)?;
         copy(&from, &to, COUNTS)?;
         copy(&from, &to, BY_CUSTOMER)?;
+        copy(&from, &to, ACCOUNTS)?;
         to.open_table(META)?.remove(LINGERS)?;
         to.commit()?;
         self.disk.replace(&beside, &self.path)?;
@@ -184,13 +190,17 @@ impl Tables {
         &self.path
     }
 
-    pub fn encode(&self, (decision, errand): &(Decision, Option<Errand>)) -> Result<Entry, LedgerError> {
+    pub fn encode(
+        &self,
+        (decision, errand): &(Decision, Option<Errand>),
+        account: Option<Vec<u8>>,
+    ) -> Result<Entry, LedgerError> {
         let id = decision.decision_id;
         let unwritable = |error: serde_json::Error| LedgerError::Unwritable { id, fault: error.to_string() };
         let json = serde_json::to_vec(decision).map_err(unwritable)?;
         let (as_of, customer) = (decision.as_of, decision.customer_id.to_string());
         let pending = |errand: Errand| Stored { record: DeliveryRecord::pending(as_of), errand, as_of };
-        Ok(Entry { id, customer, json, delivery: errand.clone().map(pending) })
+        Ok(Entry { id, customer, json, account, delivery: errand.clone().map(pending) })
     }
 
     /// Runs `changes` as one transaction. When this returns, the disk has it.
@@ -261,6 +271,26 @@ impl Tables {
         };
         read().map_err(|error| LedgerError::of(error, &self.path))??;
         Ok(accepted)
+    }
+
+    /// What the gates answered about this decision, as JSON.
+    pub fn account(&self, id: DecisionId) -> Result<Option<Vec<u8>>, LedgerError> {
+        let read = || {
+            let table = self.database().begin_read()?.open_table(ACCOUNTS)?;
+            let found = table.get(id.0)?;
+            Ok(found.map(|json| json.value().to_vec()))
+        };
+        read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
+    }
+
+    /// The first `count` decisions about a customer, by their ids.
+    pub fn ids_of_customer(&self, customer: &str, count: usize) -> Result<Vec<DecisionId>, LedgerError> {
+        let read = || {
+            let table = self.database().begin_read()?.open_table(BY_CUSTOMER)?;
+            let own = table.range((customer, u128::MIN)..=(customer, u128::MAX))?;
+            own.take(count).map(|entry| Ok(DecisionId(entry?.0.value().1))).collect::<Result<_, _>>()
+        };
+        read().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
     }
 
     pub fn ids_of_prefix(&self, prefix: u64) -> Result<Vec<DecisionId>, LedgerError> {

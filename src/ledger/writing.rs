@@ -7,8 +7,8 @@ use beckon_dataflows::model::Tick;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::tables::{
-    BY_CUSTOMER, COUNTS, DECISIONS, DECISIONS_COUNT, DELIVERIES, Entry, LINGERS, META, OWED, Rank, Stored, Tables,
-    UNANSWERED,
+    ACCOUNTS, BY_CUSTOMER, COUNTS, DECISIONS, DECISIONS_COUNT, DELIVERIES, Entry, LINGERS, META, OWED, Rank, Stored,
+    Tables, UNANSWERED,
 };
 use super::{LedgerError, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState};
@@ -24,6 +24,7 @@ pub(super) struct Writing<'t> {
     unanswered: Table<'t, (u64, u128), ()>,
     counts: Table<'t, &'static str, u64>,
     by_customer: Table<'t, (&'static str, u128), ()>,
+    accounts: Table<'t, u128, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     changed: Vec<(mirror::Entry, DecisionId, Vec<u8>)>,
 }
@@ -37,6 +38,7 @@ impl<'t> Writing<'t> {
             unanswered: transaction.open_table(UNANSWERED)?,
             counts: transaction.open_table(COUNTS)?,
             by_customer: transaction.open_table(BY_CUSTOMER)?,
+            accounts: transaction.open_table(ACCOUNTS)?,
             meta: transaction.open_table(META)?,
             changed: Vec::new(),
         })
@@ -52,8 +54,11 @@ impl<'t> Writing<'t> {
     /// Adds the decisions, and the deliveries, that are not there yet; returns of which there was one.
     pub fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
         let mut new = Vec::with_capacity(entries.len());
-        for Entry { id, customer, json, delivery } in entries {
+        for Entry { id, customer, json, account, delivery } in entries {
             let is_new = self.add_decision(id, &customer, json)?;
+            if let Some(account) = account.filter(|_| is_new) {
+                self.accounts.insert(id.0, account.as_slice())?;
+            }
             let is_owed = delivery.map_or(Ok(false), |delivery| self.add_delivery(id, is_new, &delivery))?;
             if is_new || is_owed {
                 new.push(id);
@@ -170,6 +175,8 @@ impl<'t> Writing<'t> {
             };
             let rest = decision.erased();
             let said = self.erase_note(tables, id)?;
+            // It names what the gates looked at: carts, products, a zone.
+            self.accounts.remove(id.0)?;
             if rest != decision {
                 let json = serde_json::to_vec(&rest).map_err(|error| redb::Error::Io(error.into()))?;
                 self.decisions.insert(id.0, json.as_slice())?;

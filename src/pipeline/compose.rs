@@ -90,6 +90,7 @@ impl Composer {
         let links = self.links.as_ref().map(|links| links.of(&send.decision));
         let mut context = self.context(send, state)?.enriched(self.fallbacks.clone());
         context.unsubscribe_url = links.as_ref().and_then(MailLinks::unsubscribe_url);
+        context.live_url = links.as_ref().and_then(MailLinks::live_url);
         let context = match send.decision.payload.discount {
             None => context,
             Some(promised) => context.with_discount(self.coupon(promised, send.decision.decision_id)?),

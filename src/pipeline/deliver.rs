@@ -13,10 +13,12 @@ use tokio::task::JoinSet;
 use super::backlog::Log;
 use super::compose::Composer;
 use super::enriching::Enriching;
+use super::keeping::Keeping;
 use super::measure::Accepted;
 use super::{SharedState, esps, read};
 use crate::config::{self, Config};
 use crate::ledger::Ledger;
+use crate::mails::Mails;
 use crate::pipeline::live::WallClock;
 use crate::sink::delivery::{self, Drained, Limits, Ports};
 use crate::sink::{DeliveryLog, Esp};
@@ -25,6 +27,15 @@ use crate::sink::{DeliveryLog, Esp};
 pub struct Sender {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<anyhow::Result<Drained>>,
+}
+
+/// What whoever listens to the senders hears.
+#[derive(Clone, Default)]
+pub struct Heard {
+    /// Each delivery that an ESP took.
+    pub accepting: Option<crossbeam_channel::Sender<Accepted>>,
+    /// Each message that is handed to an ESP.
+    pub mails: Option<Arc<Mails>>,
 }
 
 impl Sender {
@@ -37,17 +48,17 @@ impl Sender {
         clock: WallClock,
         ended: Arc<AtomicBool>,
     ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
-        Sender::start_telling(config, ledger, state, clock, ended, None)
+        Sender::start_telling(config, ledger, state, clock, ended, Heard::default())
     }
 
-    /// The same, which tells `accepting` of each delivery that an ESP took.
+    /// The same, with somebody who listens.
     pub fn start_telling(
         config: &Config,
         ledger: Arc<Ledger>,
         state: SharedState,
         clock: WallClock,
         ended: Arc<AtomicBool>,
-        accepting: Option<crossbeam_channel::Sender<Accepted>>,
+        heard: Heard,
     ) -> anyhow::Result<(Sender, mpsc::Sender<()>)> {
         anyhow::ensure!(!config.esps.is_empty(), "no [esp] is configured: nothing can be sent");
         let composer = Arc::new(Composer::of(config)?);
@@ -55,8 +66,8 @@ impl Sender {
         let within = runtime.enter();
         let logs = Log::open_all(config, &ledger)?;
         let ports = config.esps.iter().zip(logs).map(|(settings, log)| {
-            let esp = esps::esp(settings)?;
-            let log = Arc::new(log.telling(accepting.clone()));
+            let esp = heard.keeping(esps::esp(settings)?, &clock);
+            let log = Arc::new(log.telling(heard.accepting.clone()));
             Ok(ports(settings, esp, log, &composer, &state, &clock))
         });
         let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
@@ -76,6 +87,16 @@ impl Sender {
     pub fn stop(self) -> anyhow::Result<Drained> {
         let _ = self.stop.send(());
         self.thread.join().map_err(|_| anyhow::anyhow!("the sender's thread failed"))?
+    }
+}
+
+impl Heard {
+    /// The ESP, whose messages are kept where somebody keeps them.
+    fn keeping(&self, esp: Arc<dyn Esp>, clock: &WallClock) -> Arc<dyn Esp> {
+        match self.mails.clone() {
+            Some(mails) => Arc::new(Keeping { esp, mails, clock: clock.clone() }),
+            None => esp,
+        }
     }
 }
 

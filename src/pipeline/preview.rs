@@ -40,7 +40,7 @@ pub enum Origin {
 pub fn sample(campaign: &Campaign) -> Context {
     let mut context = Context::sample(campaign.trigger.name());
     context.campaign = campaign.name.as_str().into();
-    context.unsubscribe_url = None;
+    (context.unsubscribe_url, context.live_url) = (None, None);
     context.similar.truncate(campaign.similar.unwrap_or(0) as usize);
     if campaign.expires_ms.is_none() {
         context.expires_at = None;

@@ -4,18 +4,20 @@
 //! While the log is still being read up to where it ended when the process started, the sender sleeps: the trigger set of an
 //! old tick does not say what is true now.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use beckon_dataflows::model::{Episode, Id, Opening, Tick};
 use tokio::sync::mpsc;
 
 use super::backlog::Campaigns;
+use super::explain;
 use super::{Act, View};
 use crate::config::Config;
-use crate::decide::Decided;
-use crate::decision::{Decision, Errand, Outcome};
+use crate::decide::{Asking, Decided};
+use crate::decision::{Decision, DecisionId, Errand, Outcome};
 use crate::ledger::Ledger;
+use crate::mails::Mails;
 use crate::reclock::Timeline;
 
 /// Records decisions and wakes the sender.
@@ -26,6 +28,10 @@ pub struct Recorder {
     sender: mpsc::Sender<()>,
     live_from: Tick,
     live: bool,
+    /// What the gates answered at this tick, by decision, where somebody listens to them.
+    accounts: HashMap<DecisionId, Asking>,
+    /// Where mails are kept, if they are.
+    mails: Option<Arc<Mails>>,
 }
 
 impl Recorder {
@@ -37,7 +43,13 @@ impl Recorder {
         live_from: Tick,
         sender: mpsc::Sender<()>,
     ) -> Recorder {
-        Recorder { ledger, timeline, campaigns: Campaigns::of(config), sender, live_from, live: false }
+        let (campaigns, accounts) = (Campaigns::of(config), HashMap::new());
+        Recorder { ledger, timeline, campaigns, sender, live_from, live: false, accounts, mails: None }
+    }
+
+    /// The same, which forgets the mails of who is erased.
+    pub fn forgetting(self, mails: Option<Arc<Mails>>) -> Recorder {
+        Recorder { mails, ..self }
     }
 
     /// What the ledger keeps of a send beside its decision; nothing for other outcomes.
@@ -79,6 +91,8 @@ impl Act for Elsewhere {
 
 impl Act for Recorder {
     fn decided(&mut self, _tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
+        // Those that wait for the end of quiet hours are asked again, and what decides is then.
+        let mut accounts = std::mem::take(&mut self.accounts);
         if decided.is_empty() {
             return Ok(());
         }
@@ -87,21 +101,36 @@ impl Act for Recorder {
             // Of the erased no more is kept than that something was decided.
             let contact = view.state.contact(decided.1.episode.customer);
             let is_erased = contact.is_some_and(|contact| contact.erased);
+            if is_erased {
+                accounts.remove(&decided.0.decision_id);
+            }
             (if is_erased { decided.0.erased() } else { decided.0 }, errand)
         });
         let entries: Vec<(Decision, Option<Errand>)> = entries.collect();
         // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
         self.timeline.sync()?;
-        self.ledger.record(&entries)?;
+        let account_of = |id| explain::gates(&[accounts.remove(&id)?]).ok();
+        self.ledger.record_with(&entries, account_of)?;
         self.wake();
         Ok(())
+    }
+
+    fn asked(&mut self, asking: Asking) {
+        self.accounts.insert(asking.decision, asking);
     }
 
     /// Also those who are aliases of the erased. What is owed to them is withdrawn by the sender, which finds them unreachable.
     fn erased(&mut self, tick: Tick, customers: &[Id], view: &View<'_>) -> anyhow::Result<()> {
         let all: HashSet<Id> =
             customers.iter().flat_map(|id| view.state.all_of(*id)).chain(customers.iter().copied()).collect();
-        let names = all.into_iter().filter_map(|id| view.dictionary.text(id)).collect();
+        let names: Vec<String> = all.into_iter().filter_map(|id| view.dictionary.text(id)).collect();
+        let mut mails = Vec::new();
+        if let Some(kept) = &self.mails {
+            for name in &names {
+                mails.extend(self.ledger.ids_of(name)?);
+            }
+            kept.forget(mails);
+        }
         self.ledger.erase(names, tick)?;
         Ok(())
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use anyhow::Context;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::Tick;
 
 use super::Engine;
+use super::answer::{self, Answers};
 use super::beginning::{Beginning, Begun};
-use super::deliver::Sender;
+use super::deliver::{Heard, Sender};
 use super::lanes::{Bury, Decoders, Intake, Resume};
 use super::live::{Feeder, Timing, WallClock};
 use super::record::{Elsewhere, Recorder};
@@ -18,8 +20,10 @@ use super::told::ToldByEsps;
 use super::{SharedState, measure, read, wiring};
 use crate::cluster::Cluster;
 use crate::config::{Config, Kafka};
+use crate::decide::Watch;
 use crate::kpis::Reader;
 use crate::ledger::{self, Ledger, MirrorTopics};
+use crate::mails::Mails;
 use crate::meter::Meter;
 use crate::reclock::{Notes, Timeline};
 use crate::sink::delivery::Drained;
@@ -41,6 +45,7 @@ pub struct Service {
     readings: Readings,
     kpis: Option<Reader>,
     told: Option<Arc<ToldByEsps>>,
+    answers: Option<Answers>,
     snapshots: Option<Snapshots>,
     resume: Resume,
     stop: Arc<AtomicBool>,
@@ -104,12 +109,18 @@ impl Service {
         let accepting = kpis.is_some().then_some(accepting);
         let telling = ledger.clone().map(|ledger| ToldByEsps::new(ledger, clock.clone(), accepting.clone()));
         let told = telling.map(Arc::new);
+        let started = if kpis.is_some() { started.watching(Watch::All) } else { started };
+        let mails = kept_mails(config).filter(|_| kpis.is_some()).map(|count| Mails::open(&config.state, count));
+        let mails = mails.transpose().context("the folder of the mails that are kept")?;
+        let dictionary = started.dictionary.clone();
         let (engine, sender) = match &ledger {
             Some(ledger) => {
+                let heard = Heard { accepting, mails: mails.clone() };
                 let (sender, wake) =
-                    Sender::start_telling(config, ledger.clone(), state, clock.clone(), stop.clone(), accepting)?;
+                    Sender::start_telling(config, ledger.clone(), state, clock.clone(), stop.clone(), heard)?;
                 let live_from = clock();
-                let recorder = Recorder::new(config, ledger.clone(), timeline.clone(), live_from, wake);
+                let recorder =
+                    Recorder::new(config, ledger.clone(), timeline.clone(), live_from, wake).forgetting(mails.clone());
                 let engine = match &kpis {
                     None => started.decide_for(recorder)?,
                     Some(reader) => {
@@ -122,7 +133,20 @@ impl Service {
             }
             None => (started.decide_for(Elsewhere)?, None),
         };
-        let readings = Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger, state: shown };
+        let readings =
+            Readings { meter, counts: engine.counts.clone(), clock: clock.clone(), ledger, state: shown.clone() };
+        let answers =
+            readings.ledger.clone().filter(|_| config.measures || config.tracking.is_some()).map(|ledger| Answers {
+                state: shown,
+                dictionary,
+                ledger,
+                meter: readings.meter.clone(),
+                counts: readings.counts.clone(),
+                clock: clock.clone(),
+                kpis: kpis.clone(),
+                campaigns: answer::campaigns(config),
+                mails,
+            });
         let timing = Timing {
             tick_ms: config.tick_ms,
             allowed_lateness_ms: config.allowed_lateness_ms,
@@ -141,6 +165,7 @@ impl Service {
             readings,
             kpis,
             told,
+            answers,
             snapshots,
             resume,
             stop,
@@ -172,6 +197,11 @@ impl Service {
         self.told.clone()
     }
 
+    /// What can be told of its customers and decisions, also while it runs, where somebody may read that.
+    pub fn answers(&self) -> Option<Answers> {
+        self.answers.clone()
+    }
+
     /// Set to end it; it also ends when the sender does.
     pub fn stop(&self) -> Arc<AtomicBool> {
         self.stop.clone()
@@ -189,6 +219,11 @@ impl Service {
         self.engine.finish()?;
         Ok(left?.unwrap_or_default())
     }
+}
+
+/// How many mails are kept, if any are.
+fn kept_mails(config: &Config) -> Option<usize> {
+    config.web.as_ref().map(|web| web.mails_kept).filter(|count| *count > 0)
 }
 
 fn open_ledger(config: &Config, kafka: &Kafka) -> anyhow::Result<Arc<Ledger>> {

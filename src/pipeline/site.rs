@@ -1,28 +1,33 @@
 //! What a service answers over HTTP (SPEC §8), on a thread of its own: a browser that is slow delays no decision and no mail.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::HeaderValue;
 use beckon_dataflows::model::Stream;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
+use super::answer::{Answers, Desk, Now};
 use super::live::WallClock;
-use super::service::Readings;
+use super::service::{Readings, Service};
 use super::told::ToldByEsps;
 use super::vitals::{self, Watched};
 use crate::config::{Collect, Config, Kafka, SecretSource, Web, Webhooks};
 use crate::decode::Check;
-use crate::kpis::Reader;
 use crate::secret::Secret;
 use crate::signing::{MacKey, P256Key};
 use crate::tracking::Seal;
 use crate::web;
 use crate::web::answer::{self, Api};
 use crate::web::collect::{self, Collector, Letters, WriteKey, WriteKeys};
+use crate::web::dashboard;
+use crate::web::letters::{self, LettersApi};
+use crate::web::live::{self, LiveApi};
 use crate::web::publish::Topic;
 use crate::web::track::{self, Tracker};
 use crate::web::webhooks::{self, Https, Mailgun, Postmark, Provider, Receiver, Replays, Resend, SendGrid, Ses};
@@ -35,45 +40,39 @@ const WEBHOOKS_BYTES_MAX: usize = 32 << 20;
 pub struct Site {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 /// What of a service the site tells, or tells it.
 #[derive(Default)]
 pub struct Behind {
-    /// The KPIs, where they are maintained.
-    pub kpis: Option<Reader>,
+    /// What can be told of customers and decisions, to who may read it.
+    pub answers: Option<Answers>,
     /// The deliveries that webhooks are of, where they are this process's.
     pub told: Option<Arc<ToldByEsps>>,
     /// How it does.
     pub readings: Option<Readings>,
 }
 
-impl Site {
-    /// Starts answering on `threads` threads, where `[web]` is configured; with `kpis`, to who may read them, where the service
-    /// maintains them. Fails when the address cannot be listened on, or a producer cannot be made.
-    pub fn start(
-        config: &Config,
-        threads: usize,
-        kpis: Option<Reader>,
-        clock: WallClock,
-    ) -> anyhow::Result<Option<Site>> {
-        Site::start_before(config, threads, Behind { kpis, ..Behind::default() }, clock)
+impl Behind {
+    /// All that a service has.
+    pub fn of(service: &Service) -> Behind {
+        Behind { answers: service.answers(), told: service.told(), readings: Some(service.readings()) }
     }
+}
 
-    /// The same, with all that a service has behind it.
-    pub fn start_before(
-        config: &Config,
-        threads: usize,
-        behind: Behind,
-        clock: WallClock,
-    ) -> anyhow::Result<Option<Site>> {
+impl Site {
+    /// Starts answering on `threads` threads, where `[web]` is configured, with what is `behind` it. Fails when the address cannot be listened
+    /// on, or a producer cannot be made.
+    pub fn start(config: &Config, threads: usize, behind: Behind, clock: WallClock) -> anyhow::Result<Option<Site>> {
         let Some(web) = &config.web else { return Ok(None) };
         let kafka = config.kafka.as_ref().ok_or_else(|| anyhow::anyhow!("no [kafka] is configured"))?;
-        let Behind { kpis, told, readings } = behind;
+        let Behind { answers, told, readings } = behind;
         web::vitals::begin();
         let mut queues = Vec::new();
-        let mut parts = tracker(config, kafka, clock.clone())?.merge(answers(web, kpis)?);
+        let live = live(config, answers.clone())?;
+        let (answers, feeding) = answering(config, web, answers, &clock)?;
+        let mut parts = tracker(config, kafka, clock.clone())?.merge(live).merge(answers);
         if let Some(collect) = &config.collect {
             let queue = Queue::new(collect.queue_bytes);
             queues.push(("collect", queue.clone()));
@@ -96,7 +95,7 @@ impl Site {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("web".into())
-            .spawn(move || runtime.block_on(serve(listener, routes, async { drop(stopped.await) })))?;
+            .spawn(move || runtime.block_on(answer_until(stopped, listener, routes, feeding)))?;
         Ok(Some(Site { address, stop, thread }))
     }
 
@@ -112,12 +111,36 @@ impl Site {
     }
 }
 
-/// What is told to whoever has the token, where there is one.
-fn answers(web: &Web, kpis: Option<Reader>) -> anyhow::Result<Router> {
-    let (Some(token), Some(kpis)) = (&web.api_token, kpis) else { return Ok(Router::new()) };
+/// Answers until told to end. Viewers of what flows are let go first: they would never end by themselves.
+async fn answer_until(stopped: oneshot::Receiver<()>, listener: TcpListener, routes: Router, feeding: Option<Feeding>) {
+    let feeding = feeding.map(tokio::spawn);
+    let end = async {
+        drop(stopped.await);
+        feeding.iter().for_each(JoinHandle::abort);
+    };
+    serve(listener, routes, end).await;
+}
+
+/// Tells viewers what flows.
+type Feeding = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What is told to whoever has the token, where there is one: answers, dead letters, and the dashboard that shows both.
+fn answering(
+    config: &Config,
+    web: &Web,
+    answers: Option<Answers>,
+    clock: &WallClock,
+) -> anyhow::Result<(Router, Option<Feeding>)> {
+    let (Some(token), Some(answers), Some(kafka)) = (&web.api_token, answers, &config.kafka) else {
+        return Ok((Router::new(), None));
+    };
     let token = token.secret().map_err(anyhow::Error::msg)?;
-    let report = Box::new(move || serde_json::to_string(&kpis.report()).unwrap_or_default());
-    Ok(answer::routes(Api { token, kpis: report }))
+    let api = Arc::new(Api { token, is_open: web.open_figures, source: Arc::new(answers) });
+    let letters = Arc::new(Desk::open(&config.state, kafka, clock.clone())?);
+    let letters = letters::routes(LettersApi { api: api.clone(), letters });
+    let (feed, feeding) = dashboard::feed(api.source.clone());
+    let routes = answer::routes(api.clone()).merge(letters).merge(dashboard::routes(api, feed));
+    Ok((routes, Some(Box::pin(feeding))))
 }
 
 /// The links of mails, where they are configured.
@@ -169,6 +192,13 @@ fn providers(hooks: &Webhooks) -> anyhow::Result<Vec<Box<dyn Provider>>> {
         providers.push(Box::new(Resend::new(key)));
     }
     Ok(providers)
+}
+
+/// What is shown when mails are opened, where their links are configured and there is a service that knows.
+fn live(config: &Config, answers: Option<Answers>) -> anyhow::Result<Router> {
+    let (Some(tracking), Some(answers)) = (&config.tracking, answers) else { return Ok(Router::new()) };
+    let secret = tracking.secret.secret().map_err(anyhow::Error::msg)?;
+    Ok(live::routes(LiveApi::new(Seal::of(&secret), Arc::new(Now::of(answers, config)))))
 }
 
 /// What shops and their pages tell, where it is configured.

@@ -35,10 +35,10 @@ pub fn measured(plan: Plan, config: &Config) -> Plan {
     Plan { attribution_ms: Some(ticks(config.attribution_ms, plan.tick_ms)), ..plan }
 }
 
-/// The plan of a service that runs: with KPIs where somebody may read them.
+/// The plan of a service that runs: with KPIs, and what is told of customers, where somebody may read that.
 pub fn running(config: &Config) -> Plan {
     let plan = plan(config);
-    if config.measures { measured(plan, config) } else { plan }
+    if config.measures { Plan { history: true, carts: true, ..measured(plan, config) } } else { plan }
 }
 
 /// What a service's snapshots depend on: the state on what is configured of it, and on how long decisions are followed, if they are.

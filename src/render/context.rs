@@ -54,6 +54,8 @@ pub struct Context {
     pub expires_at: Option<Tick>,
     /// Where the customer can unsubscribe; none where that is not known, as in a preview.
     pub unsubscribe_url: Option<String>,
+    /// Where what is shown when the mail is opened comes from, for `{{live "stock" hero}}`; none where that is not known, as in a preview.
+    pub live_url: Option<String>,
     /// `enrich.NAME.…`: what was fetched for this mail, or stands in for it.
     pub enrich: Enrichments,
 }
@@ -156,6 +158,7 @@ impl Context {
             now: decision.as_of,
             expires_at: None,
             unsubscribe_url: None,
+            live_url: None,
             enrich: Enrichments::new(),
         }
     }

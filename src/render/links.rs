@@ -67,6 +67,11 @@ impl MailLinks<'_> {
         Ok(())
     }
 
+    /// What addresses of open-time content begin with; none where the customer's id is too long for a link.
+    pub fn live_url(&self) -> Option<String> {
+        self.url("live", Does::Live, "")
+    }
+
     /// What a link to `url` becomes; none where it stays as it is.
     fn link(&self, url: &str, is_tracked: bool) -> Option<String> {
         let mut target = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;

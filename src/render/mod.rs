@@ -11,6 +11,7 @@ mod context;
 mod enrichments;
 mod expand;
 mod links;
+pub mod live;
 mod load;
 mod sample;
 mod stylesheet;

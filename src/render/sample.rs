@@ -106,6 +106,7 @@ pub(super) fn usual(trigger: &str) -> Context {
         now: NOW_MS,
         expires_at: Some(NOW_MS + 24 * HOUR_MS),
         unsubscribe_url: Some("https://mail.example.com/u/unsubscribe".into()),
+        live_url: Some("https://mail.example.com/live/sample".into()),
         enrich: Enrichments::new(),
     }
 }
@@ -142,6 +143,7 @@ pub(super) fn as_little_as_possible(trigger: &str) -> Vec<Context> {
         currency: None,
         expires_at: None,
         unsubscribe_url: None,
+        live_url: None,
         ..usual(trigger)
     };
     match lines_of(trigger) {

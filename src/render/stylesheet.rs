@@ -113,7 +113,7 @@ fn declarations(block: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// A start tag, or a call of `image`, which becomes one: where the values of its `class` and `style` stand.
+/// A start tag, or a call of `image` or `live`, which becomes one: where the values of its `class` and `style` stand.
 struct Tag {
     class: Option<Range<usize>>,
     style: Option<Range<usize>>,
@@ -137,7 +137,7 @@ impl Iterator for Tags<'_> {
                 rest.strip_prefix('<').is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_alphabetic()));
             let end = match () {
                 _ if is_tag => self.end_of_tag(start),
-                _ if rest.starts_with("{{image ") => self.after("}}", start),
+                _ if rest.starts_with("{{image ") || rest.starts_with("{{live ") => self.after("}}", start),
                 _ if rest.starts_with("<!--") => {
                     self.at = self.after("-->", start);
                     continue;

@@ -1,13 +1,17 @@
 //! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `collect` takes in
-//! what shops and their pages tell; `track` has the links of mails, `webhooks` what ESPs say of them, and `engagement` what both tell;
-//! `publish` brings it to the broker; `vitals` tells how it all does, and `broker` whether that can be reached; `body` and `queue` bound what is read, and what waits;
-//! `answer` tells who may read; `serve` has the connections. Nothing here decides anything.
+//! what shops and their pages tell; `track` has the links of mails, `webhooks` what ESPs say of them, and `engagement` what both tell; `live`
+//! has what mails show when they are opened; `publish` brings records to the broker; `vitals` tells how it all does, and `broker` whether that
+//! can be reached; `body` and `queue` bound what is read, and what waits; `answer` tells who may read, `letters` of what could not be read;
+//! `dashboard` shows all of that; `serve` has the connections. Nothing here decides anything.
 
 pub mod answer;
 mod body;
 pub mod broker;
 pub mod collect;
+pub mod dashboard;
 pub mod engagement;
+pub mod letters;
+pub mod live;
 mod machine;
 mod page;
 pub mod publish;

@@ -102,6 +102,8 @@ impl Tracker {
         let (kind, url) = match does {
             Does::Open => (Kind::Opened, None),
             Does::Click(url) => (Kind::Clicked, Some(url)),
+            // What is shown when a mail is opened is no link of the tracker's; if it were, it would tell of that.
+            Does::Live => (Kind::Opened, None),
             Does::Unsubscribe => (Kind::Unsubscribed, None),
         };
         Engagement {

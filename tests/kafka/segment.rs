@@ -1,10 +1,10 @@
 //! Segment's own libraries for Node and Python, unchanged. In: where to send, and a write key. Out: the ids of the messages that they
 //! sent. Fails with a `Skip` where Node or Python is missing, or the libraries can't be fetched. Fetched once; later runs are offline.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::fetched::{fetch_once, npm, version_of};
 use crate::skip::Skip;
 
 const PYTHON_LIBRARY: &str = "segment-analytics-python==2.4.0";
@@ -27,22 +27,15 @@ impl Library {
             18.. => "@segment/analytics-node@2.2.1", // the last that runs there
             _ => return Err(Skip::because(format!("Segment's library needs Node.js 18 or newer, and node is {said}"))),
         };
-        let folder = fetch_once("node", wanted, |folder| {
-            let arguments = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
-            Command::new("npm").args(arguments).arg(folder).arg(wanted).stdin(Stdio::null()).output()
-        })?;
-        // Modules are looked for beside the program.
-        let program = folder.join("client.mjs");
-        fs::copy(program_of("client.mjs"), &program).map_err(Skip::because)?;
         let mut command = Command::new("node");
-        command.arg(program);
+        command.arg(npm("segment-node", wanted, &program_of("client.mjs"))?);
         Ok(Library { language: "node", command })
     }
 
     /// The one for Python.
     pub fn python() -> Result<Library, Skip> {
         version_of("python3", "install Python 3 with pip")?;
-        let folder = fetch_once("python", PYTHON_LIBRARY, |folder| {
+        let folder = fetch_once("segment-python", PYTHON_LIBRARY, |folder| {
             let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
             Command::new("python3").args(arguments).arg(folder).arg(PYTHON_LIBRARY).stdin(Stdio::null()).output()
         })?;
@@ -61,31 +54,4 @@ impl Library {
 
 fn program_of(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/segment").join(name)
-}
-
-fn version_of(program: &str, hint: &str) -> Result<String, Skip> {
-    let ran = Command::new(program).arg("--version").stdin(Stdio::null()).output();
-    let ran = ran.map_err(|error| Skip::because(format!("{program} does not run ({error}); {hint}")))?;
-    Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned())
-}
-
-/// The folder with what `fetch` fetched into it: `segment/NAME` in the build's own target directory. A file names what is there whole.
-fn fetch_once(name: &str, wanted: &str, fetch: impl Fn(&Path) -> std::io::Result<Output>) -> Result<PathBuf, Skip> {
-    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = tmp.parent().unwrap_or(tmp).join("segment").join(name);
-    let failed = |error: String| Skip::because(format!("{wanted} can't be fetched into {}: {error}", folder.display()));
-    let io = |error: std::io::Error| failed(error.to_string());
-    fs::create_dir_all(&folder).map_err(io)?;
-    let lock = File::create(folder.join("lock")).map_err(io)?;
-    lock.lock().map_err(io)?; // released when the file closes, a crash included
-    let mark = folder.join("fetched");
-    if fs::read_to_string(&mark).is_ok_and(|fetched| fetched == wanted) {
-        return Ok(folder);
-    }
-    let fetched = fetch(&folder).map_err(io)?;
-    if !fetched.status.success() {
-        return Err(failed(String::from_utf8_lossy(&fetched.stderr).into_owned()));
-    }
-    fs::write(mark, wanted).map_err(io)?;
-    Ok(folder)
 }

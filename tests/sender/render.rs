@@ -203,6 +203,33 @@ fn what_is_not_there_or_not_always_is_a_fault() {
 }
 
 #[test]
+fn what_is_shown_at_open_time_is_a_picture_that_says_in_words_what_is_so_now() {
+    let html = "{{live \"stock\" hero height=20 class=\"a\"}}|{{live \"price\" hero}}|{{live \"countdown\"}}";
+    let dir = folder_of(["x", html, "x"]);
+    let templates = Templates::load_for(dir.path(), &[("a", "cart_abandonment")], &Default::default()).unwrap();
+    let mut context = Context::sample("cart_abandonment");
+    let hero = context.hero.as_mut().unwrap();
+    (hero.sku, hero.on_hand, hero.price) = ("s&1\"".into(), Some(2), Some("19.90".into()));
+    let render = |context: &Context| templates.render("a", context, &shop()).unwrap().html;
+    let url = "https://mail.example.com/live/sample";
+    assert_eq!(
+        render(&context),
+        format!(
+            "<img src=\"{url}/stock.png?sku=s%261%22\" alt=\"Only 2 left\" height=\"20\" class=\"a\">|\
+             <img src=\"{url}/price.png?sku=s%261%22\" alt=\"€19.90\" height=\"28\">|\
+             <img src=\"{url}/countdown.png\" alt=\"Ends in 24 hours\" height=\"28\">"
+        )
+    );
+    // A preview, or a service without links: there is nowhere to show it from.
+    context.live_url = None;
+    assert_eq!(render(&context), "||");
+    let dir = folder_of(["x", "{{live \"sock\" hero}}", "x"]);
+    assert!(faults(&dir, &[("a", "cart_abandonment")]).contains("`live` knows \"stock\""));
+    let dir = folder_of(["x", "{{live \"stock\" hreo}}", "x"]);
+    assert!(faults(&dir, &[("a", "cart_abandonment")]).contains("there is no `hreo`"));
+}
+
+#[test]
 fn an_attribute_may_be_missing_only_with_a_default() {
     let context = || {
         let mut context = Context::sample("welcome");

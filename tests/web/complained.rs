@@ -91,8 +91,7 @@ fn who_complained_gets_no_mail_from_the_next_tick_on() {
         Arc::new(move || clock.now_ms())
     };
     let service = Service::open(&config, 1, wall.clone()).unwrap();
-    let behind = Behind { kpis: service.kpis(), told: service.told(), readings: Some(service.readings()) };
-    let site = Site::start_before(&config, 1, behind, wall).unwrap().unwrap();
+    let site = Site::start(&config, 1, Behind::of(&service), wall).unwrap().unwrap();
     let (url, stop) = (format!("http://{}", site.address()), StopAtEnd(service.stop()));
     let readings = service.readings();
     let ledger = service.readings().ledger().unwrap();

@@ -86,8 +86,7 @@ fn what_the_dashboard_and_the_rules_name_is_told_and_a_service_is_ready_while_it
         Arc::new(move || NOW_MS + began.elapsed().as_millis() as u64 + ahead.load(Ordering::Relaxed))
     };
     let service = Service::open(&config, 1, wall.clone()).unwrap();
-    let behind = Behind { kpis: service.kpis(), told: service.told(), readings: Some(service.readings()) };
-    let site = Site::start_before(&config, 1, behind, wall).unwrap().unwrap();
+    let site = Site::start(&config, 1, Behind::of(&service), wall).unwrap().unwrap();
     let (url, stop) = (format!("http://{}", site.address()), StopAtEnd(service.stop()));
     let brokers = broker.bootstrap_servers();
     let asking = std::thread::spawn(move || {

@@ -180,7 +180,7 @@ impl Customer {
     }
 
     /// Takes up what was done at `at`; a row that only comes again was at 0.
-    fn apply(&mut self, reads: &Reads, at: Tick, deed: Deed, diff: Diff) {
+    pub(super) fn apply(&mut self, reads: &Reads, at: Tick, deed: Deed, diff: Diff) {
         if diff > 0 {
             self.active = at.max(self.active);
         }
@@ -228,7 +228,7 @@ impl Customer {
     }
 
     /// Forgets what no trigger can reach from `now` on, and returns the next tick at which there may be more of that.
-    fn forget(&mut self, reads: &Reads, now: Tick) -> Tick {
+    pub(super) fn forget(&mut self, reads: &Reads, now: Tick) -> Tick {
         if self.orders.is_empty() && self.trail.is_none() {
             return Tick::MAX;
         }

@@ -11,6 +11,7 @@ pub mod identities;
 pub mod implicit;
 pub mod interests;
 pub mod once;
+pub mod open_carts;
 pub mod orders;
 pub mod owners;
 pub mod placed;

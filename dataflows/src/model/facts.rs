@@ -118,6 +118,19 @@ pub struct Interests {
     pub places: usize,
 }
 
+/// A cart with something in it that is still to be bought (SPEC §3, "Closed cart").
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OpenCart {
+    /// Which; the owner's own id where it is their implicit cart.
+    pub id: Id,
+    /// Its last effective change.
+    pub changed: Tick,
+    /// ISO 4217 code, or [`Id::NONE`].
+    pub currency: Id,
+    /// What is still to be bought.
+    pub lines: Arc<[Line]>,
+}
+
 impl History {
     /// That of one order, placed at this tick.
     pub fn of(placed: Tick, total: Money) -> History {
@@ -152,6 +165,8 @@ pub enum Change {
     Interests(Id, Interests),
     /// A customer has now ordered a SKU, or not: customer, SKU, whether. Only told where the plan asks for similar SKUs.
     Bought(Id, Id, bool),
+    /// A customer's open carts are now these, the latest changed last. Only told where the plan asks for it.
+    Carts(Id, Arc<[OpenCart]>),
     /// An order is now this. Only told where the plan asks for KPIs; that it is forgotten is not told.
     Order(Id, OrderFact),
     /// Somebody did something with a mail. Only told where the plan asks for KPIs.

@@ -7,7 +7,7 @@ mod money;
 mod record;
 mod stream;
 
-pub use facts::{Change, Contact, Engagement, Episode, History, Interests, Opening, OrderFact, Product};
+pub use facts::{Change, Contact, Engagement, Episode, History, Interests, OpenCart, Opening, OrderFact, Product};
 pub use id::{Id, Namespace};
 pub use money::Money;
 pub use record::{

@@ -32,6 +32,7 @@ use crate::decode::Dictionary;
 use crate::reclock::{Notes, PartitionClock};
 use crate::source::Partition;
 pub use minimal::{Minimal, minimal};
+pub use report::gates;
 pub use trial::{Made, Trial};
 
 /// The member that the interests of all customers make. Their records are not gathered: of thousands who want two SKUs, none

@@ -54,6 +54,11 @@ impl Serialize for Explanation {
     }
 }
 
+/// What the gates answered, as the member `gates` of an explanation.
+pub fn gates(askings: &[Asking]) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&askings.iter().flat_map(lines).collect::<Vec<_>>())
+}
+
 fn lines(asking: &Asking) -> impl Iterator<Item = Line<'_>> {
     asking.replies.iter().map(|reply| Line {
         as_of: Moment(asking.tick),

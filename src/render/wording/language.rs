@@ -23,6 +23,10 @@ pub(super) struct Language {
     pub left: Plural,
     /// Ends in so many minutes, hours, days.
     pub ends_in: [Plural; 3],
+    /// Of stock: none, and enough.
+    pub stock: [&'static str; 2],
+    /// It has ended.
+    pub over: &'static str,
 }
 
 /// A sentence for one and for more, in which `{n}` is how many.
@@ -122,6 +126,8 @@ static AMERICAN: Language = Language {
     date: "{m} {d}, {y}",
     left: ENGLISH_LEFT,
     ends_in: ENGLISH_ENDS,
+    stock: ["Sold out", "In stock"],
+    over: "Ended",
 };
 
 static BRITISH: Language = Language {
@@ -130,6 +136,8 @@ static BRITISH: Language = Language {
     date: "{d} {m} {y}",
     left: ENGLISH_LEFT,
     ends_in: ENGLISH_ENDS,
+    stock: ["Sold out", "In stock"],
+    over: "Ended",
 };
 
 static GERMAN: Language = Language {
@@ -155,6 +163,8 @@ static GERMAN: Language = Language {
         Plural("Endet in {n} Stunde", "Endet in {n} Stunden"),
         Plural("Endet in {n} Tag", "Endet in {n} Tagen"),
     ],
+    stock: ["Ausverkauft", "Auf Lager"],
+    over: "Beendet",
 };
 
 static FRENCH: Language = Language {
@@ -180,6 +190,8 @@ static FRENCH: Language = Language {
         Plural("Se termine dans {n} heure", "Se termine dans {n} heures"),
         Plural("Se termine dans {n} jour", "Se termine dans {n} jours"),
     ],
+    stock: ["Épuisé", "En stock"],
+    over: "Terminé",
 };
 
 static SPANISH: Language = Language {
@@ -205,6 +217,8 @@ static SPANISH: Language = Language {
         Plural("Termina en {n} hora", "Termina en {n} horas"),
         Plural("Termina en {n} día", "Termina en {n} días"),
     ],
+    stock: ["Agotado", "En stock"],
+    over: "Terminado",
 };
 
 static ITALIAN: Language = Language {
@@ -230,6 +244,8 @@ static ITALIAN: Language = Language {
         Plural("Termina tra {n} ora", "Termina tra {n} ore"),
         Plural("Termina tra {n} giorno", "Termina tra {n} giorni"),
     ],
+    stock: ["Esaurito", "Disponibile"],
+    over: "Terminato",
 };
 
 static DUTCH: Language = Language {
@@ -255,4 +271,6 @@ static DUTCH: Language = Language {
         Plural("Eindigt over {n} uur", "Eindigt over {n} uur"),
         Plural("Eindigt over {n} dag", "Eindigt over {n} dagen"),
     ],
+    stock: ["Uitverkocht", "Op voorraad"],
+    over: "Afgelopen",
 };

@@ -1,10 +1,11 @@
 //! The helpers that templates have beside handlebars' own; [`HELPERS`] lists them. In: a template's call, and the context. Out: a
-//! value, which the registry escapes like any other; `image` alone gives markup, and escapes for itself. A helper fails when a
+//! value, which the registry escapes like any other; `image` and `live` give markup, and escape for themselves. A helper fails when a
 //! parameter is not given, names what is not there, or is not what the helper is for; what may be unknown (null) gives nothing.
 
 mod dates;
 mod language;
 mod money;
+mod picture;
 mod urgency;
 
 use handlebars::{
@@ -72,6 +73,29 @@ const HELPERS: [(&str, Say); 11] = [
     ("urlencode", |call| Ok(text(call.nullable(0)?.as_str(), urlencode))),
 ];
 
+/// How much is left: nothing, so few, or enough.
+pub(super) fn stock(on_hand: i64, tag: &str) -> String {
+    let language = Language::of(tag);
+    let [none, enough] = language.stock;
+    match urgency::stock_left(on_hand, urgency::BELOW, language) {
+        few if !few.is_empty() => few,
+        _ => if on_hand >= 1 { enough } else { none }.to_owned(),
+    }
+}
+
+/// How soon it ends; that it has, from its last minute on.
+pub(super) fn ends(now: u64, until: u64, tag: &str) -> String {
+    let language = Language::of(tag);
+    match urgency::time_left(now, until, language) {
+        left if left.is_empty() => language.over.to_owned(),
+        left => left,
+    }
+}
+
+pub(super) fn money(amount: Decimal, currency: Option<&str>, tag: &str) -> String {
+    money::written(amount, currency, tag)
+}
+
 /// Adds the helpers to a registry; those that make markup only where `html` is asked for.
 pub(super) fn register(registry: &mut Handlebars<'_>, html: bool, missing: Missing) {
     for (name, say) in HELPERS {
@@ -79,6 +103,7 @@ pub(super) fn register(registry: &mut Handlebars<'_>, html: bool, missing: Missi
     }
     if html {
         registry.register_helper("image", Box::new(Image(missing)));
+        registry.register_helper("live", Box::new(picture::Live(missing)));
     }
 }
 
