@@ -1,6 +1,7 @@
 //! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `collect` takes in
 //! what shops and their pages tell; `track` has the links of mails, and `engagement` what they tell; `publish` brings it to the broker;
-//! `answer` tells who may read, `letters` of what could not be read; `dashboard` shows all of that; `serve` has the connections. Nothing here decides anything.
+//! `answer` tells who may read, `letters` of what could not be read, and `dashboard` shows all of that; `live` shows at open time what is so
+//! now; `serve` has the connections. Nothing here decides anything.
 
 pub mod answer;
 pub mod collect;
