@@ -182,6 +182,11 @@ impl State {
         self.carts.get(&customer).map_or(&[], |carts| carts)
     }
 
+    /// All open carts, each with whose it is, in no order.
+    pub fn all_carts(&self) -> impl Iterator<Item = (Id, &OpenCart)> {
+        self.carts.iter().flat_map(|(owner, carts)| carts.iter().map(|cart| (*owner, cart)))
+    }
+
     /// The `count` SKUs in stock that are most similar to `sku`, the most similar first, without those that the customer has
     /// ordered (SPEC §3, "Similar"); none where the plan does not ask for that.
     pub fn similar(&self, sku: Id, customer: Id, count: usize) -> Vec<Id> {

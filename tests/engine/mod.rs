@@ -25,11 +25,13 @@ use beckon::source::{self, Block, Framing, Partition, Read, SourceError};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::kpis::{Cell, Measure, Tally};
 use beckon_dataflows::model::{Id, Stream, Tick};
+use beckon_dataflows::plan::Plan;
 use beckon_dataflows::snapshot::Pace as KeysAtATime;
 
 use rust_decimal::Decimal;
 
 use super::oracle::kpis::Table;
+use super::oracle::state::OpenCart;
 use super::oracle::{self, Member, Until, World, write_world};
 
 /// What the engine made of a world.
@@ -40,6 +42,8 @@ pub struct Found {
     pub meter: Arc<Meter>,
     /// Whether names were dropped meanwhile.
     pub dropped_names: bool,
+    /// The open carts at the end.
+    pub open_carts: BTreeSet<OpenCart>,
 }
 
 /// How a world is replayed.
@@ -336,7 +340,7 @@ fn replay_of(config: &Config, until: Until, pace: Pace) -> Replay {
     Replay {
         workers: pace.workers,
         decoders: 1,
-        plan: wiring::plan(config),
+        plan: Plan { carts: true, ..wiring::plan(config) },
         decider: wiring::decider(config),
         allowed_lateness_ms: config.allowed_lateness_ms,
         until: match until {
@@ -352,8 +356,8 @@ fn replay_of(config: &Config, until: Until, pace: Pace) -> Replay {
 
 fn found(heard: &Mutex<Heard>, meter: Arc<Meter>, counts: Arc<Counts>) -> Found {
     let heard = std::mem::take(&mut *heard.lock().unwrap());
-    let Heard { decisions, trigger_set, dropped_names, .. } = heard;
-    Found { decisions, trigger_set, counts, meter, dropped_names }
+    let Heard { decisions, trigger_set, dropped_names, open_carts, .. } = heard;
+    Found { decisions, trigger_set, counts, meter, dropped_names, open_carts }
 }
 
 /// A replay that is broken off, and gone on with from the newest snapshot.
@@ -379,6 +383,8 @@ pub struct Resumed {
     pub decisions: Vec<String>,
     /// The trigger set likewise.
     pub trigger_set: BTreeMap<i64, BTreeSet<Member>>,
+    /// The open carts at the end of the second.
+    pub open_carts: BTreeSet<OpenCart>,
 }
 
 /// Replays the world, but is broken off and gone on with.
@@ -495,7 +501,7 @@ fn resumed(from: Option<Tick>, records_read: u64, before: Heard, after: Heard) -
         as_of.as_millisecond() <= known
     };
     let decisions = before.decisions.into_iter().filter(is_known).chain(after.decisions).collect();
-    Resumed { from, records_read, decisions, trigger_set }
+    Resumed { from, records_read, decisions, trigger_set, open_carts: after.open_carts }
 }
 
 /// Where processes can listen.
@@ -595,6 +601,7 @@ struct Heard {
     trigger_set: BTreeMap<i64, BTreeSet<Member>>,
     names: usize,
     dropped_names: bool,
+    open_carts: BTreeSet<OpenCart>,
 }
 
 struct Listener {
@@ -610,7 +617,25 @@ impl Listener {
     }
 }
 
+/// The open carts of a view, as the oracle says them.
+fn open_carts(view: &View<'_>) -> BTreeSet<OpenCart> {
+    let text = |id| view.dictionary.text(id).unwrap();
+    let told = |(owner, cart): (Id, &beckon_dataflows::model::OpenCart)| {
+        let mut lines: Vec<_> = cart.lines.iter().map(|line| (text(line.sku), i64::from(line.quantity))).collect();
+        lines.sort();
+        (text(owner), text(cart.id), lines)
+    };
+    view.state.all_carts().map(told).collect()
+}
+
 impl Act for Listener {
+    fn closed(&mut self, upper: Option<Tick>, view: &View<'_>) -> anyhow::Result<()> {
+        if upper.is_none() {
+            self.heard.lock().unwrap().open_carts = open_carts(view);
+        }
+        Ok(())
+    }
+
     fn decided(&mut self, tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
         let mut heard = self.heard.lock().unwrap();
         for (decision, _) in decided {

@@ -18,7 +18,7 @@ pub mod kpis;
 mod quiet;
 mod records;
 mod similar;
-mod state;
+pub mod state;
 mod time;
 mod triggers;
 pub mod world;
@@ -34,7 +34,7 @@ use gates::{Asked, Ruling, Send};
 use horizon::Horizon;
 use records::{Bad, Record, STREAMS, Who};
 use similar::Without;
-use state::{OrderState, State};
+use state::{OpenCart, OrderState, State};
 use time::{Stamped, round_up};
 use triggers::{Episode, Found};
 use writes::Fact;
@@ -85,6 +85,8 @@ pub struct Outcome {
     /// The whole trigger set at every tick (epoch ms) at which it changed.
     pub trigger_set: BTreeMap<i64, BTreeSet<Member>>,
     pub counts: Counts,
+    /// The open carts at the end.
+    pub open_carts: BTreeSet<OpenCart>,
     /// How often each thing that a random world should contain came to pass.
     pub occurred: BTreeMap<String, usize>,
 }
@@ -180,6 +182,7 @@ impl<'a> Run<'a> {
                 decisions: Vec::new(),
                 trigger_set: BTreeMap::new(),
                 counts: Counts::default(),
+                open_carts: BTreeSet::new(),
                 occurred: BTreeMap::new(),
             },
             decisions: Vec::new(),
@@ -248,6 +251,9 @@ impl<'a> Run<'a> {
                 Look::WhereNeeded => needed,
                 Look::EveryTick => needed.map(|_| state.tick + tick_ms),
             };
+            if next.is_none_or(|next| next > end) {
+                self.outcome.open_carts = state.open_carts();
+            }
             match next {
                 None => break,
                 Some(tick) if ticks.contains(&tick) || state.forgets.range(after..=tick).next().is_some() => {

@@ -16,6 +16,9 @@ pub enum CartKey {
     Implicit(Customer),
 }
 
+/// An open cart, by the texts of its owner, its name and its SKUs.
+pub type OpenCart = (String, String, Vec<(String, i64)>);
+
 /// A line of a cart at a tick.
 #[derive(Clone, Debug)]
 pub struct CartLine {
@@ -404,6 +407,21 @@ impl State {
     /// The cart's lines that are not left out.
     pub fn open_lines<'a>(&self, key: &CartKey, cart: &'a CartState) -> Vec<&'a CartLine> {
         cart.lines.iter().filter(|line| !self.is_closed(key, cart, line) && !self.is_ordered(cart, line)).collect()
+    }
+
+    /// Every cart with something still to be bought: whose it is, what it is called, and what is to be bought of which SKU.
+    pub fn open_carts(&self) -> BTreeSet<OpenCart> {
+        let open = self.carts.iter().map(|(key, cart)| {
+            let name = match key {
+                CartKey::Named(id) => id.clone(),
+                CartKey::Implicit(owner) => owner.id().to_owned(),
+            };
+            let mut lines: Vec<_> =
+                self.open_lines(key, cart).iter().map(|line| (line.sku.clone(), line.quantity)).collect();
+            lines.sort();
+            (cart.owner.id().to_owned(), name, lines)
+        });
+        open.filter(|(_, _, lines)| !lines.is_empty()).collect()
     }
 
     /// Stock of a SKU; of one not known, 0.

@@ -177,25 +177,25 @@ fn customer(number: u32) -> String {
     format!("u{number}{SCRIPT}")
 }
 
-/// A customer to whom a mail was tried to be sent, and its decision.
-fn sent(base: &str) -> (String, String) {
+/// A customer to whom a mail was to be sent, and its decision, with which the sender has done: it makes no other mail of it.
+fn settled(base: &str) -> (String, String) {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(60) {
         for number in 0..4 {
             let name: String = customer(number).bytes().map(|byte| format!("%{byte:02x}")).collect();
             let told = ask(&format!("{base}/v1/customers/{name}"), TOKEN).unwrap().1.unwrap_or_default();
             let decisions = told["decisions"].as_array().into_iter().flatten();
-            let mut sends = decisions.filter(|it| it["delivery"]["attempts"].as_u64() > Some(0));
+            let mut sends = decisions.filter(|it| it["delivery"]["state"] == "expired");
             if let Some(id) = sends.next().and_then(|it| it["decision_id"].as_str()) {
                 return (customer(number), id.to_owned());
             }
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("nothing was sent to any of them");
+    panic!("nothing was settled");
 }
 
-/// A mail with script of its own, in the place of the one that was made.
+/// A mail with script of its own.
 fn keep_script(state: &Path, id: &str) {
     let html = format!(
         "<p>A mail {SCRIPT}</p><script>parent.pwned=1;top.location='/gone'</script><a href=\"/gone\" target=\"_top\">away</a>\
@@ -222,7 +222,7 @@ fn script_in_every_field_is_shown_and_runs_nowhere() {
     let site = Site::start(&config, 1, Behind::of(&service), clock).unwrap().unwrap();
     let (base, stop, state) = (format!("http://{}", site.address()), service.stop(), config.state.clone());
     let looking = std::thread::spawn(move || {
-        let (customer, decision) = sent(&base);
+        let (customer, decision) = settled(&base);
         keep_script(&state, &decision);
         let saw = std::panic::catch_unwind(|| eyes.look("hostile", &base, TOKEN, &[&customer, &decision]));
         stop.store(true, Ordering::Relaxed);

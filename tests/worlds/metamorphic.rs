@@ -107,6 +107,7 @@ fn processes_make_no_difference() {
         let found = engine::replay_among(&world, until, processes, pace);
         same(&world, &found.decisions, &alone.decisions);
         assert_eq!(found.trigger_set, alone.trigger_set, "seed {seed}, {processes} processes");
+        assert_eq!(found.open_carts, alone.open_carts, "seed {seed}, {processes} processes");
     }
 }
 

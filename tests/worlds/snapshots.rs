@@ -40,15 +40,18 @@ struct Tried {
     worlds: usize,
     resumed: usize,
     shared_out: usize,
+    /// How many carts were open at the ends.
+    carts: usize,
     read_less: usize,
 }
 
 fn agree(kind: &str, contents: Contents) {
     let tried = agree_as(kind, contents, |world, until, broken, _| engine::replay_broken(world, until, broken));
-    let Tried { worlds, resumed, shared_out, read_less } = tried;
+    let Tried { worlds, resumed, shared_out, carts, read_less } = tried;
     if worlds >= WORLDS {
         // What is forgotten soon leaves short worlds, in which a snapshot is often too late.
         assert!(3 * resumed > worlds, "{kind}: hardly any world had a snapshot: {resumed} of {worlds}");
+        assert!(carts > worlds / 4, "{kind}: hardly a cart was open: {carts}");
         assert!(shared_out > 5 && 3 * read_less > resumed, "{kind}: {shared_out}, {read_less}");
     }
 }
@@ -74,12 +77,16 @@ fn agree_as(kind: &str, contents: Contents, replay: Replay) -> Tried {
         if let Some(difference) = sets.or(first_difference(&expected, &found.decisions)) {
             panic!("{how}: {difference}");
         }
+        if until == Until::LastEvent {
+            assert_eq!(expected.open_carts, found.open_carts, "{how}: the open carts");
+            tried.carts += expected.open_carts.len();
+        }
         tried.worlds += 1;
         tried.resumed += usize::from(found.from.is_some());
         tried.shared_out += usize::from(found.from.is_some() && first.0 != second.0);
         tried.read_less += usize::from(found.from.is_some() && found.records_read < records as u64);
     }
-    let Tried { worlds, resumed, shared_out, read_less } = &tried;
+    let Tried { worlds, resumed, shared_out, read_less, .. } = &tried;
     println!(
         "{kind}: {resumed} of {worlds} resumed, {shared_out} by other workers, {read_less} without reading all again"
     );

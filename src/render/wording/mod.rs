@@ -146,17 +146,22 @@ impl HelperDef for Image {
         let width = width.ok_or_else(|| RenderErrorReason::Other("`image` lacks its width=PIXELS".into()))?;
         let Some(address) = call.nullable(0)?.as_str().and_then(clean::web_address) else { return Ok(()) };
         out.write(&format!("<img src=\"{}\" alt=\"{}\" width=\"{width}\"", clean::html(&address), clean::html(alt)))?;
-        for name in ["height", "class", "style"] {
-            let value = helper.hash_get(name).map(|value| value.value());
-            let value =
-                value.and_then(|value| value.as_str().map(str::to_owned).or(value.as_u64().map(|n| n.to_string())));
-            if let Some(value) = value {
-                out.write(&format!(" {name}=\"{}\"", clean::html(&value)))?;
-            }
-        }
+        write_attributes(&["height", "class", "style"], helper, out)?;
         out.write(">")?;
         Ok(())
     }
+}
+
+/// Those attributes of a tag that the call gives.
+fn write_attributes(names: &[&str], helper: &Helper<'_>, out: &mut dyn Output) -> HelperResult {
+    for name in names {
+        let value = helper.hash_get(name).map(|value| value.value());
+        let value = value.and_then(|value| value.as_str().map(str::to_owned).or(value.as_u64().map(|n| n.to_string())));
+        if let Some(value) = value {
+            out.write(&format!(" {name}=\"{}\"", clean::html(&value)))?;
+        }
+    }
+    Ok(())
 }
 
 /// A helper's call.

@@ -6,7 +6,7 @@ use beckon_dataflows::model::Tick;
 use handlebars::{Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderErrorReason};
 use serde_json::Value;
 
-use super::{Call, Missing, urlencode};
+use super::{Call, Missing, urlencode, write_attributes};
 use crate::render::clean;
 use crate::render::live::{Block, Known, say};
 
@@ -41,11 +41,7 @@ impl HelperDef for Live {
         let height = helper.hash_get("height").and_then(|height| height.value().as_u64()).unwrap_or(HEIGHT);
         let address = clean::html(&format!("{url}/{name}.png{query}"));
         out.write(&format!("<img src=\"{address}\" alt=\"{}\" height=\"{height}\"", clean::html(&alt)))?;
-        for attribute in ["class", "style"] {
-            if let Some(value) = helper.hash_get(attribute).and_then(|value| value.value().as_str()) {
-                out.write(&format!(" {attribute}=\"{}\"", clean::html(value)))?;
-            }
-        }
+        write_attributes(&["class", "style"], helper, out)?;
         out.write(">")?;
         Ok(())
     }
