@@ -9,6 +9,7 @@ pub mod broker;
 pub mod collect;
 pub mod engagement;
 mod machine;
+mod meanings;
 mod page;
 pub mod publish;
 mod queue;
