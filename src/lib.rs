@@ -26,6 +26,7 @@ pub mod sink;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod telemetry;
 pub mod tracking;
 pub mod trigger;
 pub mod watchdog;

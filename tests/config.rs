@@ -494,6 +494,13 @@ fn an_edge_needs_its_sections_and_its_keys_and_nothing_else() {
 }
 
 #[test]
+fn spans_go_to_an_address() {
+    assert!(faults_of("[telemetry]\notlp_endpoint = \"http://localhost:4318\"").is_empty());
+    refused("[telemetry]", "1:1: `otlp_endpoint` is missing", "http://localhost:4318");
+    refused("[telemetry]\notlp_endpoint = \"grpc://c:1\"", "2:17: `grpc://c:1` is no http or https address", "4318");
+}
+
+#[test]
 fn whose_webhooks_are_taken_says_how_they_prove_themselves() {
     let hooks = |tables: &str| format!("[web]\n[webhooks]\n{tables}");
     refused(

@@ -25,6 +25,8 @@ mod snapshots;
 mod timeline;
 #[path = "kafka/unsubscribe.rs"]
 mod unsubscribe;
+#[path = "kafka/webhook.rs"]
+mod webhook;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
@@ -234,6 +236,14 @@ fn the_links_of_a_mail_lead_back_into_the_streams() {
     let name = "the_links_of_a_mail_lead_back_into_the_streams";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         unsubscribe::a_mail_s_links_lead_back(broker);
+    }
+}
+
+#[test]
+fn what_an_esp_tells_by_webhook_settles_a_delivery() {
+    let name = "what_an_esp_tells_by_webhook_settles_a_delivery";
+    if let Some(broker) = or_skip(name, Broker::shared()) {
+        webhook::what_an_esp_tells_settles_a_delivery(broker);
     }
 }
 

@@ -22,6 +22,7 @@ mod limits;
 mod nearest;
 mod secret;
 mod section;
+mod telemetry;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ mod webhooks;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
 use toml::de::DeTable;
 
 pub use campaign::{Campaign, Discount, Variant};
@@ -121,6 +123,8 @@ pub struct Config {
     pub collect: Option<Collect>,
     /// Whose webhooks it takes there; nobody's without it (SPEC §8).
     pub webhooks: Option<Webhooks>,
+    /// The collector that hears of mails as spans, over OTLP; nobody without it.
+    pub telemetry: Option<Url>,
     /// Whether a running service maintains the KPIs (SPEC §9): where `[web]` has a token for who may read them, and in the demo.
     pub measures: bool,
 }
@@ -306,6 +310,7 @@ fn read<'d>(
         tracking: table("tracking")
             .and_then(|section| tracking::read(section, beside, mailing && purpose != Purpose::Demo)),
         collect: table("collect").map(|section| collect::read(section, beside, purpose.collects())),
+        telemetry: table("telemetry").and_then(telemetry::read),
         webhooks: table("webhooks").map(|section| webhooks::read(section, beside, mailing && purpose != Purpose::Demo)),
     };
     config.measures = purpose == Purpose::Demo || config.web.as_ref().is_some_and(|web| web.api_token.is_some());

@@ -14,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::pipeline::lanes::dead_letters;
 use crate::sink::delivery::Owed;
 use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
+use crate::telemetry::Spans;
 
 /// The ledger as one ESP's sender reads and writes it, and the dead letters.
 pub struct Log {
@@ -24,6 +25,8 @@ pub struct Log {
     /// Whose dead letters this one writes: its own, and the first of the ESPs also of those that are no longer there.
     others: Vec<Option<Arc<str>>>,
     is_first: bool,
+    /// Who hears of all that becomes of deliveries, if anybody does.
+    spans: Option<Arc<Spans>>,
     /// Who hears of accepted deliveries, if anybody does.
     accepting: Option<crossbeam_channel::Sender<Accepted>>,
 }
@@ -52,6 +55,7 @@ impl Log {
         if moved > 0 {
             tracing::info!(deliveries = moved, "what is owed goes to the ESPs that its campaigns have now");
         }
+        let spans = config.telemetry.as_ref().map(Spans::open).transpose()?.map(Arc::new);
         let log = |(index, esp): (usize, &Option<Arc<str>>)| Log {
             ledger: ledger.clone(),
             campaigns: campaigns.clone(),
@@ -59,6 +63,7 @@ impl Log {
             esp: esp.clone(),
             others: esps.iter().filter(|other| *other != esp).cloned().collect(),
             is_first: index == 0,
+            spans: spans.clone(),
             accepting: None,
         };
         Ok(esps.iter().enumerate().map(log).collect())
@@ -95,7 +100,13 @@ impl DeliveryLog for Log {
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
         Box::pin(async move {
             let accepted = (record.state == DeliveryState::Accepted).then_some((id, record.since_ms));
+            let traced = self.spans.as_ref().map(|spans| (spans, record.clone()));
             self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into()))?;
+            if let Some((spans, record)) = traced
+                && let Some(decision) = self.ledger.decision(id).map_err(|error| LogFault(error.into()))?
+            {
+                spans.became(&decision, self.esp.as_deref().unwrap_or(config::DEFAULT_ESP), &record);
+            }
             if let (Some(accepted), Some(accepting)) = (accepted, &self.accepting) {
                 // At the end nobody may be there to hear it: the ledger has it for the next start.
                 let _ = accepting.send(accepted);

@@ -13,6 +13,7 @@ pub mod engagement;
 pub mod letters;
 pub mod live;
 mod machine;
+mod meanings;
 mod page;
 pub mod publish;
 mod queue;

@@ -17,6 +17,8 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::sync::Mutex;
 
+use super::meanings;
+
 /// How long what was checked counts: a check writes to the ledger, and anybody may ask.
 const CHECKED_FOR: Duration = Duration::from_secs(2);
 
@@ -85,6 +87,7 @@ fn page() -> PrometheusHandle {
         if let Err(fault) = metrics::set_global_recorder(recorder) {
             tracing::warn!(%fault, "metrics are told elsewhere");
         }
+        meanings::describe();
         page
     });
     page.clone()

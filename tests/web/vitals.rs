@@ -122,6 +122,8 @@ fn what_the_dashboard_and_the_rules_name_is_told_and_a_service_is_ready_while_it
         let missing: Vec<_> = wanted.difference(&told).collect();
         assert!(missing.is_empty(), "{file} names what is not told: {missing:?}\n{scrape}");
     }
+    let lines = |kind: &str| scrape.lines().filter(|line| line.starts_with(kind)).count();
+    assert_eq!(lines("# HELP "), lines("# TYPE "), "each has a meaning:\n{scrape}");
     assert_eq!(value(&scrape, "beckon_records_total{stream=\"profiles\"}"), Some(50.0), "{scrape}");
     assert_eq!(
         value(&scrape, "beckon_decisions_total{outcome=\"send\",reason=\"none\"}").map(|count| count > 0.0),
