@@ -136,6 +136,8 @@ impl Reclock {
                 self.again.follow(&self.clock);
                 return tick;
             }
+            // As long as notes are to come, an earlier run has read this record too, and bound it as a replay does: it noted nothing.
+            let now_ms = now_ms.filter(|_| self.ahead.is_empty());
             let greatest_ms = self.clock.greatest_ms();
             let tick = self.clock.bind(event_ms, now_ms);
             if let Some(now_ms) = now_ms {
@@ -240,6 +242,30 @@ mod tests {
             self.bound.extend(ticks(batch));
         }
 
+        /// A run that died was started again: it reads all from the beginning, `together` records at a time, and these with it.
+        fn comes_after_a_restart(&mut self, now_ms: u64, event_times_ms: &[u64], together: usize) {
+            self.reclock = Reclock::new(PartitionClock::new(1000, 5000), 0, self.noted.clone());
+            let first = self.records.len() as u64;
+            self.records.extend((first..).zip(event_times_ms.iter().copied()));
+            let mut bound = Vec::new();
+            for records in self.records.chunks(together) {
+                let mut batch = batch(records);
+                self.noted.extend(self.reclock.bind(&mut batch, Some(now_ms)).map(Note::Bound));
+                bound.extend(ticks(batch));
+            }
+            assert_eq!(bound[..self.bound.len()], self.bound, "what was bound before is bound otherwise");
+            self.bound = bound;
+        }
+
+        /// Each note is of records after those of the one before.
+        fn are_notes_in_order(&self) -> bool {
+            let end = |note: &Note| match note {
+                Note::Bound(binding) => binding.last + 1,
+                Note::Closed { next, .. } => *next,
+            };
+            self.noted.windows(2).all(|two| two[1].first() >= end(&two[0]))
+        }
+
         /// All that the partition's clock says is closed, and may be decided.
         fn closes(&mut self) {
             let open = self.reclock.open();
@@ -316,12 +342,35 @@ mod tests {
         assert_eq!(ticks(batch), [20_000, 55_000, 57_000]);
     }
 
+    /// What an earlier run has read, and what has come since, in one block: what is noted of that begins after what was noted before.
+    #[test]
+    fn a_note_does_not_reach_back_before_an_earlier_one() {
+        let mut story = Story::new();
+        story.comes(21_000, &[20_000]);
+        story.reclock.idle_until(60_000);
+        story.closes();
+        let mut notes = story.noted;
+        assert_eq!(notes, [Note::Closed { next: 1, open: 55_000 }]);
+        let mut after = Reclock::new(PartitionClock::new(1000, 5000), 0, notes.clone());
+        let records = [(0, 20_000), (1, 21_000), (2, 99_000)];
+        let mut read = batch(&records);
+        let binding = Binding { first: 1, last: 2, greatest_ms: Some(59_001), now_ms: 61_000 };
+        assert_eq!(after.bind(&mut read, Some(61_000)), Some(binding));
+        notes.push(Note::Bound(binding));
+        let mut again = Reclock::new(PartitionClock::new(1000, 5000), 0, notes);
+        let mut replayed = batch(&records);
+        again.bind(&mut replayed, None);
+        let read = ticks(read);
+        assert_eq!(read, [20_000, 55_000, 61_000]);
+        assert_eq!(ticks(replayed), read);
+    }
+
     /// Whatever the wall clock does, and however the blocks are cut.
     #[test]
     fn any_live_run_is_bound_again_alike() {
         proptest::proptest!(|(
             blocks in proptest::collection::vec(
-                (0u64..9_000, 0u8..4, proptest::collection::vec(0u64..30_000, 1..6)), 1..30),
+                (0u64..9_000, 0u8..16, proptest::collection::vec(0u64..30_000, 1..6)), 1..30),
             together in 1usize..7,
         )| {
             let mut story = Story::new();
@@ -336,8 +385,13 @@ mod tests {
                 }
                 // Ages below 10 s are times ahead of the wall clock.
                 let times: Vec<u64> = ages.iter().map(|age| now_ms + 10_000 - age).collect();
-                story.comes(now_ms, &times);
+                if idles & 12 == 12 {
+                    story.comes_after_a_restart(now_ms, &times, together);
+                } else {
+                    story.comes(now_ms, &times);
+                }
             }
+            proptest::prop_assert!(story.are_notes_in_order(), "{:?}", story.noted);
             proptest::prop_assert_eq!(story.again(together), story.bound.clone());
             // And a run that was ended and started again, which notes nothing of what it knows.
             let mut again = Reclock::new(PartitionClock::new(1000, 5000), 0, story.noted.clone());
