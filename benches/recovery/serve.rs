@@ -26,6 +26,8 @@ pub struct Begun {
     pub records: u64,
     /// Most memory until then.
     pub peak_kib: u64,
+    /// The tick of the snapshot that was gone on from.
+    pub resumed_from: Option<u64>,
 }
 
 /// How late each tick was closed, ms: from when it could have been.
@@ -48,15 +50,16 @@ pub fn serve(folder: &Path, workers: usize, known: u64) -> Result<()> {
     let began = Instant::now();
     std::env::set_current_dir(folder)?;
     let config = Config::load(Path::new("beckon.toml"), Purpose::Run)?;
-    // A tick is closed by the first record that is later by the allowed lateness.
-    let closable_ms = config.tick_ms + config.allowed_lateness_ms;
+    // What is closed ends before the next tick. The last one is closed by the first record that is later than it by the allowed lateness.
+    let closes_after_ms = config.allowed_lateness_ms.saturating_sub(config.tick_ms - 1);
     let service = Service::open(&config, workers, Arc::new(now_ms))?;
-    let readings = service.readings();
+    let (readings, resumed_from) = (service.readings(), service.resumed_from());
     let seen = Arc::new(Mutex::new(Served::default()));
     let asked = Arc::new(AtomicBool::new(false));
     std::thread::spawn({
         let (seen, asked) = (seen.clone(), asked.clone());
-        move || look(&readings, began, known, closable_ms, &seen, &asked)
+        let known = Known { began, last: known, resumed_from };
+        move || look(&readings, known, closes_after_ms, &seen, &asked)
     });
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -66,20 +69,29 @@ pub fn serve(folder: &Path, workers: usize, known: u64) -> Result<()> {
     Ok(())
 }
 
-fn look(readings: &Readings, began: Instant, known: u64, closable_ms: u64, seen: &Mutex<Served>, asked: &AtomicBool) {
+/// What is known when it starts.
+struct Known {
+    began: Instant,
+    /// The last tick that was closed before.
+    last: u64,
+    resumed_from: Option<u64>,
+}
+
+fn look(readings: &Readings, known: Known, closes_after_ms: u64, seen: &Mutex<Served>, asked: &AtomicBool) {
     let (mut last, mut is_new) = (0, false);
     while !asked.load(Ordering::Relaxed) {
         let as_of = readings.meter.as_of();
         if as_of > last && is_new {
-            let late_ms = now_ms().saturating_sub(as_of + closable_ms);
+            let late_ms = now_ms().saturating_sub(as_of + closes_after_ms);
             let mut seen = seen.lock().expect("nobody panics with it");
             seen.last = as_of;
             let is_written = !files(Path::new("."), "draft").is_empty();
             if is_written { &mut seen.during } else { &mut seen.beside }.0.push(late_ms);
-        } else if as_of > known && !is_new {
+        } else if as_of > known.last && !is_new {
             is_new = true;
             let peak_kib = cost::of_process("self").map_or(0, |cost| cost.peak_kib);
-            tell(&Begun { after_s: began.elapsed().as_secs_f64(), records: readings.meter.records(), peak_kib });
+            let (after_s, records) = (known.began.elapsed().as_secs_f64(), readings.meter.records());
+            tell(&Begun { after_s, records, peak_kib, resumed_from: known.resumed_from });
         }
         last = as_of;
         std::thread::sleep(LOOK);
