@@ -216,5 +216,7 @@ fn advance(
     {
         engine.workers.snapshot(tick);
     }
-    engine.workers.advance(open);
+    if open > closed {
+        engine.workers.advance(open);
+    }
 }

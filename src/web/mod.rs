@@ -10,6 +10,7 @@ pub mod broker;
 pub mod collect;
 pub mod dashboard;
 pub mod engagement;
+mod head;
 pub mod letters;
 pub mod live;
 mod machine;

@@ -234,33 +234,24 @@ pub struct MeasuredAgain {
 
 /// Replays the world and follows its decisions, but is broken off and gone on with.
 pub fn measure_broken(world: &World, until: Until, broken: Broken, accepted: &[(i64, String)]) -> MeasuredAgain {
-    let directory = tempfile::tempdir().unwrap();
-    write_world(world, directory.path()).unwrap();
-    let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
+    let twice = Twice::of(world, until, broken);
+    let Twice { directory, config, schedule, .. } = &twice;
     let [first, second] = broken.paces;
-    let store = |workers| {
-        let (build, configuration) = (Build::running().unwrap(), config.state_fingerprint);
-        let identity = Identity { build, configuration, workers: Workers::all(workers) };
-        Store::open(&directory.path().join("snapshots"), identity).unwrap()
-    };
-    let schedule = Schedule {
-        every_ms: broken.every_ms.next_multiple_of(config.tick_ms),
-        apart: Duration::ZERO,
-        pace: KeysAtATime(broken.keys),
-    };
+    let store = |workers| twice.store("snapshots", Workers::all(workers));
     let run = |(workers, records), cut: Cut, restored: Option<Restored>| {
         let resume = Restored::resume(restored.as_ref(), Some(schedule.every_ms));
         let whole = source::files::open(directory.path()).unwrap().into_iter();
         let from = |stream| resume.offset(stream, 0).unwrap_or(0);
         let partitions = whole.map(|whole| Pieces::from_on(from(whole.stream()), whole, records, cut.clone()));
-        let mut replay = replay_of(&config, until, Pace { workers, piece: Some(records) });
-        replay.plan = wiring::measured(replay.plan, &config);
+        let mut replay = replay_of(config, until, Pace { workers, piece: Some(records) });
+        replay.plan = wiring::measured(replay.plan, config);
         let added = Added::default();
         let earlier = restored.as_ref().map(Restored::kpis);
-        let setup = measure::Setup { earlier, ..setup_of(&config, accepted, &added) };
+        let setup = measure::Setup { earlier, ..setup_of(config, accepted, &added) };
         let table = setup.table.clone();
         let measuring = setup.measure(&replay.plan, Elsewhere).unwrap();
-        let (keep, bury) = (Keep { store: store(workers), schedule, restored, peers: None }, Box::new(|_| Ok(())));
+        let (keep, bury) =
+            (Keep { store: store(workers), schedule: *schedule, restored, peers: None }, Box::new(|_| Ok(())));
         replay.run_keeping(keep, &cut.stop, partitions.collect(), measuring, bury, |_| {}).unwrap();
         let added = std::mem::take(&mut *added.lock().unwrap());
         let table = table.read().unwrap().clone();
@@ -272,8 +263,8 @@ pub fn measure_broken(world: &World, until: Until, broken: Broken, accepted: &[(
     let (after, table) = run(second, Cut::after(usize::MAX), restored);
     added.retain(|(tick, ..)| from.is_some_and(|from| *tick <= from));
     added.extend(after);
-    let last = table.rows().iter().map(|row| as_the_oracle(&config, row)).collect();
-    MeasuredAgain { from, tables: tables(&config, &added), last }
+    let last = table.rows().iter().map(|row| as_the_oracle(config, row)).collect();
+    MeasuredAgain { from, tables: tables(config, &added), last }
 }
 
 fn setup_of(config: &Config, accepted: &[(i64, String)], added: &Added) -> measure::Setup {

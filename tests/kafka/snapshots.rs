@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use beckon_datagen::Event;
+use beckon_datagen::esp::EspHandle;
 
 use crate::broker::Broker;
 use crate::decision_id;
@@ -24,10 +25,7 @@ pub fn a_restart_reads_what_came_after_the_snapshot(broker: &Broker) {
     let directory = directory.path();
     let mut events = service::shop_of_this_morning();
     let later = events.split_off(events.len() / 2);
-    let prefix = service::produce(broker, &events);
-    service::configure(directory, broker, &prefix, &esp);
-    let config = fs::read_to_string(directory.join("beckon.toml")).unwrap();
-    fs::write(directory.join("beckon.toml"), format!("snapshot_every = \"1s\"\n{config}")).unwrap();
+    let prefix = open(directory, broker, &events, &esp);
 
     let running = service::start(directory, 2);
     service::wait_until_quiet(&esp, 1);
@@ -78,10 +76,7 @@ pub fn a_cluster_goes_on_from_the_snapshot_of_all(broker: &Broker) {
     let directory = directory.path();
     let mut events = service::shop_of_this_morning();
     let later = events.split_off(events.len() / 2);
-    let prefix = service::produce(broker, &events);
-    service::configure(directory, broker, &prefix, &esp);
-    let config = fs::read_to_string(directory.join("beckon.toml")).unwrap();
-    fs::write(directory.join("beckon.toml"), format!("snapshot_every = \"1s\"\n{config}")).unwrap();
+    let prefix = open(directory, broker, &events, &esp);
     let log = |process: usize| fs::read_to_string(directory.join(format!("run-{process}.log"))).unwrap_or_default();
 
     let mut running = service::start_cluster(directory, 2, 1);
@@ -111,8 +106,17 @@ pub fn a_cluster_goes_on_from_the_snapshot_of_all(broker: &Broker) {
     runtime.block_on(esp.stop());
 }
 
+/// Has the events in topics, of this prefix, and a service configured for them that takes a snapshot of every second.
+fn open(directory: &Path, broker: &Broker, events: &[Event], esp: &EspHandle) -> String {
+    let prefix = service::produce(broker, events);
+    service::configure(directory, broker, &prefix, esp);
+    let config = fs::read_to_string(directory.join("beckon.toml")).unwrap();
+    fs::write(directory.join("beckon.toml"), format!("snapshot_every = \"1s\"\n{config}")).unwrap();
+    prefix
+}
+
 /// Runs the service until nothing happens any more, and returns how many records it has read.
-fn run_to_the_end(directory: &Path, esp: &beckon_datagen::esp::EspHandle, workers: usize) -> u64 {
+fn run_to_the_end(directory: &Path, esp: &EspHandle, workers: usize) -> u64 {
     let running = service::start(directory, workers);
     service::wait_until_quiet(esp, 1);
     assert!(running.interrupt().success(), "{}", log(directory));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::key::NoKey;
 use super::message::{BODY_BYTES_MAX, Unreadable};
 use crate::web::body::NoBody;
+use crate::web::head;
 use crate::web::queue::Full;
 
 /// Everything is in Kafka, or in the dead letters.
@@ -86,11 +87,9 @@ impl Refusal {
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Refusal::NoKey => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"collect\""))),
-            // Where a broker is down it takes longer to come back than a queue to empty.
-            Refusal::Busy => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
-            Refusal::NotWritten => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
-            // What still comes of the body is not read.
-            Refusal::Slow | Refusal::TooLarge => Some((header::CONNECTION, HeaderValue::from_static("close"))),
+            Refusal::Busy => Some(head::when_busy()),
+            Refusal::NotWritten => Some(head::when_not_written()),
+            Refusal::Slow | Refusal::TooLarge => Some(head::when_unread()),
             Refusal::Unreadable(_) | Refusal::Broken => None,
         }
     }

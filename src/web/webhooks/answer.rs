@@ -1,10 +1,11 @@
 //! What an ESP is told that is not thanked. In: why. Out: a status, and a sentence that says nothing about keys or what we know. What may
 //! be sent again is answered with 429 or 503; ESPs send again what got another answer too, and are refused again.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::web::body::NoBody;
+use crate::web::head;
 
 /// Why a request was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,10 +78,9 @@ impl From<NoBody> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let head = match self {
-            Refusal::Busy => Some((header::RETRY_AFTER, HeaderValue::from_static("1"))),
-            Refusal::NotWritten(_) => Some((header::RETRY_AFTER, HeaderValue::from_static("5"))),
-            // What still comes of the body is not read.
-            Refusal::Slow | Refusal::TooLarge => Some((header::CONNECTION, HeaderValue::from_static("close"))),
+            Refusal::Busy => Some(head::when_busy()),
+            Refusal::NotWritten(_) => Some(head::when_not_written()),
+            Refusal::Slow | Refusal::TooLarge => Some(head::when_unread()),
             _ => None,
         };
         let mut answer = (self.code().0, format!("{self}\n")).into_response();
