@@ -21,6 +21,8 @@ mod service;
 mod skip;
 #[path = "kafka/snapshots.rs"]
 mod snapshots;
+#[path = "kafka/source.rs"]
+mod source;
 #[path = "kafka/timeline.rs"]
 mod timeline;
 #[path = "kafka/unsubscribe.rs"]
@@ -190,6 +192,14 @@ fn the_service_decides_like_a_replay_and_sends_once() {
     assert!(again.interrupt().success());
     assert_eq!(esp.seen().requests, seen.requests, "a restart sends nothing again");
     runtime.block_on(esp.stop());
+}
+
+#[test]
+fn a_partition_has_ended_as_long_as_its_broker_says_so() {
+    let name = "a_partition_has_ended_as_long_as_its_broker_says_so";
+    if let Some(broker) = or_skip(name, Broker::start_own()) {
+        source::a_partition_has_ended_as_long_as_its_broker_says_so(broker);
+    }
 }
 
 #[test]

@@ -26,6 +26,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two questions who leads a partition.
 const LEADER_PAUSE: Duration = Duration::from_millis(200);
 
+/// After so long with nothing a partition's broker is asked again whether there is nothing.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long it is believed that there is nothing. A broker that is gone may have acknowledged more to others when it is back, so
+/// deadlines wait for it.
+const BELIEVED: Duration = Duration::from_secs(2);
+
 /// Where a topic ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -109,7 +116,9 @@ pub fn open(
             ends_at,
             ended,
             next,
-            caught_up: false,
+            consumer: consumer.clone(),
+            end_said: None,
+            asked: Instant::now(),
         }));
     }
     consumer.assign(&assignment).map_err(|error| failed("", error))?;
@@ -161,8 +170,31 @@ struct TopicPartition {
     ended: bool,
     /// Offset of the next record.
     next: i64,
-    /// The broker has said that there is nothing more.
-    caught_up: bool,
+    consumer: Arc<BaseConsumer>,
+    /// When the broker last said that there is nothing more, if nothing came since.
+    end_said: Option<Instant>,
+    /// When it was last asked to say so.
+    asked: Instant,
+}
+
+impl TopicPartition {
+    /// Whether the partition has been read to its present end.
+    fn caught_up(&mut self) -> bool {
+        let Some(said) = self.end_said else { return false };
+        if self.ends_at.is_none() && said.elapsed().min(self.asked.elapsed()) >= ASK_AGAIN {
+            self.ask_for_the_end();
+        }
+        said.elapsed() < BELIEVED
+    }
+
+    /// librdkafka says once that a partition has ended there, however often it is told so; and anew after a seek.
+    fn ask_for_the_end(&mut self) {
+        self.asked = Instant::now();
+        let here = Offset::Offset(self.next);
+        if let Err(error) = self.consumer.seek(&self.topic, self.number, here, Duration::ZERO) {
+            tracing::warn!(%error, topic = self.topic, partition = self.number, "cannot ask where the partition ends");
+        }
+    }
 }
 
 impl Partition for TopicPartition {
@@ -191,13 +223,13 @@ impl Partition for TopicPartition {
                 Some(Ok(message)) if message.offset() < self.next => {}
                 Some(Ok(message)) => {
                     self.next = message.offset() + 1;
-                    self.caught_up = false;
+                    self.end_said = None;
                     bytes.extend_from_slice(message.payload().unwrap_or_default());
                     messages.push((message.offset().unsigned_abs(), bytes.len()));
                     self.ended = self.ends_at.is_some_and(|end| message.offset() + 1 >= end);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    self.caught_up = true;
+                    self.end_said = Some(Instant::now());
                     self.ended = self.ends_at.is_some();
                 }
                 Some(Err(error)) if fatal(&error) => {
@@ -210,7 +242,7 @@ impl Partition for TopicPartition {
             wait = Duration::ZERO;
         }
         if messages.is_empty() {
-            return Ok(if self.ended { Read::End } else { Read::Idle { caught_up: self.caught_up } });
+            return Ok(if self.ended { Read::End } else { Read::Idle { caught_up: self.caught_up() } });
         }
         let read_to = messages.last().map_or(0, |(offset, _)| offset + 1);
         let share_read =
