@@ -1,5 +1,6 @@
 //! Backpressure: 10,000 sends are decided a second, and the ESP takes 50. What must hold: memory stays where it is, nothing is lost,
-//! the ESP is pressed no harder than configured, and what waits longer than `send_within` expires, the oldest first. Prints a line
+//! the ESP is pressed no harder than configured, and no less: it gets what is still in time; and what waits longer than `send_within`
+//! expires. Prints a line
 //! every few seconds, lets the backlog come to its end, and fails when a sum or a state is wrong.
 //!
 //! The way is the service's from the ledger on: ledger, sender, HTTP, simulated ESP; the decisions are made up.
@@ -17,7 +18,7 @@ use anyhow::{Context, ensure};
 use beckon::decision::{
     self, Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, Message, Outcome, Payload, PayloadLine,
 };
-use beckon::ledger::Ledger;
+use beckon::ledger::{Ledger, Owing};
 use beckon::sink::delivery::{Limits, Owed, Ports, run};
 use beckon::sink::{
     Backlog, BoxFuture, DeliveryLog, LogFault, client,
@@ -34,6 +35,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often a line is printed.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Of what the ESP takes, it must be sent so much in the end.
+const PACE_MIN: f64 = 0.8;
 
 /// Of memory's growth from the first third of the run to the last, MiB.
 const GROWTH_MIB_MAX: f64 = 64.0;
@@ -80,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         anyhow::Ok((decided?, looks))
     })?;
     check(&arguments, &decided, &ledger, &esp)?;
+    check_pace(&arguments, &decided, &ledger)?;
     check_memory(&looks)
 }
 
@@ -147,7 +152,7 @@ fn entry(n: u64, as_of: u64) -> (Decision, Option<Errand>) {
 }
 
 fn ports(arguments: &Arguments, ledger: &Arc<Ledger>, esp: &EspHandle) -> anyhow::Result<Ports> {
-    let send_within_ms = Some(arguments.send_within * 1000);
+    let send_within_ms = arguments.send_within * 1000;
     Ok(Ports {
         name: "bench".into(),
         esp: Arc::new(Http::new(client(5_000)?, &esp.base_url(), None, true, Differs::default())?),
@@ -179,16 +184,16 @@ fn message(send: &decision::Send) -> Message {
 /// The ledger as the service's sender has it, for one campaign.
 struct Log {
     ledger: Arc<Ledger>,
-    send_within_ms: Option<u64>,
+    send_within_ms: u64,
 }
 
-impl DeliveryLog for Log {
-    fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
-        Box::pin(async move { self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into())) })
+impl Log {
+    fn timely_since(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.send_within_ms)
     }
 
-    fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        let owed = self.ledger.owed(count, |id| !in_hand.contains(&id));
+    fn backlog(&self, owing: Owing<'_>, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let owed = self.ledger.owed_by(None, owing, count, |id| !in_hand.contains(&id));
         let (open, more) = owed.map_err(|error| LogFault(error.into()))?;
         let owed = open.into_iter().map(|open| {
             let episode = Episode {
@@ -201,13 +206,27 @@ impl DeliveryLog for Log {
                 decision: Arc::new(open.decision),
                 episode,
                 currency: open.errand.currency,
-                send_within_ms: self.send_within_ms,
+                send_within_ms: Some(self.send_within_ms),
                 priority: open.errand.priority,
                 template: "cart_abandonment".into(),
             };
             Owed { send, delivery: open.delivery }
         });
         Ok(Backlog { owed: owed.collect(), more })
+    }
+}
+
+impl DeliveryLog for Log {
+    fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
+        Box::pin(async move { self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into())) })
+    }
+
+    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.backlog(Owing::Since(&|_| self.timely_since(now_ms)), count, in_hand)
+    }
+
+    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.backlog(Owing::Before(&|_| self.timely_since(now_ms)), count, in_hand)
     }
 
     fn bury_unanswered(&self, _before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {
@@ -279,6 +298,24 @@ fn check(arguments: &Arguments, decided: &[DecisionId], ledger: &Ledger, esp: &E
     );
     ensure!(accepted + expired == decided.len() as u64, "the sum is wrong");
     ensure!(seen.accepted == accepted, "the ESP took {}", seen.accepted);
+    Ok(())
+}
+
+/// To the last, the ESP is sent about as much as it takes.
+fn check_pace(arguments: &Arguments, decided: &[DecisionId], ledger: &Ledger) -> anyhow::Result<()> {
+    let began_ms = decided.first().map_or(Ok(None), |id| ledger.decision(*id))?.map_or(0, |decision| decision.as_of);
+    let third_s = arguments.seconds / 3;
+    let mut accepted = [0_u64; 3];
+    for id in decided {
+        let delivery = ledger.delivery(*id)?.with_context(|| format!("{id} is lost"))?;
+        let third = delivery.since_ms.saturating_sub(began_ms) / (third_s * 1000).max(1);
+        if delivery.state == DeliveryState::Accepted && third < 3 {
+            accepted[third as usize] += 1;
+        }
+    }
+    let per_second = accepted.map(|count| count as f64 / third_s.max(1) as f64);
+    println!("accepted per second, in each third of the run: {per_second:.0?}");
+    ensure!(per_second[2] > PACE_MIN * f64::from(arguments.requests), "the ESP is idle while mails wait");
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 pub use error::{LedgerError, OpenError};
 pub use mirror::{MirrorError, MirrorTopics};
 pub use storage::Storage;
-pub use tables::Counts;
+pub use tables::{Counts, Owing};
 
 use crate::decision::{Decision, DecisionId, DeliveryRecord, Errand, OpenDelivery};
 use crate::durable::Machine;
@@ -144,19 +144,20 @@ impl Ledger {
         count: usize,
         is_wanted: impl Fn(DecisionId) -> bool,
     ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
-        self.owed_by(None, count, is_wanted)
+        self.owed_by(None, Owing::All, count, is_wanted)
     }
 
-    /// Of the first `count` deliveries that an ESP owes, in the order in which they go out (SPEC §6: greater priority, older
+    /// Of the first `count` of these deliveries that an ESP owes, in the order in which they go out (SPEC §6: greater priority, older
     /// decision), those that `is_wanted` says; and whether more than `count` are owed. Owed are `pending` ones, `in_flight`
     /// ones (where a process died around the request; the ESP may have taken it) and `unknown` ones that may be repeated.
     pub fn owed_by(
         &self,
         esp: Option<&str>,
+        owing: Owing<'_>,
         count: usize,
         is_wanted: impl Fn(DecisionId) -> bool,
     ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
-        self.tables.owed(esp, count, is_wanted)
+        self.tables.owed(esp, owing, count, is_wanted)
     }
 
     /// Gives what is owed to the ESPs that are to send it now; returns of how many deliveries. `esps` are all there are, `esp_of` says which
@@ -405,6 +406,13 @@ mod tests {
         assert_eq!(subjects(ledger.owed(3, |_| true).unwrap()), (all.clone(), false));
         let young = sends[1].0.decision_id;
         assert_eq!(subjects(ledger.owed(2, |id| id != young).unwrap()), (all[..1].to_vec(), true));
+        let tick = |priority| if priority == 7 { 6_000 } else { 5_000 };
+        let of = |owing, count| subjects(ledger.owed_by(None, owing, count, |_| true).unwrap());
+        assert_eq!(of(Owing::Since(&tick), 9), (all[1..].to_vec(), false));
+        assert_eq!(of(Owing::Since(&tick), 1), (all[1..2].to_vec(), true));
+        assert_eq!(of(Owing::Before(&tick), 1), (all[..1].to_vec(), false));
+        assert_eq!(of(Owing::Before(&|_| u64::MAX), 9), (all, false));
+        assert_eq!(of(Owing::Before(&|_| 0), 9), (vec![], false));
 
         assert_eq!(ledger.unanswered(3_000).unwrap(), []);
         assert_eq!(ledger.unanswered(3_001).unwrap(), [unanswered]);
@@ -426,7 +434,7 @@ mod tests {
         let taken = sends[2].0.decision_id;
         ledger.advance(taken, at(DeliveryState::InFlight)).await.unwrap();
         let owes = |esp| -> Vec<String> {
-            let (owed, more) = ledger.owed_by(esp, 9, |_| true).unwrap();
+            let (owed, more) = ledger.owed_by(esp, Owing::All, 9, |_| true).unwrap();
             assert!(!more);
             let mut subjects: Vec<_> = owed.iter().map(|open| open.decision.subject.to_string()).collect();
             subjects.sort();

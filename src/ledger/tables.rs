@@ -6,6 +6,7 @@
 //! What was erased may linger in pages of the file that are free by now; [`Tables::rewrite`] gets rid of those.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -47,6 +48,30 @@ pub(super) type Rank = (u64, i64, u64, u128);
 /// An ESP's place in the order, by its name.
 pub(super) fn lane(esp: Option<&str>) -> u64 {
     esp.map_or(0, |name| xxh3_64(name.as_bytes()))
+}
+
+/// Which of the deliveries that an ESP owes are meant.
+#[derive(Clone, Copy)]
+pub enum Owing<'a> {
+    /// All.
+    All,
+    /// Of each priority those decided at this tick or later.
+    Since(&'a dyn Fn(i32) -> Tick),
+    /// Of each priority those decided before this tick.
+    Before(&'a dyn Fn(i32) -> Tick),
+}
+
+impl Owing<'_> {
+    /// The places in the order that are meant, of those of a lane and a negated priority.
+    fn of(self, lane: u64, negated: i64) -> Range<Rank> {
+        let at = |tick| (lane, negated, tick, 0);
+        let priority = i32::try_from(-negated).unwrap_or(i32::MAX);
+        match self {
+            Owing::All => at(0)..at(Tick::MAX),
+            Owing::Since(tick) => at(tick(priority))..at(Tick::MAX),
+            Owing::Before(tick) => at(0)..at(tick(priority)),
+        }
+    }
 }
 
 /// A decision as it is written.
@@ -307,25 +332,35 @@ impl Tables {
         Ok(self.read::<Stored>(DELIVERIES, id)?.map(|stored| stored.record))
     }
 
-    /// Of the first `count` that are owed by this ESP those that `is_wanted` says, and whether there are more than `count`.
+    /// Of the first `count` of these that are owed by this ESP those that `is_wanted` says, and whether there are more than `count`.
     pub fn owed(
         &self,
         esp: Option<&str>,
+        owing: Owing<'_>,
         count: usize,
         is_wanted: impl Fn(DecisionId) -> bool,
     ) -> Result<(Vec<OpenDelivery>, bool), LedgerError> {
         let read = || -> Result<_, redb::Error> {
             let table = self.database().begin_read()?.open_table(OWED)?;
-            let lane = lane(esp);
-            let own = table.range((lane, i64::MIN, 0, 0)..=(lane, i64::MAX, u64::MAX, u128::MAX))?;
-            let (mut wanted, mut entries) = (Vec::new(), own);
-            for entry in entries.by_ref().take(count) {
-                let id = DecisionId(entry?.0.value().3);
-                if is_wanted(id) {
-                    wanted.push(id);
+            let (mut wanted, mut seen) = (Vec::new(), 0);
+            let mut first = (lane(esp), i64::MIN, 0, 0);
+            // One priority after the other: none is looked for in what is not asked for.
+            while let Some(next) = table.range(first..=(first.0, i64::MAX, u64::MAX, u128::MAX))?.next() {
+                let priority = next?.0.value().1;
+                for entry in table.range(owing.of(first.0, priority))? {
+                    if seen == count {
+                        return Ok((wanted, true));
+                    }
+                    seen += 1;
+                    let id = DecisionId(entry?.0.value().3);
+                    if is_wanted(id) {
+                        wanted.push(id);
+                    }
                 }
+                let Some(after) = priority.checked_add(1) else { break };
+                first = (first.0, after, 0, 0);
             }
-            Ok((wanted, entries.next().is_some()))
+            Ok((wanted, false))
         };
         let (wanted, more) = read().map_err(|error| LedgerError::of(error, &self.path))?;
         let open = wanted.into_iter().map(|id| {

@@ -4,13 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use beckon_dataflows::model::Episode;
+use beckon_dataflows::model::{Episode, Tick};
 
 use super::measure::Accepted;
 use crate::config::{self, Config};
 use crate::decision::{self, Decision, DecisionId, DeliveryRecord, DeliveryState, OpenDelivery};
 use crate::json_lines::JsonLines;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Owing};
 use crate::pipeline::lanes::dead_letters;
 use crate::sink::delivery::Owed;
 use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
@@ -74,6 +74,12 @@ impl Log {
         Log { accepting, ..self }
     }
 
+    fn backlog(&self, owing: Owing<'_>, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let owed = self.ledger.owed_by(self.esp.as_deref(), owing, count, |id| !in_hand.contains(&id));
+        let (owed, more) = owed.map_err(|error| LogFault(error.into()))?;
+        Ok(Backlog { owed: owed.into_iter().map(|open| self.campaigns.send(open)).collect(), more })
+    }
+
     /// Whether it is this ESP's to say that a delivery was never answered.
     fn buries(&self, id: DecisionId) -> anyhow::Result<bool> {
         let esp = self.ledger.errand(id)?.and_then(|errand| errand.esp);
@@ -115,10 +121,12 @@ impl DeliveryLog for Log {
         })
     }
 
-    fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        let owed = self.ledger.owed_by(self.esp.as_deref(), count, |id| !in_hand.contains(&id));
-        let (owed, more) = owed.map_err(|error| LogFault(error.into()))?;
-        Ok(Backlog { owed: owed.into_iter().map(|open| self.campaigns.send(open)).collect(), more })
+    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.backlog(Owing::Since(&|priority| self.campaigns.timely_since(priority, now_ms)), count, in_hand)
+    }
+
+    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.backlog(Owing::Before(&|priority| self.campaigns.timely_since(priority, now_ms)), count, in_hand)
     }
 
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {
@@ -149,6 +157,14 @@ impl Campaigns {
     pub(super) fn of(config: &Config) -> Campaigns {
         let campaigns = (0..).zip(&config.campaigns);
         Campaigns(campaigns.map(|(index, campaign)| (campaign.name.clone(), Campaign::of(index, campaign))).collect())
+    }
+
+    /// At `now_ms`, epoch ms, all sends of this priority that were decided before this tick are overdue: none of its campaigns gives
+    /// them longer.
+    fn timely_since(&self, priority: i32, now_ms: u64) -> Tick {
+        let own = self.0.values().filter(|campaign| campaign.priority == priority);
+        let longest_ms = own.map(|campaign| campaign.send_within_ms.unwrap_or(u64::MAX)).max();
+        now_ms.saturating_sub(longest_ms.unwrap_or(u64::MAX))
     }
 
     /// The campaign's priority, and its ESP as the ledger names it; 0 and the default one of a campaign that is not configured.

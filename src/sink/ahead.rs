@@ -68,10 +68,6 @@ impl Ahead {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
-
-    pub fn len(&self) -> usize {
-        self.fetching.len()
-    }
 }
 
 async fn fetch(ports: Arc<Ports>, mut job: Job, room: OwnedSemaphorePermit) -> Job {

@@ -32,8 +32,8 @@ pub(super) struct Verdict {
 impl Verdict {
     /// Whether the delivery should not be made any more: it left the trigger set, is late, or has waited too long to be repeated.
     pub fn of(ports: &Ports, job: &Job) -> Option<Verdict> {
-        if job.ambiguous_since_ms.is_some_and(|since_ms| !ports.may_repeat(since_ms)) {
-            return Some(Verdict::unanswered());
+        if let Some(verdict) = Verdict::of_unanswered(ports, job) {
+            return Some(verdict);
         }
         if !(ports.still_true)(&job.owed.episode) {
             let note = "left the trigger set before it was sent".to_owned();
@@ -44,10 +44,11 @@ impl Verdict {
         late.then(|| Verdict { state: DeliveryState::Expired, note: note() })
     }
 
-    /// A request that may have been taken may not be repeated, or no longer: the ESP's webhook has to tell.
-    pub fn unanswered() -> Verdict {
-        let note = "no answer says whether the request was taken, and it may not be repeated".to_owned();
-        Verdict { state: DeliveryState::Unknown, note }
+    /// Whether the request may have been taken, and may not be repeated, or no longer: the ESP's webhook has to tell.
+    pub fn of_unanswered(ports: &Ports, job: &Job) -> Option<Verdict> {
+        let is_unanswered = job.ambiguous_since_ms.is_some_and(|since_ms| !ports.may_repeat(since_ms));
+        let note = || "no answer says whether the request was taken, and it may not be repeated".to_owned();
+        is_unanswered.then(|| Verdict { state: DeliveryState::Unknown, note: note() })
     }
 }
 

@@ -147,6 +147,9 @@ pub async fn run(
         if sender.runs_low() {
             sender.take_in_hand()?;
         }
+        if sender.overdue && sender.settling.is_empty() {
+            sender.settle_overdue()?;
+        }
         sender.ahead.begin(&sender.ports, &mut sender.queue);
         let may_start = sender.may_start(now);
         let wake = sender.next_wake(now);
@@ -154,9 +157,13 @@ pub async fn run(
             biased;
             () = &mut shutdown => return sender.drain().await,
             Some(done) = sender.running.join_next() => sender.finish(done)?,
+            Some(done) = sender.settling.join_next() => sender.finish(done)?,
             Some(job) = sender.ahead.next() => sender.queue.push(job),
             woken = decided.recv(), if !closed => match woken {
-                Some(()) => sender.take_in_hand()?,
+                Some(()) => {
+                    sender.take_in_hand()?;
+                    sender.overdue = true;
+                }
                 None => closed = true,
             },
             _ = sweep.tick() => sender.bury_unanswered().await?,
@@ -175,6 +182,8 @@ struct Sender {
     in_hand: HashSet<DecisionId>,
     /// Whether the log has more than what is in hand.
     more: bool,
+    /// Whether it may have some that are overdue.
+    overdue: bool,
     breaker: Breaker,
     /// How often the ESP settled a delivery.
     answers: u64,
@@ -182,6 +191,8 @@ struct Sender {
     is_denied: bool,
     pace: Pace,
     running: JoinSet<Result<Next, LogFault>>,
+    /// Those that are settled without a request.
+    settling: JoinSet<Result<Next, LogFault>>,
     rng: StdRng,
 }
 
@@ -193,18 +204,20 @@ impl Sender {
             ahead: Ahead::default(),
             in_hand: HashSet::new(),
             more: false,
+            overdue: true,
             breaker: Breaker::new(Instant::now(), limits.backoff_base_ms, limits.backoff_cap_ms),
             answers: 0,
             is_denied: false,
             pace: Pace::new(limits.requests_per_second),
             running: JoinSet::new(),
+            settling: JoinSet::new(),
             rng: limits.jitter_seed.map_or_else(rand::make_rng, StdRng::seed_from_u64),
             ports: Arc::new(ports),
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.in_hand.is_empty() && !self.more
+        self.in_hand.is_empty() && !self.more && !self.overdue
     }
 
     fn runs_low(&self) -> bool {
@@ -214,13 +227,22 @@ impl Sender {
     /// Takes in hand what goes first of all that is owed, and lets go of what goes later.
     fn take_in_hand(&mut self) -> Result<(), LogFault> {
         let max = self.ports.limits.queue_max.max(2);
-        let Backlog { owed, more } = self.ports.log.owed(max, &self.in_hand)?;
+        let Backlog { owed, more } = self.ports.log.owed((self.ports.now_ms)(), max, &self.in_hand)?;
         self.more = more;
-        owed.into_iter().for_each(|owed| self.take(owed));
+        owed.into_iter().for_each(|owed| self.take(owed, Verdict::of_unanswered));
         for id in self.queue.shed(max) {
             self.in_hand.remove(&id);
             self.more = true;
         }
+        Ok(())
+    }
+
+    /// Settles the first of what was not sent in time, beside what is sent: however much it is, the rest does not wait for it.
+    fn settle_overdue(&mut self) -> Result<(), LogFault> {
+        let max = self.ports.limits.queue_max.max(2);
+        let Backlog { owed, more } = self.ports.log.overdue((self.ports.now_ms)(), max, &self.in_hand)?;
+        self.overdue = more;
+        owed.into_iter().for_each(|owed| self.take(owed, Verdict::of));
         Ok(())
     }
 
@@ -240,8 +262,9 @@ impl Sender {
         self.queue.next_due().into_iter().chain(shut_until).min()
     }
 
-    /// Takes a send in hand. One that was under way when an earlier process died may have been taken by the ESP.
-    fn take(&mut self, owed: Owed) {
+    /// Takes a send in hand: in the queue, unless there is a verdict on it. One that was under way when an earlier process died may have
+    /// been taken by the ESP.
+    fn take(&mut self, owed: Owed, verdict: impl Fn(&Ports, &Job) -> Option<Verdict>) {
         let DeliveryRecord { state, attempts, since_ms, ambiguous_since_ms, .. } = owed.delivery;
         let ambiguous_since_ms = ambiguous_since_ms.or(state.is_ambiguous().then_some(since_ms));
         let is_enriched = self.ports.enrich.as_ref().is_some_and(|enrich| enrich.is_wanted(&owed.send));
@@ -256,12 +279,14 @@ impl Sender {
             enrichment: if is_enriched { Enrichment::Wanted } else { Enrichment::Unwanted },
         };
         self.in_hand.insert(job.id());
-        match ambiguous_since_ms {
-            Some(since_ms) if !self.ports.may_repeat(since_ms) => {
-                self.running.spawn(give_up(self.ports.clone(), job, Verdict::unanswered()));
-            }
-            _ => self.queue.push(job),
+        match verdict(&self.ports, &job) {
+            Some(verdict) => self.settle(job, verdict),
+            None => self.queue.push(job),
         }
+    }
+
+    fn settle(&mut self, job: Job, verdict: Verdict) {
+        self.settling.spawn(give_up(self.ports.clone(), job, verdict));
     }
 
     /// Starts the attempt that goes first. Those that are not to be made any more do not use up the rate.
@@ -274,14 +299,13 @@ impl Sender {
                 continue;
             }
             job.is_to_blame = job.denied_at.is_some_and(|answers| self.answers > answers);
-            let ports = Arc::clone(&self.ports);
-            match Verdict::of(&ports, &job) {
-                Some(verdict) => self.running.spawn(give_up(ports, job, verdict)),
+            match Verdict::of(&self.ports, &job) {
+                Some(verdict) => self.settle(job, verdict),
                 None => {
-                    self.running.spawn(attempt(ports, job));
+                    self.running.spawn(attempt(self.ports.clone(), job));
                     return;
                 }
-            };
+            }
         }
     }
 
@@ -349,6 +373,6 @@ impl Sender {
         }
         let cut_off = self.running.len();
         self.running.shutdown().await;
-        Ok(Drained { owed: self.queue.len() + self.ahead.len() + cut_off, cut_off })
+        Ok(Drained { owed: self.in_hand.len(), cut_off })
     }
 }

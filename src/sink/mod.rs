@@ -119,8 +119,12 @@ pub trait DeliveryLog: Send + Sync {
     /// Resolves when `record` is durable. A request is made only after its `in_flight` is.
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>>;
 
-    /// Of the first `count` deliveries that are owed (greater priority, older decision) those not `in_hand`.
-    fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
+    /// Of the first `count` deliveries that are owed (greater priority, older decision) those not `in_hand`; without those that
+    /// are known to be overdue at `now_ms`, epoch ms, so that what is late does not make the rest late too.
+    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
+
+    /// The same of those that are left out there.
+    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
 
     /// Dead-letters the deliveries that have waited for the ESP's webhook since before `before_ms` (SPEC §6, `unknown_after`).
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>>;

@@ -101,3 +101,31 @@ async fn after_an_hour_without_the_esp_only_what_still_holds_goes_out_the_most_i
         }
     }
 }
+
+/// How many come too late.
+const OVERDUE: u64 = 2_000;
+
+#[tokio::test]
+async fn what_came_too_late_does_not_make_the_rest_late() {
+    let mut world = World::new();
+    (world.limits.concurrency, world.limits.queue_max) = (2, 10);
+    let esp = FakeEsp::start([], world.events.clone()).await;
+    // Ten minutes later, of greater priority, and the older ones first.
+    world.now_ms.store(AS_OF_MS + 10 * MINUTE_MS, Ordering::SeqCst);
+    let decided = |n: u64| if n < OVERDUE { 0 } else { 10 };
+    let sends: Vec<_> = (0..OVERDUE + 20)
+        .map(|n| decision::Send {
+            send_within_ms: Some(5 * MINUTE_MS),
+            ..ranked(n, decided(n), i32::from(n < OVERDUE))
+        })
+        .collect();
+    world.deliver(http(&esp.base_url()), sends.clone()).await.unwrap();
+    for (n, send) in (0..).zip(&sends) {
+        let state = if n < OVERDUE { DeliveryState::Expired } else { DeliveryState::Accepted };
+        assert_eq!(world.outcome(send).0, state, "{n}");
+    }
+    let events = world.events();
+    let last_request = events.iter().rposition(|event| event.starts_with("request ")).unwrap();
+    let before = events[..last_request].iter().filter(|event| event.starts_with("expired")).count() as u64;
+    assert!(before < OVERDUE / 2, "{before} expired before the last was sent");
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use beckon::decision::{
     self, Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, Header, Message, Outcome, Payload,
 };
-use beckon::ledger::Ledger;
+use beckon::ledger::{Ledger, Owing};
 use beckon::sink::delivery::{Drained, Limits, Owed, Ports, Unsendable, run};
 use beckon::sink::http::{Differs, Http};
 use beckon::sink::mailgun::Mailgun;
@@ -150,6 +150,23 @@ struct LedgerLog {
     events: Events,
 }
 
+impl LedgerLog {
+    fn timely_since(&self, now_ms: u64) -> u64 {
+        let longest_ms = self.sends.values().map(|send| send.send_within_ms.unwrap_or(u64::MAX)).max();
+        now_ms.saturating_sub(longest_ms.unwrap_or(u64::MAX))
+    }
+
+    fn backlog(&self, owing: Owing<'_>, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let owed = self.ledger.owed_by(None, owing, count, |id| !in_hand.contains(&id));
+        let (open, more) = owed.map_err(|error| LogFault(error.into()))?;
+        let owed = open.into_iter().map(|open| {
+            let send = self.sends[&open.decision.decision_id].clone();
+            Owed { send, delivery: open.delivery }
+        });
+        Ok(Backlog { owed: owed.collect(), more })
+    }
+}
+
 impl DeliveryLog for LedgerLog {
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
         Box::pin(async move {
@@ -160,14 +177,12 @@ impl DeliveryLog for LedgerLog {
         })
     }
 
-    fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        let owed = self.ledger.owed(count, |id| !in_hand.contains(&id));
-        let (open, more) = owed.map_err(|error| LogFault(error.into()))?;
-        let owed = open.into_iter().map(|open| {
-            let send = self.sends[&open.decision.decision_id].clone();
-            Owed { send, delivery: open.delivery }
-        });
-        Ok(Backlog { owed: owed.collect(), more })
+    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.backlog(Owing::Since(&|_| self.timely_since(now_ms)), count, in_hand)
+    }
+
+    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.backlog(Owing::Before(&|_| self.timely_since(now_ms)), count, in_hand)
     }
 
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {

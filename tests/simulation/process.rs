@@ -188,6 +188,13 @@ struct Watched {
     trace: Trace,
 }
 
+impl Watched {
+    fn watch(&self, backlog: Backlog) -> Result<Backlog, LogFault> {
+        backlog.owed.iter().for_each(|owed| self.provider.owed(owed.send.episode, &owed.send.decision));
+        Ok(backlog)
+    }
+}
+
 impl DeliveryLog for Watched {
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
         Box::pin(async move {
@@ -199,10 +206,12 @@ impl DeliveryLog for Watched {
         })
     }
 
-    fn owed(&self, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        let backlog = self.log.owed(count, in_hand)?;
-        backlog.owed.iter().for_each(|owed| self.provider.owed(owed.send.episode, &owed.send.decision));
-        Ok(backlog)
+    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.watch(self.log.owed(now_ms, count, in_hand)?)
+    }
+
+    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        self.watch(self.log.overdue(now_ms, count, in_hand)?)
     }
 
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {
