@@ -172,7 +172,7 @@ impl Loading<'_> {
         };
         // What all parts share is a piece of a line: the line's end in its file is none of it.
         let text = if file == format!("{known_as}.hbs") { text.trim_end().to_owned() } else { text };
-        match Template::compile_with_name(&text, file.to_owned()) {
+        match compiled(&text, file) {
             Ok(template) => self.templates.registry(html).register_template(known_as, template),
             Err(error) => return self.fault(file, error.pos(), syntax_fault(&error)),
         }
@@ -193,8 +193,7 @@ impl Loading<'_> {
             Err(fault) => return self.fault(STYLES, Some((fault.line, 1)), fault.fault),
         };
         for (known_as, text) in std::mem::take(&mut self.html) {
-            let styled = Template::compile_with_name(sheet.inline(&text), known_as.clone());
-            match styled {
+            match compiled(&sheet.inline(&text), &known_as) {
                 Ok(template) => self.templates.html.register_template(&known_as, template),
                 Err(error) => self.fault(&known_as, error.pos(), syntax_fault(&error)),
             }
@@ -258,6 +257,15 @@ impl Loading<'_> {
             self.faults.push(fault);
         }
     }
+}
+
+/// Parses a template. A partial is not indented as it stands: what stands before it is before its first line. That can be asked of a registry
+/// only, and one that is indented could not be put in its place.
+fn compiled(text: &str, name: &str) -> Result<Template, Box<TemplateError>> {
+    let mut registry = Handlebars::new();
+    registry.set_prevent_indent(true);
+    registry.register_template_string(name, text)?;
+    Ok(registry.get_template(name).cloned().unwrap_or_default())
 }
 
 /// What no template can know beforehand: a profile's attributes.
@@ -326,5 +334,37 @@ pub(super) fn fault_of(error: &RenderError) -> String {
         RenderErrorReason::MissingVariable(None) => "names what is not there".to_owned(),
         RenderErrorReason::ParamNotFoundForIndex(helper, at) => format!("`{helper}` lacks its parameter {}", at + 1),
         reason => reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use handlebars::template::TemplateElement;
+
+    use super::*;
+    use crate::config::{Config, Purpose};
+    use crate::render::tree::all;
+
+    #[test]
+    fn no_partial_is_left_in_the_shipped_templates_to_be_looked_up_for_each_mail() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("campaigns/all.toml");
+        let config = Config::load(&path, Purpose::Check).unwrap();
+        let campaigns = config.campaigns.iter();
+        let wanted: Vec<(&str, &str)> = campaigns
+            .flat_map(|it| it.templates().into_iter().flatten().map(|name| (name, it.trigger.name())))
+            .collect();
+        let templates = Templates::load_for(&config.templates, &wanted, &Enrichments::new()).unwrap();
+        let parts = wanted.iter().flat_map(|(name, _)| PARTS.map(|(ending, html)| (format!("{name}{ending}"), html)));
+        let mut left = Vec::new();
+        for (name, html) in parts {
+            let registry = if html { &templates.html } else { &templates.plain };
+            all(registry.get_template(&name).unwrap(), &mut |element| {
+                if let TemplateElement::PartialExpression(partial) | TemplateElement::PartialBlock(partial) = element {
+                    left.push(format!("{name}: {:?}", partial.name));
+                }
+                true
+            });
+        }
+        assert_eq!(left, Vec::<String>::new());
     }
 }
