@@ -26,6 +26,10 @@ use beckon_datagen::esp::{Esp, EspConfig};
 use clap::Parser;
 use serde_json::Map;
 
+/// As in the `beckon` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 struct Arguments {
     /// Mails to send

@@ -1,0 +1,106 @@
+//! The service that is watched, in a process of its own. In: a folder with its configuration; a line on standard input when watching begins,
+//! and one when it ends. Out: then, on standard output, when the watermarks passed each tick, and what the service cost meanwhile.
+
+use std::io::BufRead;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use beckon::config::{Config, Purpose};
+use beckon::pipeline::service::{Readings, Service};
+use serde::{Deserialize, Serialize};
+
+use super::cost;
+
+/// How often it is looked what is passed.
+const LOOK: Duration = Duration::from_micros(200);
+
+/// All ticks before `open` were passed by the watermarks of all partitions.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+pub struct Passed {
+    pub open: u64,
+    /// When that was so, epoch ms.
+    pub at_ms: f64,
+}
+
+/// What was seen.
+#[derive(Deserialize, Serialize)]
+pub struct Served {
+    pub passed: Vec<Passed>,
+    pub allowed_lateness_ms: u64,
+    pub tick_ms: u64,
+    /// For how long it was watched.
+    pub seconds: f64,
+    /// Records that were read meanwhile.
+    pub records: u64,
+    /// CPU time meanwhile.
+    pub cpu_s: f64,
+    /// Most memory until then.
+    pub peak_kib: u64,
+}
+
+impl Served {
+    /// When, epoch ms, the ticks before `open` could have been passed: by a record that came at once in each partition.
+    pub fn closable_ms(&self, open: u64) -> f64 {
+        (open - self.tick_ms + 1 + self.allowed_lateness_ms) as f64
+    }
+}
+
+/// Serves until it is killed.
+pub fn serve(folder: &Path, workers: usize) -> Result<()> {
+    std::env::set_current_dir(folder)?;
+    let config = Config::load(Path::new("beckon.toml"), Purpose::Run)?;
+    let service = Service::open(&config, workers, Arc::new(|| now_ms() as u64))?;
+    let readings = service.readings();
+    let (allowed_lateness_ms, tick_ms) = (config.allowed_lateness_ms, config.tick_ms);
+    std::thread::spawn(move || {
+        wait_for_line();
+        let (began, records, cost) = (Instant::now(), readings.meter.records(), cost::of_process("self"));
+        let passed = watch(&readings);
+        let (before, after) = (cost.unwrap_or_default(), cost::of_process("self").unwrap_or_default());
+        let served = Served {
+            passed,
+            allowed_lateness_ms,
+            tick_ms,
+            seconds: began.elapsed().as_secs_f64(),
+            records: readings.meter.records() - records,
+            cpu_s: after.cpu_s() - before.cpu_s(),
+            peak_kib: after.peak_kib,
+        };
+        println!("{}", serde_json::to_string(&served).expect("it has no maps"));
+    });
+    service.run(Box::new(|_| Ok(())))?;
+    Ok(())
+}
+
+/// Looks which ticks are passed, until there is a line.
+fn watch(readings: &Readings) -> Vec<Passed> {
+    let ended = Arc::new(AtomicBool::new(false));
+    std::thread::spawn({
+        let ended = ended.clone();
+        move || {
+            wait_for_line();
+            ended.store(true, Ordering::Relaxed);
+        }
+    });
+    let mut passed: Vec<Passed> = Vec::new();
+    while !ended.load(Ordering::Relaxed) {
+        let open = readings.meter.watermarks().into_values().min().unwrap_or(0);
+        if passed.last().is_none_or(|last| open > last.open) {
+            passed.push(Passed { open, at_ms: now_ms() });
+        }
+        std::thread::sleep(LOOK);
+    }
+    passed
+}
+
+fn wait_for_line() {
+    let _ = std::io::stdin().lock().read_line(&mut String::new());
+}
+
+/// The wall clock, epoch ms.
+pub fn now_ms() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1e3)
+}
