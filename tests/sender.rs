@@ -12,6 +12,7 @@ mod enriched;
 mod erasure;
 #[path = "sender/esp.rs"]
 mod esp;
+mod fetched;
 #[path = "sender/hostile.rs"]
 mod hostile;
 #[path = "sender/http_tls.rs"]
@@ -20,6 +21,8 @@ mod http_tls;
 mod kafka;
 #[path = "sender/mail_server.rs"]
 mod mail_server;
+#[path = "sender/moto.rs"]
+mod moto;
 #[path = "sender/outage.rs"]
 mod outage;
 #[path = "sender/render.rs"]
@@ -28,6 +31,7 @@ mod render;
 mod several;
 #[path = "sender/shop.rs"]
 mod shop;
+mod skip;
 #[path = "sender/smtp.rs"]
 mod smtp;
 #[path = "sender/smtp_tls.rs"]
