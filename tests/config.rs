@@ -688,6 +688,46 @@ fn an_esp_is_well_formed() {
 }
 
 #[test]
+fn an_authority_of_a_shop_s_own_is_in_its_file() {
+    let esp = |kind: &str, url: &str, lines: &str| {
+        let esp =
+            format!("kind = \"{kind}\"\nbase_url = \"{url}\"\nfrom = \"s@example.com\"\nca_file = \"ca.pem\"\n{lines}");
+        format!("[esp]\n{esp}[kafka]\nbrokers = \"k:9092\"\n")
+    };
+    let in_the_clear = "5:11: `ca_file` is set, but nothing is encrypted on the way to this ESP";
+    refused(&esp("http", "http://gateway", ""), in_the_clear, "https");
+    refused(&esp("smtp", "smtp://relay", "encryption = \"none\"\n"), in_the_clear, "STARTTLS");
+    let kafka =
+        "[esp]\nkind = \"kafka\"\nbrokers = \"k:1\"\ntopic = \"t\"\nfrom = \"s@example.com\"\nca_file = \"ca.pem\"\n";
+    refused(kafka, "6:1: kind `kafka` does not take `ca_file`", "HTTP or SMTP");
+
+    for (kind, url) in [("http", "https://gateway"), ("smtp", "smtp://relay"), ("smtp", "smtps://relay")] {
+        let folder = folder(&esp(kind, url, ""), &[]);
+        assert!(load(&folder, Purpose::Check).is_ok(), "a check needs no certificates");
+        let whats = || -> Vec<String> {
+            let Err(faults) = load(&folder, Purpose::Run) else { return Vec::new() };
+            faults.iter().map(|fault| fault.what.replace(&format!("{}/", folder.path().display()), "")).collect()
+        };
+        assert!(whats()[0].starts_with("ca.pem cannot be read: "), "{:?}", whats());
+        let certificate = |inner: &str| format!("-----BEGIN CERTIFICATE-----\n{inner}\n-----END CERTIFICATE-----\n");
+        for (pem, expected) in [
+            ("the certificate, perhaps".to_owned(), "ca.pem has no certificate in it"),
+            (certificate("not base64!"), "ca.pem is no PEM: "),
+            (certificate("AAAA"), "certificate 1 in ca.pem is none: "),
+        ] {
+            fs::write(folder.path().join("ca.pem"), pem).expect("written");
+            assert!(whats()[0].starts_with(expected), "{:?}", whats());
+        }
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        fs::write(folder.path().join("ca.pem"), params.self_signed(&key).expect("signed").pem()).expect("written");
+        assert_eq!(whats(), [""; 0]);
+        let config = load(&folder, Purpose::Run).expect("whole");
+        assert_eq!(config.esps[0].ca_file.as_deref(), Some(folder.path().join("ca.pem").as_path()));
+    }
+}
+
+#[test]
 fn what_a_kind_alone_takes_is_well_formed() {
     let esp = |kind: &str, lines: &str| format!("[esp]\nfrom = \"s@example.com\"\nkind = \"{kind}\"\n{lines}");
     let ses = |lines: &str| esp("ses", &format!("api_key_env = \"K\"\n{lines}"));

@@ -1,5 +1,7 @@
 //! The sender from end to end: templates, requests on the wire, and what becomes of a delivery in the ledger.
 
+#[path = "sender/authority.rs"]
+mod authority;
 #[path = "sender/delivery.rs"]
 mod delivery;
 #[path = "sender/enrich.rs"]
@@ -10,10 +12,17 @@ mod enriched;
 mod erasure;
 #[path = "sender/esp.rs"]
 mod esp;
+mod fetched;
 #[path = "sender/hostile.rs"]
 mod hostile;
+#[path = "sender/http_tls.rs"]
+mod http_tls;
 #[path = "sender/kafka.rs"]
 mod kafka;
+#[path = "sender/mail_server.rs"]
+mod mail_server;
+#[path = "sender/moto.rs"]
+mod moto;
 #[path = "sender/outage.rs"]
 mod outage;
 #[path = "sender/render.rs"]
@@ -22,8 +31,11 @@ mod render;
 mod several;
 #[path = "sender/shop.rs"]
 mod shop;
+mod skip;
 #[path = "sender/smtp.rs"]
 mod smtp;
+#[path = "sender/smtp_tls.rs"]
+mod smtp_tls;
 #[path = "sender/wire.rs"]
 mod wire;
 #[path = "sender/world.rs"]

@@ -7,11 +7,12 @@ mod own;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
 use super::section::{Section, Value};
+use crate::authorities::Authorities;
 
 pub use key::KeySource;
 pub use own::{Encryption, Own};
@@ -43,6 +44,8 @@ pub struct Esp {
     pub key: Option<KeySource>,
     /// Where the requests go: `http` or `https`; for `smtp`, `smtp` or `smtps`; none for `kafka`.
     pub base_url: Option<Url>,
+    /// A file of certificates (PEM) whose servers are trusted beside those that this machine trusts.
+    pub ca_file: Option<PathBuf>,
     /// The sender.
     pub from: Mailbox,
     /// The most requests in a second, at least 1; 10 unless set.
@@ -201,6 +204,8 @@ fn read(name: &str, section: Section<'_>, wanted: Wanted<'_>) -> Option<Esp> {
         let hint = "leave out encryption = \"none\", or send through this machine: base_url = \"smtp://localhost:25\"";
         section.fault("the password would cross the network in the clear", hint);
     }
+    let encrypts = base_url.as_ref().is_none_or(|url| url.as_ref().is_some_and(|url| is_encrypted(url, own.as_ref())));
+    let ca_file = if kind == Some(EspKind::Kafka) { None } else { read_ca_file(&section, encrypts, wanted) };
     let per_second = section.get("requests_per_second").and_then(|value| value.count(1..=100_000));
     let timeout_ms = section.get("timeout").and_then(Value::positive_ms).unwrap_or(TIMEOUT_MS);
     let max_in_flight = section.get("max_in_flight").and_then(|value| value.count(1..=10_000));
@@ -215,6 +220,7 @@ fn read(name: &str, section: Section<'_>, wanted: Wanted<'_>) -> Option<Esp> {
         kind: kind?,
         key,
         base_url: base_url?,
+        ca_file,
         from: from?,
         requests_per_second: per_second.unwrap_or(REQUESTS_PER_SECOND),
         timeout_ms,
@@ -223,6 +229,31 @@ fn read(name: &str, section: Section<'_>, wanted: Wanted<'_>) -> Option<Esp> {
         unknown_after_ms,
         own: own?,
     })
+}
+
+/// Whether a connection to `url` is encrypted, now or after STARTTLS.
+fn is_encrypted(url: &Url, own: Option<&Own>) -> bool {
+    match url.scheme() {
+        "http" => false,
+        "smtp" => !matches!(own, Some(Own::Smtp { encryption: Encryption::None, .. })),
+        _ => true,
+    }
+}
+
+/// When mails are going to be sent, there must be certificates in it.
+fn read_ca_file(section: &Section<'_>, encrypts: bool, wanted: Wanted<'_>) -> Option<PathBuf> {
+    let value = section.get("ca_file")?;
+    let path = wanted.folder.join(value.clone().text()?);
+    if !encrypts {
+        let hint = "leave it out, or use https, smtps or STARTTLS";
+        value.fault("`ca_file` is set, but nothing is encrypted on the way to this ESP", hint);
+    } else if let Some(fault) = wanted.mailing.then(|| Authorities::read(&path).err()).flatten() {
+        value.fault(
+            fault,
+            "a file with the certificate of your own authority, which begins -----BEGIN CERTIFICATE-----",
+        );
+    }
+    Some(path)
 }
 
 fn is_this_machine(url: &Url) -> bool {

@@ -1,8 +1,9 @@
 //! The configured ESPs, ready to be sent to. In: an [`Esp`](config::Esp) of the configuration. Out: one of the sink. Fails when its key
-//! is not there, or it cannot be set up.
+//! or its `ca_file` is not there, or it cannot be set up.
 
 use std::sync::Arc;
 
+use crate::authorities::Authorities;
 use crate::config::{self, Encryption, EspKind, KeySource, Own};
 use crate::sink::http::{Differs, Http};
 use crate::sink::kafka::Kafka;
@@ -12,7 +13,7 @@ use crate::sink::resend::Resend;
 use crate::sink::sendgrid::SendGrid;
 use crate::sink::ses::{Account, Ses};
 use crate::sink::smtp::{Login, Smtp};
-use crate::sink::{ApiKey, Esp, client};
+use crate::sink::{ApiKey, Esp, client_trusting};
 
 /// Sets up the ESP.
 pub fn esp(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
@@ -24,7 +25,9 @@ fn set_up(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
     let lacking = |what: &str| anyhow::anyhow!("{what} is missing");
     let required = || key.clone().ok_or_else(|| lacking("its key"));
     let base_url = || esp.base_url.as_ref().ok_or_else(|| lacking("`base_url`"));
-    let client = || client(esp.timeout_ms);
+    let authorities =
+        esp.ca_file.as_deref().map(Authorities::read).transpose().map_err(anyhow::Error::msg)?.unwrap_or_default();
+    let client = || client_trusting(esp.timeout_ms, &authorities);
     Ok(match (&esp.own, esp.kind) {
         (Own::Nothing, EspKind::Resend) => Arc::new(Resend::new(client()?, base_url()?.as_str(), required()?)?),
         (Own::Nothing, _) => Arc::new(SendGrid::new(client()?, base_url()?.as_str(), required()?)?),
@@ -44,7 +47,7 @@ fn set_up(esp: &config::Esp) -> anyhow::Result<Arc<dyn Esp>> {
             let login = username.clone().zip(key).map(|(username, password)| Login { username, password });
             let domain = esp.from.address.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
             let in_the_clear = *encryption == Encryption::None;
-            Arc::new(Smtp::new(base_url()?, in_the_clear, login, domain, esp.timeout_ms)?)
+            Arc::new(Smtp::new(base_url()?, in_the_clear, &authorities, login, domain, esp.timeout_ms)?)
         }
         (Own::Http { path, auth_header, body }, _) => {
             let differs = Differs { path: path.clone(), auth_header: auth_header.clone(), body: body.clone() };

@@ -50,6 +50,15 @@ impl Answer {
         }
     }
 
+    /// The same of an ESP whose API has one address for mails: 404 and 405 say that it is not there, whatever the message. `place` says
+    /// what leads there.
+    pub fn judged_at(self, place: &str, account: &str) -> Result<Answer, SendError> {
+        match self.status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(self.denied(place)),
+            _ => self.judged(account),
+        }
+    }
+
     /// The body, if it is JSON of this shape.
     pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
@@ -79,6 +88,20 @@ impl Answer {
     pub fn throttled(&self) -> SendError {
         let retry_after_ms = retry_after_ms(&self.headers, SystemTime::now());
         SendError::Throttled { status: self.status.as_u16(), retry_after_ms }
+    }
+
+    /// It is not taken before the date that the body has after `words`, if it has one; else as [`throttled`](Self::throttled).
+    pub fn throttled_until(&self, words: &str) -> SendError {
+        let text = String::from_utf8_lossy(&self.body);
+        let wait_ms = text.split_once(words).and_then(|(_, date)| {
+            let date = date.split_inclusive("UTC").next()?.trim().replace("UTC", "GMT");
+            let wait_ms = date_ms(&date)? - now_ms(&self.headers, SystemTime::now())?;
+            Some(u64::try_from(wait_ms).unwrap_or(0).min(RETRY_AFTER_MS_MAX))
+        });
+        match wait_ms {
+            Some(wait_ms) => SendError::Throttled { status: self.status.as_u16(), retry_after_ms: Some(wait_ms) },
+            None => self.throttled(),
+        }
     }
 
     /// It may have been taken.

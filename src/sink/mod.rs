@@ -19,6 +19,7 @@ pub mod resend;
 pub mod sendgrid;
 pub mod ses;
 pub mod smtp;
+mod starttls;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::authorities::Authorities;
 use crate::decision::{self, Decision, DecisionId, DeliveryRecord, Message};
 
 pub use backoff::backoff_ms;
@@ -169,9 +171,15 @@ pub enum SetupError {
     Header(String),
 }
 
-/// The HTTP client of every ESP. An answer is awaited for `timeout_ms` from the request's start; a connection for a third
-/// of that, so that one that is never made is told from an answer that never comes.
+/// The HTTP client of who trusts whom this machine trusts; else as [`client_trusting`] makes it.
 pub fn client(timeout_ms: u64) -> Result<reqwest::Client, SetupError> {
+    client_trusting(timeout_ms, &Authorities::default())
+}
+
+/// The HTTP client of every ESP. An answer is awaited for `timeout_ms` from the request's start; a connection for a third
+/// of that, so that one that is never made is told from an answer that never comes. A server that offers HTTP/2 (by ALPN) is asked over
+/// one connection, any other over as many as there are requests at a time, which are kept.
+pub fn client_trusting(timeout_ms: u64, authorities: &Authorities) -> Result<reqwest::Client, SetupError> {
     // The process may have a provider already; either will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
@@ -180,7 +188,8 @@ pub fn client(timeout_ms: u64) -> Result<reqwest::Client, SetupError> {
         .connect_timeout(Duration::from_millis(timeout_ms / 3))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
-    Ok(client.build()?)
+    let trusted: Result<Vec<_>, _> = authorities.certificates().map(reqwest::Certificate::from_der).collect();
+    Ok(client.tls_certs_merge(trusted?).build()?)
 }
 
 /// `path` under `base_url`, whether or not that ends in a slash.

@@ -11,9 +11,10 @@ use super::answer::Answer;
 use super::{Accepted, ApiKey, BoxFuture, Esp, SendError, SetupError, answer, endpoint};
 use crate::decision::{Decision, DecisionId, Message};
 
-/// Codes that concern the account or the sender, whatever the message ("API error codes" in its documentation): token, sender signature
-/// not found or not confirmed, no credits, account pending, account stopped, no such message stream.
-const ACCOUNT_CODES: [u32; 7] = [10, 400, 401, 405, 412, 413, 1235];
+/// Codes that concern the account or the sender, whatever the message ("API error codes" in
+/// <https://postmarkapp.com/developer/api/overview>): token, sender signature not found or not confirmed, no credits, account pending,
+/// account stopped, no such message stream, one that nothing can be sent to.
+const ACCOUNT_CODES: [u32; 8] = [10, 400, 401, 405, 412, 413, 1235, 1236];
 /// Postmark is being maintained.
 const MAINTENANCE_CODE: u32 = 100;
 
@@ -82,7 +83,7 @@ fn judge(answer: Answer, account: &str) -> Result<Accepted, SendError> {
         Some(code) if ACCOUNT_CODES.contains(&code) => Err(answer.denied(account)),
         Some(MAINTENANCE_CODE) => Err(answer.throttled()),
         Some(_) if answer.status == StatusCode::OK => Err(answer.refused()),
-        _ => answer.judged(account).map(|answer| answer.accepted(None)),
+        _ => answer.judged_at("`base_url`", account).map(|answer| answer.accepted(None)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Resend ("Send Email", "Idempotency Keys" and "Errors" in its API reference): `POST {base_url}/emails`, a bearer key, 200 with an
+//! Resend ("Send Email", "Idempotency Keys" and "Errors", <https://resend.com/docs/api-reference/errors>, in its API reference): `POST {base_url}/emails`, a bearer key, 200 with an
 //! `id` once it has taken the mail. It honours `Idempotency-Key` for 24 h. Webhooks return the tag `decision_id`. `ratelimit-remaining`
 //! and `ratelimit-reset` (seconds) come with every answer, `retry-after` with a 429.
 //!
@@ -49,6 +49,20 @@ struct Said {
     id: Option<String>,
     /// Of an error.
     name: Option<String>,
+    /// Of an error, for people; it alone tells a wrong key from a wrong field.
+    message: Option<String>,
+}
+
+/// Whether an error with the status of a bad request is one of the account or the sender: a key that does not look like one, and a
+/// `from` that Resend takes from nobody.
+fn is_about_the_sender(status: StatusCode, said: &Said) -> bool {
+    match (status, said.name.as_deref()) {
+        (StatusCode::BAD_REQUEST, Some("validation_error")) => {
+            said.message.as_deref().is_some_and(|message| message.starts_with("API key is invalid"))
+        }
+        (StatusCode::UNPROCESSABLE_ENTITY, Some("invalid_from_address")) => true,
+        _ => false,
+    }
 }
 
 /// What the answer says of the message.
@@ -62,7 +76,10 @@ fn judge(answer: Answer, account: &str) -> Result<Accepted, SendError> {
             _ => Err(answer.unknown()),
         };
     }
-    let answer = answer.judged(account)?;
+    if said.as_ref().is_some_and(|said| is_about_the_sender(answer.status, said)) {
+        return Err(answer.denied(account));
+    }
+    let answer = answer.judged_at("`base_url`", account)?;
     Ok(answer.accepted(said.and_then(|said| said.id)))
 }
 

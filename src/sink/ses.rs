@@ -28,8 +28,9 @@ const THROTTLED: [&str; 6] = [
     "ServiceUnavailable",
     "RequestLimitExceeded",
 ];
-/// Errors that concern the account or the sender, whatever the message.
-const DENIED: [&str; 11] = [
+/// Errors that concern the account, the sender or the clock of this machine, whatever the message (likewise, and "API Error Codes
+/// Returned by Amazon SES" in its developer guide).
+const DENIED: [&str; 17] = [
     "AccountSuspendedException",
     "SendingPausedException",
     "MailFromDomainNotVerifiedException",
@@ -37,11 +38,21 @@ const DENIED: [&str; 11] = [
     "AccessDeniedException",
     "UnrecognizedClientException",
     "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "IncompleteSignature",
+    "RequestExpired",
+    "NotAuthorized",
     "InvalidClientTokenId",
     "MissingAuthenticationTokenException",
     "ExpiredTokenException",
     "OptInRequired",
+    "UnknownOperationException",
+    "InvalidAction",
 ];
+/// What refuses a mail for what is in it, or for a sender that is not verified: "Email address is not verified" ("Amazon SES email
+/// sending errors", <https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html>).
+const REJECTED: &str = "MessageRejected";
+const NOT_VERIFIED: &str = "not verified";
 
 /// An SES account in one region.
 #[derive(Debug)]
@@ -188,17 +199,35 @@ struct Said {
     message_id: Option<String>,
 }
 
+/// What an error says of itself in its body.
+#[derive(Default, Deserialize)]
+struct Error {
+    #[serde(alias = "__type")]
+    code: Option<String>,
+    #[serde(alias = "Message")]
+    message: Option<String>,
+}
+
+/// The error's name, which is in a header or the body, and may have a namespace before it (`#`) and an address after it (`:`;
+/// "Operation error serialization" of Smithy's restJson1, the protocol of SES).
+fn name_of<'a>(answer: &'a Answer, error: &'a Error) -> &'a str {
+    let name = answer.header("x-amzn-errortype").or(error.code.as_deref()).unwrap_or_default();
+    let name = name.split(':').next().unwrap_or_default();
+    name.split_once('#').map_or(name, |(_, name)| name)
+}
+
 /// What the answer says of the message.
 fn judge(answer: Answer, account: &str) -> Result<Accepted, SendError> {
-    // The name may be followed by a colon and an address.
-    let named = answer.header("x-amzn-errortype").and_then(|name| name.split(':').next()).unwrap_or_default();
+    let error = answer.json::<Error>().unwrap_or_default();
+    let named = name_of(&answer, &error);
     if THROTTLED.contains(&named) {
         return Err(answer.throttled());
     }
-    if DENIED.contains(&named) {
+    let is_not_verified = error.message.as_ref().is_some_and(|message| message.contains(NOT_VERIFIED));
+    if DENIED.contains(&named) || named == REJECTED && is_not_verified {
         return Err(answer.denied(account));
     }
-    let answer = answer.judged(account)?;
+    let answer = answer.judged_at("`base_url`", account)?;
     Ok(answer.accepted(answer.json::<Said>().and_then(|said| said.message_id)))
 }
 
@@ -262,7 +291,8 @@ mod tests {
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/eu-west-1/ses/aws4_request, \
              SignedHeaders=content-type;host;x-amz-date;x-amz-security-token"
         );
-        assert_eq!(signature_of_it.len(), 64);
+        // What botocore 1.44.8, of Amazon's SDK for Python, makes of the same request.
+        assert_eq!(signature_of_it, "62bfc55a65edf75d88477bab4c1a9a6b36d2108a189dbee18cb143d5430de643");
         assert_ne!(signed, signature(b"{ }"));
     }
 }

@@ -13,14 +13,17 @@ use lettre::Address;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
 use reqwest::Url;
+use tokio::net::TcpStream;
 
 use super::answer::excerpt;
+use super::starttls::NothingAhead;
 use super::{Accepted, ApiKey, BoxFuture, Esp, SendError, SetupError};
+use crate::authorities::Authorities;
 use crate::decision::{Decision, DecisionId, Mailbox, Message};
 
 /// A connection that idles for longer is not used again: servers close them.
@@ -62,19 +65,21 @@ pub struct Login {
 
 impl Smtp {
     /// `url` is `smtp://HOST:PORT` (25 unless given), encrypted by STARTTLS unless `in_the_clear`, or `smtps://HOST:PORT` (465).
-    /// A reply is awaited for `timeout_ms`, a connection for a third of that. `domain` is what the server is told we are.
+    /// Who encrypts proves to be that host, by a certificate that this machine or `authorities` vouch for. A reply is awaited for
+    /// `timeout_ms`, a connection for a third of that. `domain` is what the server is told we are.
     pub fn new(
         url: &Url,
         in_the_clear: bool,
+        authorities: &Authorities,
         login: Option<Login>,
         domain: &str,
         timeout_ms: u64,
     ) -> Result<Smtp, SetupError> {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let (encryption, port) = match (url.scheme(), in_the_clear) {
-            ("smtps", _) => (Encryption::AtOnce(TlsParameters::new(host.clone())?), 465),
+            ("smtps", _) => (Encryption::AtOnce(tls(&host, authorities)?), 465),
             (_, true) => (Encryption::Never, 25),
-            (_, false) => (Encryption::Before(TlsParameters::new(host.clone())?), 25),
+            (_, false) => (Encryption::Before(tls(&host, authorities)?), 25),
         };
         Ok(Smtp {
             host,
@@ -105,15 +110,11 @@ impl Smtp {
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {
-        let at_once = if let Encryption::AtOnce(tls) = &self.encryption { Some(tls.clone()) } else { None };
-        let server = (self.host.as_str(), self.port);
-        let connecting =
-            AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout / 3), &self.hello, at_once, None);
-        let mut connection = connecting.await.map_err(|error| self.before_handing_over(&error))?;
-        if let Encryption::Before(tls) = &self.encryption {
-            let encrypting = connection.starttls(tls.clone(), &self.hello);
-            encrypting.await.map_err(|error| self.before_handing_over(&error))?;
-        }
+        let mut connection = match &self.encryption {
+            Encryption::AtOnce(tls) => self.connect_at_once(Some(tls.clone())).await?,
+            Encryption::Never => self.connect_at_once(None).await?,
+            Encryption::Before(tls) => self.connect_and_encrypt(tls.clone()).await?,
+        };
         if let Some(Login { username, password }) = &self.login {
             let credentials = Credentials::new(username.clone(), password.expose().to_owned());
             let authenticating = connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials);
@@ -122,6 +123,22 @@ impl Smtp {
                 _ => self.before_handing_over(&error),
             })?;
         }
+        Ok(connection)
+    }
+
+    async fn connect_at_once(&self, tls: Option<TlsParameters>) -> Result<AsyncSmtpConnection, SendError> {
+        let server = (self.host.as_str(), self.port);
+        let connecting = AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout / 3), &self.hello, tls, None);
+        connecting.await.map_err(|error| self.before_handing_over(&error))
+    }
+
+    async fn connect_and_encrypt(&self, tls: TlsParameters) -> Result<AsyncSmtpConnection, SendError> {
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let stream = NothingAhead::new(tcp.map_err(|error| not_sent(&error.to_string()))?);
+        let greeting = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello);
+        let mut connection = greeting.await.map_err(|error| self.before_handing_over(&error))?;
+        let encrypting = connection.starttls(tls, &self.hello);
+        encrypting.await.map_err(|error| self.before_handing_over(&error))?;
         Ok(connection)
     }
 
@@ -204,6 +221,15 @@ impl Smtp {
         let account = self.login.as_ref().map_or("`username`: none is configured", |login| login.password.origin());
         SendError::Denied { status, account: account.to_owned(), excerpt: excerpt(causes(error).as_bytes()) }
     }
+}
+
+/// How `host` proves who it is.
+fn tls(host: &str, authorities: &Authorities) -> Result<TlsParameters, SetupError> {
+    let mut parameters = TlsParameters::builder(host.to_owned());
+    for certificate in authorities.certificates() {
+        parameters = parameters.add_root_certificate(Certificate::from_der(certificate.to_owned())?);
+    }
+    Ok(parameters.build()?)
 }
 
 /// A mail as it goes over the wire.

@@ -1,6 +1,7 @@
 //! What a test runs that is none of ours: libraries by their package managers. In: a name, and what fetches it. Out: a folder in the
 //! build's own target directory. Fails with a `Skip` where a program is missing or nothing can be fetched. Fetched once; later runs are
 //! offline.
+#![allow(dead_code)] // each test binary uses its own part of this file
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

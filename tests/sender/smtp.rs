@@ -1,96 +1,29 @@
-//! SMTP on the wire, and what each reply makes of a delivery. The server is one of these tests' own: it replies from a script and
-//! remembers what it was told.
+//! SMTP on the wire, and what each reply makes of a delivery.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use beckon::authorities::Authorities;
 use beckon::decision::DeliveryState;
 use beckon::sink::smtp::{Login, Smtp};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::esp::nobody;
+use crate::mail_server::{MailServer, Odd};
 use crate::world::{World, key, send};
 
 /// Long enough for a busy machine: no test here waits for it.
 const TIMEOUT_MS: u64 = 10_000;
 
-/// When the server does something unusual, once: at a command that begins so (`.` is the end of a message), and what it replies then;
-/// nothing: it hangs up.
-type Odd = (&'static str, &'static str);
-
-#[derive(Clone, Default)]
-struct Server {
-    odd: Arc<Mutex<VecDeque<Odd>>>,
-    /// Every line it was told; a new connection is a line of its own.
-    told: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn start(odd: impl IntoIterator<Item = Odd>) -> (Server, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = Server { odd: Arc::new(Mutex::new(odd.into_iter().collect())), ..Server::default() };
-        let serving = server.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serving.clone().serve(stream));
-            }
-        });
-        (server, address)
-    }
-
-    /// What it says to a line that begins so.
-    fn reply(&self, line: &str, usual: &'static str) -> &'static str {
-        let mut odd = self.odd.lock().unwrap();
-        if odd.front().is_some_and(|(at, _)| line.starts_with(at)) { odd.pop_front().unwrap().1 } else { usual }
-    }
-
-    async fn serve(self, stream: TcpStream) {
-        let (reading, mut writing) = stream.into_split();
-        let mut lines = BufReader::new(reading).lines();
-        self.told.lock().unwrap().push("(connection)".into());
-        writing.write_all(b"220 mx.test ESMTP\r\n").await.unwrap();
-        let mut in_message = false;
-        while let Ok(Some(line)) = lines.next_line().await {
-            self.told.lock().unwrap().push(line.clone());
-            let usual = match line.split(' ').next().unwrap_or_default() {
-                "." if in_message => "250 2.0.0 Ok: queued as Q1",
-                _ if in_message => continue,
-                "EHLO" => "250-mx.test\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN",
-                "AUTH" => "235 2.7.0 Authenticated",
-                "DATA" => "354 go on",
-                "QUIT" => "221 bye",
-                _ => "250 2.1.0 Ok",
-            };
-            let reply = self.reply(&line, usual);
-            in_message = reply.starts_with("354");
-            if reply.is_empty() {
-                return;
-            }
-            if writing.write_all(format!("{reply}\r\n").as_bytes()).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    fn told(&self) -> Vec<String> {
-        self.told.lock().unwrap().clone()
-    }
-}
-
 fn smtp(address: SocketAddr, login: Option<Login>) -> Smtp {
     let url = format!("smtp://{address}").parse().unwrap();
-    Smtp::new(&url, true, login, "example.com", TIMEOUT_MS).unwrap()
+    Smtp::new(&url, true, &Authorities::default(), login, "example.com", TIMEOUT_MS).unwrap()
 }
 
 #[tokio::test]
 async fn a_mail_goes_over_the_wire_and_the_connection_is_used_again() {
     let mut world = World::new();
     world.limits.concurrency = 1;
-    let (server, address) = Server::start([]).await;
+    let (server, address) = MailServer::start(None, []).await;
     let login = Login { username: "shop".into(), password: key("secret") };
     let (first, second) = (send("cart-9"), send("Grüße"));
     world.deliver(smtp(address, Some(login)), vec![first.clone(), second.clone()]).await.unwrap();
@@ -107,7 +40,7 @@ async fn a_mail_goes_over_the_wire_and_the_connection_is_used_again() {
 /// Delivers one send to a server that is once odd. Returns the states that it went through.
 async fn happens(odd: Odd) -> String {
     let world = World::new();
-    let (_, address) = Server::start([odd]).await;
+    let (_, address) = MailServer::start(None, [odd]).await;
     let login = Login { username: "shop".into(), password: key("secret") };
     world.deliver(smtp(address, Some(login)), vec![send("cart-9")]).await.unwrap();
     world.events().join(", ")
@@ -148,9 +81,9 @@ async fn a_server_that_is_not_there_or_does_not_encrypt_gets_nothing() {
     world.deliver_until(smtp(nobody().await, None), vec![cart.clone()], stop()).await.unwrap();
     assert_eq!(world.outcome(&cart).0, DeliveryState::Pending);
 
-    let (server, address) = Server::start([]).await;
+    let (server, address) = MailServer::start(None, []).await;
     let url = format!("smtp://{address}").parse().unwrap();
-    let encrypting = Smtp::new(&url, false, None, "example.com", TIMEOUT_MS).unwrap();
+    let encrypting = Smtp::new(&url, false, &Authorities::default(), None, "example.com", TIMEOUT_MS).unwrap();
     world.deliver_until(encrypting, vec![cart.clone()], stop()).await.unwrap();
     assert_eq!(world.outcome(&cart).0, DeliveryState::Pending);
     assert!(!server.told().iter().any(|line| line.starts_with("MAIL")), "{:?}", server.told());

@@ -110,6 +110,8 @@ async fn what_may_have_been_taken_is_sent_again_only_where_the_key_is_honoured()
 async fn each_esp_has_words_of_its_own() {
     let postmark = |status, body| ("postmark", Answer::Says(status, vec![], body));
     let ses = |status, name: &str| ("ses", Answer::Says(status, vec![("x-amzn-errortype", name.to_owned())], "{}"));
+    let mailgun = |status, body| ("mailgun", Answer::Says(status, vec![], body));
+    let ses_body = |status, body| ("ses", Answer::Says(status, vec![], body));
     let resend = |status, body| ("resend", Answer::Says(status, vec![], body));
     let cases = [
         // The recipient is inactive; the request is wrong.
@@ -122,10 +124,41 @@ async fn each_esp_has_words_of_its_own() {
         (postmark(422, r#"{"ErrorCode":405,"Message":"credits"}"#), AGAIN),
         (postmark(422, r#"{"ErrorCode":412,"Message":"pending"}"#), AGAIN),
         (postmark(422, r#"{"ErrorCode":100,"Message":"maintenance"}"#), AGAIN),
-        // No such domain.
+        // A stream that is not there, and one that takes no mails.
+        (postmark(422, r#"{"ErrorCode":1235,"Message":"stream"}"#), AGAIN),
+        (postmark(422, r#"{"ErrorCode":1236,"Message":"stream"}"#), AGAIN),
+        // Wrong JSON; too large.
+        (postmark(422, r#"{"ErrorCode":402,"Message":"JSON"}"#), REFUSED),
+        (("postmark", says(413)), REFUSED),
+        // In most cases the message is lost, Postmark says.
+        (postmark(500, r#"{"ErrorCode":0,"Message":"internal"}"#), UNKNOWN),
+        // The domain may not send, or no more for now; a mail that is wrong.
+        (mailgun(400, r#"{"message":"Domain x is not allowed to send: The domain is unverified"}"#), AGAIN),
+        (mailgun(403, r#"{"message":"Domain x is not allowed to send: domain disabled"}"#), AGAIN),
+        (mailgun(400, r#"{"message":"Domain x is not allowed to send: recipient limit exceeded"}"#), AGAIN),
+        (mailgun(420, r#"{"message":"Domain x is not allowed to send: recipient limit exceeded"}"#), AGAIN),
+        (mailgun(400, r#"{"message":"to parameter is not a valid address"}"#), REFUSED),
+        // No such domain, or no such place at all.
         (("mailgun", says(404)), AGAIN),
-        (("sendgrid", says(404)), REFUSED),
+        (("sendgrid", says(404)), AGAIN),
+        (("sendgrid", says(405)), AGAIN),
+        (("postmark", says(404)), AGAIN),
+        (("ses", says(404)), AGAIN),
+        (resend(404, r#"{"name":"not_found"}"#), AGAIN),
+        (resend(405, r#"{"name":"method_not_allowed"}"#), AGAIN),
+        // A gateway of the shop's own may mean the recipient.
+        (("http", says(404)), REFUSED),
+        // The account's data are to stay in another region.
+        (("sendgrid", says(451)), AGAIN),
         (ses(400, "MessageRejected"), REFUSED),
+        (ses_body(400, r#"{"__type":"com.amazonaws.sesv2#MessageRejected","message":"Blocked content"}"#), REFUSED),
+        (ses_body(400, r#"{"code":"MessageRejected","message":"Email address is not verified."}"#), AGAIN),
+        (ses_body(400, r#"{"__type":"com.amazonaws.sesv2#SendingPausedException"}"#), AGAIN),
+        (ses(400, "RequestExpired"), AGAIN),
+        (ses(400, "IncompleteSignature"), AGAIN),
+        (ses(403, "SignatureDoesNotMatch"), AGAIN),
+        (ses(401, "NotAuthorized"), AGAIN),
+        (ses(404, "UnknownOperationException"), AGAIN),
         (ses(400, "BadRequestException:http://internal.amazon.com/coral/"), REFUSED),
         (ses(400, "SendingPausedException"), AGAIN),
         (ses(400, "ThrottlingException"), AGAIN),
@@ -136,6 +169,13 @@ async fn each_esp_has_words_of_its_own() {
         (resend(409, r#"{"name":"concurrent_idempotent_requests"}"#), REPEATED),
         (resend(409, r#"{"name":"invalid_idempotent_request"}"#), ACCEPTED),
         (resend(429, r#"{"name":"daily_quota_exceeded"}"#), AGAIN),
+        // The key does not look like one; the sender; the message.
+        (resend(400, r#"{"name":"validation_error","message":"API key is invalid"}"#), AGAIN),
+        (resend(403, r#"{"name":"validation_error","message":"The domain is not verified"}"#), AGAIN),
+        (resend(422, r#"{"name":"invalid_from_address","message":"Invalid `from` field."}"#), AGAIN),
+        (resend(400, r#"{"name":"validation_error","message":"Invalid `to` field."}"#), REFUSED),
+        (resend(422, r#"{"name":"missing_required_field"}"#), REFUSED),
+        (resend(500, r#"{"name":"application_error"}"#), REPEATED),
         (resend(451, r#"{"name":"security_error"}"#), REFUSED),
     ];
     for ((kind, first), expected) in cases {
@@ -214,6 +254,21 @@ async fn retry_after_is_waited_for_in_seconds_and_as_a_date() {
         assert!(started.elapsed() < Duration::from_secs(20), "{retry_after}: {:?}", started.elapsed());
         assert_eq!(esp.requests().len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_mailgun_domain_at_its_limit_is_left_alone_until_it_says() {
+    // A date has whole seconds.
+    let until = Timestamp::from_second(Timestamp::now().as_second() + 3).unwrap();
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&until).unwrap().replace("GMT", "UTC");
+    let said = format!(
+        r#"{{"message":"Domain mg.example.com is not allowed to send: recipient limit exceeded, try again after {date}"}}"#
+    );
+    let world = World::new();
+    let esp = FakeEsp::start([Answer::Says(420, vec![], said.leak())], world.events.clone()).await;
+    world.deliver(speaks("mailgun", &esp.base_url()), vec![send("cart-9")]).await.unwrap();
+    assert!(Timestamp::now() >= until, "too early");
+    assert_eq!(world.events().join(", ").replace("request cart-9", "request"), AGAIN);
 }
 
 #[tokio::test]

@@ -269,7 +269,8 @@ pub fn send(subject: &str) -> decision::Send {
     }
 }
 
-fn message(send: &decision::Send, fetched: &Map<String, Value>) -> Message {
+/// The mail of a send, with what was fetched for it.
+pub fn message(send: &decision::Send, fetched: &Map<String, Value>) -> Message {
     let said: String = fetched.values().map(|value| format!(", {value}")).collect();
     Message {
         to: "ada@example.org".parse().unwrap(),

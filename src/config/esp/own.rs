@@ -71,8 +71,20 @@ pub enum Encryption {
 
 const ENCRYPTIONS: [(&str, Encryption); 2] = [("starttls", Encryption::Starttls), ("none", Encryption::None)];
 
+/// The kinds that speak HTTP or SMTP themselves.
+const SPEAK_TLS: [EspKind; 7] = [
+    EspKind::Sendgrid,
+    EspKind::Postmark,
+    EspKind::Mailgun,
+    EspKind::Ses,
+    EspKind::Resend,
+    EspKind::Smtp,
+    EspKind::Http,
+];
+
 /// Keys of single kinds.
-const KEYS: [(&str, &[EspKind]); 14] = [
+const KEYS: [(&str, &[EspKind]); 15] = [
+    ("ca_file", &SPEAK_TLS),
     ("honours_idempotency_key", &[EspKind::Http, EspKind::Kafka]),
     ("stream", &[EspKind::Postmark]),
     ("domain", &[EspKind::Mailgun]),
@@ -96,6 +108,7 @@ pub(super) fn explain(key: &str, kind: EspKind) -> Option<(String, String)> {
         "honours_idempotency_key" => {
             "whether it does is known; only kinds `http` and `kafka` have to say so".to_owned()
         }
+        "ca_file" => "it is for those that speak HTTP or SMTP".to_owned(),
         _ => format!("it is one of kind `{}`", kinds[0].name()),
     };
     Some((format!("kind `{}` does not take `{key}`", kind.name()), hint))
