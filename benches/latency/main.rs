@@ -25,10 +25,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use beckon_datagen::STREAMS;
 use beckon_datagen::esp::{Esp, EspConfig, EspHandle};
 use beckon_datagen::produce::{Pace, Progress, produce};
 use beckon_datagen::shop::{Mix, Shop, ShopConfig};
+use beckon_datagen::{Event, STREAMS};
 use clap::Parser;
 
 use broker::Broker;
@@ -40,6 +40,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
+
+/// One order in so many is said: a mail for about 500 records.
+const ORDERS: u64 = 25;
 
 /// How long the shop is open before anything is measured: the preamble is read, and all is warm.
 const WARM: Duration = Duration::from_secs(10);
@@ -128,14 +131,20 @@ fn measure(arguments: &Arguments, rate: u32, tick: &str) -> Result<()> {
         start_ms: now_ms() as i64,
         customers: arguments.customers,
         records_per_second: f64::from(rate),
-        mix: Mix::Shop,
+        mix: Mix::Bench,
         preamble: true,
-        faults: ShopConfig::default_faults(Mix::Shop),
         ..ShopConfig::default()
+    };
+    // Of 20 records of that mix one is an order.
+    let mut orders = 0;
+    let rare = move |event: &Event| {
+        orders += u64::from(event.stream == "orders");
+        event.stream != "orders" || orders % ORDERS == 0
     };
     let (stop, progress) = (AtomicBool::new(false), Arc::new(Progress::default()));
     let served = std::thread::scope(|scope| {
-        let selling = scope.spawn(|| produce(world.broker.bootstrap(), Shop::new(shop), Pace::Live, &stop, &progress));
+        let selling = scope
+            .spawn(|| produce(world.broker.bootstrap(), Shop::new(shop).filter(rare), Pace::Live, &stop, &progress));
         let served = world.watch(arguments, Duration::from_secs(arguments.seconds), &stop);
         stop.store(true, Ordering::Relaxed);
         selling.join().expect("the shop does not panic")?;
@@ -228,7 +237,7 @@ impl World {
         for mail in mails {
             let as_of: u64 = mail.body["subject"].as_str().context("a mail without a subject")?.parse()?;
             let place = served.passed.partition_point(|passed| passed.open <= as_of);
-            // Those of ticks before or after it was watched are not counted.
+            // Those of ticks that were passed before or after are not counted.
             if let Some(Passed { at_ms, .. }) = served.passed.get(place).filter(|_| place > 0) {
                 after.push(mail.received_ms as f64 - at_ms);
             }

@@ -57,9 +57,9 @@ pub fn serve(folder: &Path, workers: usize) -> Result<()> {
     let (allowed_lateness_ms, tick_ms) = (config.allowed_lateness_ms, config.tick_ms);
     std::thread::spawn(move || {
         wait_for_line();
-        let (began, records, cost) = (Instant::now(), readings.meter.records(), cost::of_process("self"));
+        let (began, records, before) = (Instant::now(), readings.meter.records(), cost_so_far());
         let passed = watch(&readings);
-        let (before, after) = (cost.unwrap_or_default(), cost::of_process("self").unwrap_or_default());
+        let after = cost_so_far();
         let served = Served {
             passed,
             allowed_lateness_ms,
@@ -75,7 +75,14 @@ pub fn serve(folder: &Path, workers: usize) -> Result<()> {
     Ok(())
 }
 
-/// Looks which ticks are passed, until there is a line.
+/// What the service has cost, without this thread, which only looks on.
+fn cost_so_far() -> cost::Cost {
+    let of = |what| cost::of_process(what).unwrap_or_default();
+    let (all, own) = (of("self"), of("thread-self"));
+    cost::Cost { user_s: all.user_s - own.user_s, system_s: all.system_s - own.system_s, ..all }
+}
+
+/// Looks which ticks are passed from now on, until there is a line.
 fn watch(readings: &Readings) -> Vec<Passed> {
     let ended = Arc::new(AtomicBool::new(false));
     std::thread::spawn({
@@ -85,11 +92,13 @@ fn watch(readings: &Readings) -> Vec<Passed> {
             ended.store(true, Ordering::Relaxed);
         }
     });
-    let mut passed: Vec<Passed> = Vec::new();
+    let open = || readings.meter.watermarks().into_values().min().unwrap_or(0);
+    let (mut passed, mut last) = (Vec::new(), open());
     while !ended.load(Ordering::Relaxed) {
-        let open = readings.meter.watermarks().into_values().min().unwrap_or(0);
-        if passed.last().is_none_or(|last| open > last.open) {
+        let open = open();
+        if open > last {
             passed.push(Passed { open, at_ms: now_ms() });
+            last = open;
         }
         std::thread::sleep(LOOK);
     }
