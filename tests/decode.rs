@@ -371,6 +371,7 @@ fn a_profile_keeps_its_attributes_as_text_and_a_deleted_one_nothing() {
         erased: false,
         consent: true,
         withheld: false,
+        declined: Box::default(),
         email: Some("u1@example.com".to_owned()),
         first_name: Some("Ada".to_owned()),
         locale: Some("en-GB".to_owned()),
@@ -402,13 +403,37 @@ fn an_engagement_names_its_decision() {
         kind: EngagementKind::Clicked,
         decision: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
         machine: true,
+        choice: None,
     };
-    assert_eq!((record, decoded.event_ms), (expected, TEN_MS));
+    assert_eq!((&record, decoded.event_ms), (&expected, TEN_MS));
     for (name, kind) in KINDS {
         let text = format!(r#"{{"event_id":"e1","type":"{name}","occurred_at":1767261600000}}"#);
-        let bare = EngagementRecord { user: Id::NONE, kind, decision: 0, machine: false, ..expected };
+        let bare = EngagementRecord { user: Id::NONE, kind, decision: 0, machine: false, ..expected.clone() };
         check(Stream::Engagement, &text, TEN_MS, Record::Engagement(bare));
     }
+}
+
+#[test]
+fn a_choice_is_a_set_of_campaigns() {
+    let choice = |declined: &str| {
+        let text =
+            format!(r#"{{"event_id":"e1","type":"chosen","occurred_at":1767261600000,"user_id":"u1"{declined}}}"#);
+        decode(Stream::Engagement, &text).map(|decoded| match decoded.record {
+            Record::Engagement(record) => record.choice.unwrap().declined.to_vec(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let names = |names: &[&str]| Ok(names.iter().map(|name| Box::from(*name)).collect::<Vec<_>>());
+    assert_eq!(choice(r#","declined":[]"#), names(&[]));
+    assert_eq!(choice(r#","declined":["restock","\u0063art","restock"]"#), names(&["cart", "restock"]));
+    let (field, expected) = ("declined", "an array of names");
+    for none in ["", r#","declined":null"#] {
+        assert_eq!(choice(none), Err(Bad::Missing { field }), "{none}");
+    }
+    for other in [r#""cart""#, "{}", "[null]", r#"["cart",""]"#] {
+        assert_eq!(choice(&format!(r#","declined":{other}"#)), Err(Bad::WrongType { field, expected }), "{other}");
+    }
+    assert!(matches!(choice(r#","declined":[7]"#), Err(Bad::WrongType { .. })));
 }
 
 const KINDS: [(&str, EngagementKind); 6] = [
@@ -541,7 +566,7 @@ fn a_field_that_is_read_must_have_its_type() {
     wrong(Stream::Profiles, VALID[12].1, "true", "1", "consent.email", "true or false");
     wrong(Stream::Profiles, VALID[12].1, r#"{"email":true}"#, "true", "consent", "an object");
     wrong(Stream::Profiles, VALID[12].1, r#""attributes":{"#, r#""attributes":[],"x":{"#, "attributes", "an object");
-    let kinds = "delivered, opened, clicked, bounced, complained or unsubscribed";
+    let kinds = "delivered, opened, clicked, bounced, complained, unsubscribed or chosen";
     wrong(Stream::Engagement, VALID[13].1, "clicked", "read", "type", kinds);
     wrong(Stream::Engagement, VALID[13].1, "0123456789a", "+123456789a", "decision_id", "32 hex digits");
     wrong(Stream::Engagement, VALID[13].1, "0123456789a", "", "decision_id", "32 hex digits");
@@ -881,7 +906,7 @@ proptest! {
         let row = json!({"event_id": product, "type": name, "decision_id": format!("{decision:032x}"), "user_id": owner, "occurred_at": time, "machine": machine});
         let decoded = decode(Stream::Engagement, &shuffled(row, extra, seed)).unwrap();
         let Record::Engagement(record) = decoded.record else { panic!("{decoded:?}") };
-        let expected = EngagementRecord { event: record.event, user: user(&owner), position: at(Stream::Engagement), kind, decision, machine };
+        let expected = EngagementRecord { event: record.event, user: user(&owner), position: at(Stream::Engagement), kind, decision, machine, choice: None };
         prop_assert_eq!((record, decoded.event_ms), (expected, ms));
     }
 }

@@ -185,6 +185,19 @@ fn no_consent_shows_what_withheld_it() {
 }
 
 #[test]
+fn no_consent_shows_the_choice_that_declined() {
+    let choice = |id: &str, minute: &str, declined: &str| {
+        format!(
+            r#"{{"event_id":"{id}","type":"chosen","user_id":"u1","declined":{declined},"occurred_at":"2026-01-01T10:{minute}:00Z"}}"#
+        )
+    };
+    let records = [choice("e1", "10", "[]"), choice("e2", "11", r#"["another","cart"]"#)];
+    let shop = Shop::with(CART, &[("engagement", &[&records[0], &records[1]])]);
+    let why = "the customer has chosen to get no mails of this campaign";
+    check(&shop, "cart", ("no_consent", "refused", why), &[&USUAL[..], &["engagement 2"]].concat());
+}
+
+#[test]
 fn audience_shows_the_expression_and_what_it_came_to() {
     let silver = format!("{CART}audience = \"customer.attributes.tier == 'silver'\"\n");
     let why = "false: customer.attributes.tier == 'silver'";

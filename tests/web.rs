@@ -6,6 +6,8 @@ mod answer;
 mod attacks;
 #[path = "web/browser.rs"]
 mod browser;
+#[path = "web/chosen.rs"]
+mod chosen;
 #[path = "web/collect.rs"]
 mod collect;
 #[path = "web/complained.rs"]

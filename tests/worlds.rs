@@ -33,12 +33,13 @@ use oracle::{Look, Member, Until, first_difference, random_world, run, run_looki
 const WORLDS: u64 = 200;
 
 /// What must come to pass in one of the random worlds at least.
-const MUST_OCCUR: [&str; 4 + 79] = [
+const MUST_OCCUR: [&str; 5 + 79] = [
     "outcome: send",
     "outcome: suppress",
     "outcome: holdout",
     "reason: unreachable",
     "reason: no_consent",
+    "choice that declines",
     "reason: audience",
     "undecidable audience",
     "reason: cooldown",

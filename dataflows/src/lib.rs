@@ -76,6 +76,7 @@ pub fn build(
     let orders =
         per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone(), horizon }, snapshots);
     let engaged = plan.attribution_ms.map(|_| engagement.clone().flat_map(with_a_mail));
+    let choices = engagement.clone().flat_map(choice);
     let refusals = engagement.filter(|record| record.kind.withholds_consent() && !record.user.is_none());
     let refusals = refusals.map(|record| record.user);
     let skus = Skus::with(triggers::over_skus(plan));
@@ -89,7 +90,7 @@ pub fn build(
     };
     let profiles = profiles.map(|record| (record.user, record));
     let erased = plan.forget_erased.then(|| per_key(profiles.clone(), "Erasures by user", Erasures, snapshots));
-    let told = Raw { clicks, carts, implicit: lines, orders, refusals, erased };
+    let told = Raw { clicks, carts, implicit: lines, orders, refusals, choices, erased };
     let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } = owners(told, remember, snapshots);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts, snapshots);
     // What only some plans ask for is copied for those.
@@ -172,6 +173,11 @@ fn order(click: Click) -> Option<model::OrderRecord> {
         Action::Ordered(order) => Some(*order),
         _ => None,
     }
+}
+
+/// What a recipient chose, where the record says who.
+fn choice(record: model::EngagementRecord) -> Option<(Id, Arc<model::Choice>)> {
+    record.choice.filter(|_| !record.user.is_none()).map(|choice| (record.user, choice))
 }
 
 /// What somebody did with the mail of a decision, where the record names one.

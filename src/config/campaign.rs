@@ -30,6 +30,8 @@ const SIMILAR_MAX: u32 = 100;
 pub struct Campaign {
     /// Unique. Part of every decision's id, so renaming a campaign makes it another one (SPEC §5).
     pub name: String,
+    /// What recipients call its mails, where they choose which they want (ARCHITECTURE, "Choices"); made of the name unless set.
+    pub title: String,
     /// The condition, with its parameters (SPEC §4).
     pub trigger: Trigger,
     /// X: how long an episode may hold, in milliseconds from its opening; as long as its condition unless set (SPEC §4).
@@ -140,6 +142,7 @@ fn read(section: Section<'_>, name: String, asked: Asked<'_>) -> Option<Campaign
     let takes: Vec<&str> =
         section.known().into_iter().filter(|key| *key != "trigger" && !before.contains(key)).collect();
     let number = |value: Value<'_>| value.integer(-PRIORITY_MAX..=PRIORITY_MAX);
+    let title = section.get("title").and_then(Value::name).map_or_else(|| title_of(&name), str::to_owned);
     let expires_ms = section.get("expires").and_then(Value::duration_ms);
     let priority = section.get("priority").and_then(number).unwrap_or(0);
     let cooldown_ms = section.get("cooldown").and_then(Value::positive_ms);
@@ -164,6 +167,7 @@ fn read(section: Section<'_>, name: String, asked: Asked<'_>) -> Option<Campaign
     Some(Campaign {
         trigger: trigger?,
         name,
+        title,
         expires_ms,
         priority,
         cooldown_ms,
@@ -178,6 +182,13 @@ fn read(section: Section<'_>, name: String, asked: Asked<'_>) -> Option<Campaign
         discounts,
         variants,
     })
+}
+
+/// A name as a person would write it: `cart-abandonment` is "Cart abandonment".
+fn title_of(name: &str) -> String {
+    let spaced = name.replace(['-', '_'], " ");
+    let mut letters = spaced.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The name of an ESP that there is. Where there are several, none goes without saying, unless one is called so.

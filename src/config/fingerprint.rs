@@ -16,7 +16,7 @@ const KEYS: [&str; 8] =
 const OF_KAFKA: [&str; 2] = ["brokers", "topics"];
 
 /// What of a campaign does not matter to it.
-const NOT_OF_CAMPAIGN: [&str; 2] = ["template", "send_within"];
+const NOT_OF_CAMPAIGN: [&str; 3] = ["title", "template", "send_within"];
 
 /// The hash.
 pub(super) fn of(document: &DeTable<'_>) -> u64 {

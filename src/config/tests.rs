@@ -46,7 +46,7 @@ fn nothing_set_is_every_default() {
 #[test]
 fn a_plain_campaign_asks_for_nothing() {
     let campaign = campaign("trigger = 'back_in_stock'");
-    assert_eq!(campaign.experiment, "c");
+    assert_eq!((&*campaign.experiment, &*campaign.title), ("c", "C"));
     assert_eq!((campaign.priority, campaign.holdout), (0, 0.0));
     assert_eq!((campaign.expires_ms, campaign.cooldown_ms, campaign.send_within_ms), (None, None, None));
     assert_eq!((&campaign.audience, campaign.stock_budget, campaign.similar), (&None, None, None));

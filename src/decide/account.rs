@@ -17,7 +17,7 @@ use crate::decision::{DecisionId, Moment};
 pub enum Gate {
     /// No profile, no e-mail, erased.
     Unreachable,
-    /// Consent, unsubscribe, complaint, bounce.
+    /// Consent, unsubscribe, complaint, bounce, choice.
     NoConsent,
     /// The campaign's expression.
     Audience,
@@ -123,6 +123,8 @@ pub enum Why {
         given: bool,
         /// An unsubscribe, a complaint or a bounce withholds it.
         withheld: bool,
+        /// They chose to get none of this campaign's mails.
+        declined: bool,
     },
     /// [`Gate::Audience`]
     Audience {
@@ -281,6 +283,9 @@ impl fmt::Display for Why {
             Why::Unreachable { .. } => write!(out, "there is a profile with an e-mail address"),
             Why::NoConsent { withheld: true, .. } => {
                 write!(out, "an unsubscribe, a complaint or a bounce withholds consent")
+            }
+            Why::NoConsent { given: true, declined: true, .. } => {
+                write!(out, "the customer has chosen to get no mails of this campaign")
             }
             Why::NoConsent { given: true, .. } => {
                 write!(out, "the profile consents, and nothing has withheld it since")

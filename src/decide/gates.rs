@@ -75,12 +75,14 @@ fn unreachable<F>(case: &Case<'_, F>, hear: &mut impl Hear) -> Option<Reason> {
     refuses.then_some(Reason::Unreachable)
 }
 
-/// Consent not given, or withdrawn by an unsubscribe, a complaint or a bounce.
+/// Consent not given, or withdrawn by an unsubscribe, a complaint or a bounce; or the campaign is one that they chose not to get,
+/// which SPEC does not know (ARCHITECTURE, "Choices").
 fn no_consent<F>(case: &Case<'_, F>, hear: &mut impl Hear) -> Option<Reason> {
     let given = case.contact.is_some_and(|contact| contact.consent);
     let withheld = case.contact.is_some_and(|contact| contact.withheld);
-    let refuses = !given || withheld;
-    hear.hear(Gate::NoConsent, Answer::refused_if(refuses), || Why::NoConsent { given, withheld });
+    let declined = case.contact.is_some_and(|contact| contact.declines(&case.campaign.name));
+    let refuses = !given || withheld || declined;
+    hear.hear(Gate::NoConsent, Answer::refused_if(refuses), || Why::NoConsent { given, withheld, declined });
     refuses.then_some(Reason::NoConsent)
 }
 

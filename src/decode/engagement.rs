@@ -1,8 +1,10 @@
-//! `engagement`: what a recipient did with a mail.
+//! `engagement`: what a recipient did with a mail, and which campaigns' mails they chose not to get.
 
-use beckon_dataflows::model::{EngagementKind, EngagementRecord, Id, Namespace, Position, Record};
+use std::sync::Arc;
 
-use super::json::Value;
+use beckon_dataflows::model::{Choice, EngagementKind, EngagementRecord, Id, Namespace, Position, Record, Written};
+
+use super::json::{FromJson, Json, NotJson, Value};
 use super::names::message_id;
 use super::row::{Object, row};
 use super::value::required;
@@ -17,6 +19,7 @@ row! {
         user_id: Value<'a> = "user_id",
         occurred_at: Value<'a> = "occurred_at",
         machine: Value<'a> = "machine",
+        declined: Value<'a> = "declined",
     }
 }
 
@@ -26,13 +29,21 @@ impl Decoder {
         let row = row.read_whole(text)?;
         required(row.event_id.name("event_id")?, "event_id")?;
         let event_ms = required(row.occurred_at.time_ms("occurred_at")?, "occurred_at")?;
+        let kind = kind(&row.kind)?;
         let record = EngagementRecord {
             event: message_id(&row.event_id, "event_id")?,
             user: self.names.id(Namespace::User, &row.user_id, "user_id")?.unwrap_or(Id::NONE),
             position,
-            kind: kind(&row.kind)?,
+            kind,
             decision: decision(&row.decision_id)?,
             machine: row.machine.flag("machine")?.unwrap_or(false),
+            choice: match kind {
+                EngagementKind::Chosen => {
+                    let written = Written { version: 0, updated_ms: event_ms, position };
+                    Some(Arc::new(Choice { written, declined: declined(&row.declined)? }))
+                }
+                _ => None,
+            },
         };
         Ok(Decoded { record: Record::Engagement(record), event_ms })
     }
@@ -47,11 +58,34 @@ fn kind(value: &Value<'_>) -> Result<EngagementKind, Bad> {
         "bounced" => Ok(EngagementKind::Bounced),
         "complained" => Ok(EngagementKind::Complained),
         "unsubscribed" => Ok(EngagementKind::Unsubscribed),
+        "chosen" => Ok(EngagementKind::Chosen),
         _ => Err(Bad::WrongType {
             field: "type",
-            expected: "delivered, opened, clicked, bounced, complained or unsubscribed",
+            expected: "delivered, opened, clicked, bounced, complained, unsubscribed or chosen",
         }),
     }
+}
+
+/// The campaigns that are not wanted. An empty list is a choice too: all are wanted.
+fn declined(value: &Value<'_>) -> Result<Box<[Box<str>]>, Bad> {
+    let (field, expected) = ("declined", "an array of names");
+    let text = match value {
+        Value::Missing => return Err(Bad::Missing { field }),
+        Value::Array(text) => text,
+        _ => return Err(Bad::WrongType { field, expected }),
+    };
+    let mut json = Json::new(text);
+    json.open_array().map_err(|NotJson| json.bad())?;
+    let (mut names, mut first) = (Vec::<Box<str>>::new(), true);
+    while json.item(first).map_err(|NotJson| json.bad())? {
+        first = false;
+        let mut name = Value::default();
+        name.read(&mut json).map_err(|NotJson| json.bad())?;
+        names.push((&*name.name(field)?.ok_or(Bad::WrongType { field, expected })?).into());
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names.into())
 }
 
 /// The decision that the mail came from; 0 when not named.

@@ -57,6 +57,7 @@ fn contact(row: &Profile<'_>) -> Result<Contact, Bad> {
         erased: false,
         consent: consent.unwrap_or(false),
         withheld: false,
+        declined: Box::default(),
         email: row.email.owned("email")?.filter(|email| !email.is_empty()),
         first_name: row.first_name.owned("first_name")?,
         locale: row.locale.owned("locale")?,

@@ -70,11 +70,13 @@ impl Composer {
     /// What can be named of a send and its customer in the state of now; that, and no secret: neither code nor link.
     pub fn context(&self, send: &decision::Send, state: &State) -> Result<Context, Unsendable> {
         let (customer, decided) = (send.episode.customer, send.decision.as_of);
-        let contact = state.contact(customer).filter(|contact| may_be_written_to(contact));
+        let contact = state.contact(customer).filter(|contact| may_be_written_to(contact, &send.decision.campaign));
         // Who was erased and has come again is another.
         let contact = contact.filter(|_| !state.is_erased_since(customer, decided));
         let Some(contact) = contact else {
-            return Err(Unsendable::Unreachable("no address, no consent, or erased since the decision".into()));
+            return Err(Unsendable::Unreachable(
+                "no address, no consent, declined, or erased since the decision".into(),
+            ));
         };
         let expires_at = self.expiries.of(&send.decision);
         Ok(context_now(&send.decision, send.currency.clone(), (customer, contact), state, expires_at))
@@ -217,8 +219,9 @@ pub(super) fn void_links_of(config: &Config) -> anyhow::Result<Option<Links>> {
     Ok(Some(Links { opens: false, clicks: false, ..links(tracking, &secret) }))
 }
 
-fn may_be_written_to(contact: &Contact) -> bool {
-    contact.known && !contact.erased && contact.consent && !contact.withheld && contact.email.is_some()
+fn may_be_written_to(contact: &Contact, campaign: &str) -> bool {
+    let consents = contact.consent && !contact.withheld && !contact.declines(campaign);
+    contact.known && !contact.erased && consents && contact.email.is_some()
 }
 
 #[cfg(test)]

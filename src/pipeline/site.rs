@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::answer::{Answers, Desk, Now};
+use super::answer::{Answers, Chooser, Desk, Now};
 use super::live::WallClock;
 use super::service::{Readings, Service};
 use super::told::ToldByEsps;
@@ -24,6 +24,7 @@ use crate::signing::{MacKey, P256Key};
 use crate::tracking::Seal;
 use crate::web;
 use crate::web::answer::{self, Api};
+use crate::web::choices::Choices;
 use crate::web::collect::{self, Collector, Letters, WriteKey, WriteKeys};
 use crate::web::dashboard;
 use crate::web::letters::{self, LettersApi};
@@ -71,8 +72,9 @@ impl Site {
         web::vitals::begin();
         let mut queues = Vec::new();
         let live = live(config, answers.clone())?;
+        let tracker = tracker(config, kafka, answers.clone(), clock.clone())?;
         let (answers, feeding) = answering(config, web, answers, &clock)?;
-        let mut parts = tracker(config, kafka, clock.clone())?.merge(live).merge(answers);
+        let mut parts = tracker.merge(live).merge(answers);
         if let Some(collect) = &config.collect {
             let queue = Queue::new(collect.queue_bytes);
             queues.push(("collect", queue.clone()));
@@ -143,13 +145,13 @@ fn answering(
     Ok((routes, Some(Box::pin(feeding))))
 }
 
-/// The links of mails, where they are configured.
-fn tracker(config: &Config, kafka: &Kafka, clock: WallClock) -> anyhow::Result<Router> {
+/// The links of mails, where they are configured. Which mails are wanted is asked where there is a service that knows.
+fn tracker(config: &Config, kafka: &Kafka, answers: Option<Answers>, clock: WallClock) -> anyhow::Result<Router> {
     let Some(tracking) = &config.tracking else { return Ok(Router::new()) };
     let secret = tracking.secret.secret().map_err(anyhow::Error::msg)?;
     let publish = Topic::open(&kafka.brokers, kafka.topic(Stream::Engagement)).context("a producer of engagement")?;
-    let now_ms = Box::new(move || clock());
-    Ok(track::routes(Tracker { seal: Seal::of(&secret), publish: Arc::new(publish), now_ms }))
+    let choices = answers.map(|answers| -> Arc<dyn Choices> { Chooser::of(answers, config) });
+    Ok(track::routes(Tracker::new(Seal::of(&secret), Arc::new(publish), move || clock(), choices)))
 }
 
 /// The webhooks of the ESPs that are configured.

@@ -204,7 +204,7 @@ mod tests {
             let position = Position::new(Stream::Engagement, 0, *offset);
             let (event, user) = (MessageId::NONE, Id::NONE);
             let kind = EngagementKind::Opened;
-            let record = EngagementRecord { event, kind, user, position, decision: 0, machine: false };
+            let record = EngagementRecord { event, kind, user, position, decision: 0, machine: false, choice: None };
             batch.push(Record::Engagement(record), *event_ms);
         }
         batch

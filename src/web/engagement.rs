@@ -1,5 +1,7 @@
 //! What a recipient did with a mail, as a record of the stream `engagement` (SPEC §1).
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::decision::DecisionId;
@@ -22,6 +24,9 @@ pub struct Engagement {
     pub url: Option<String>,
     /// Whether a scanner or a prefetch did it, and no person.
     pub machine: bool,
+    /// The campaigns that are not wanted any more, all of them; only of [`Kind::Chosen`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declined: Option<BTreeSet<String>>,
 }
 
 /// What was done.
@@ -40,10 +45,12 @@ pub enum Kind {
     Complained,
     /// No more mails are wanted.
     Unsubscribed,
+    /// Mails of some campaigns are not wanted (ARCHITECTURE, "Choices").
+    Chosen,
 }
 
 impl Kind {
-    /// The word of SPEC §1.
+    /// The word of SPEC §1, and ours for a choice.
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Delivered => "delivered",
@@ -52,6 +59,7 @@ impl Kind {
             Kind::Bounced => "bounced",
             Kind::Complained => "complained",
             Kind::Unsubscribed => "unsubscribed",
+            Kind::Chosen => "chosen",
         }
     }
 }

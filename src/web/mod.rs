@@ -1,5 +1,5 @@
 //! The web around the engine (SPEC §8). In: requests of browsers and mail programs. Out: records in Kafka, and answers. `collect` takes in
-//! what shops and their pages tell; `track` has the links of mails, `webhooks` what ESPs say of them, and `engagement` what both tell; `live`
+//! what shops and their pages tell; `track` has the links of mails, `choices` which of them a recipient wants, `webhooks` what ESPs say of them, and `engagement` what both tell; `live`
 //! has what mails show when they are opened; `publish` brings records to the broker; `vitals` tells how it all does, and `broker` whether that
 //! can be reached; `body` and `queue` bound what is read, and what waits; `answer` tells who may read, `letters` of what could not be read;
 //! `dashboard` shows all of that; `serve` has the connections. Nothing here decides anything.
@@ -7,6 +7,7 @@
 pub mod answer;
 mod body;
 pub mod broker;
+pub mod choices;
 pub mod collect;
 pub mod dashboard;
 pub mod engagement;

@@ -52,6 +52,9 @@ pub struct Drawn {
     pub shared_subjects: bool,
 }
 
+/// What campaigns are called.
+pub const NAMES: [&str; 7] = ["welcome-back", "cart", "cart-2", "Basket", "restock", "back", "zz"];
+
 /// Draws one; with `forget`, one under which things are forgotten soon, and with `erasure`, one that forgets the erased.
 pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str], forget: bool, erasure: bool) -> Drawn {
     let tick_ms = pick(rng, &[1000, 1000, 1000, 250, 500, 10_000]);
@@ -75,7 +78,7 @@ pub fn draw(rng: &mut ChaCha8Rng, triggers: &[&str], forget: bool, erasure: bool
     }
     draw.limits();
     draw.similar();
-    let mut names = vec!["welcome-back", "cart", "cart-2", "Basket", "restock", "back", "zz"];
+    let mut names = NAMES.to_vec();
     let mut shared_subjects = false;
     for _ in 0..draw.rng.random_range(1..=5) {
         let name = names.swap_remove(draw.rng.random_range(0..names.len()));

@@ -102,6 +102,12 @@ impl Shop {
         self.line("engagement", record)
     }
 
+    fn choose(self, time: &str, id: &str, user: &str, declined: Value) -> Shop {
+        let record = json!({"event_id": id, "type": "chosen", "user_id": user, "declined": declined,
+            "occurred_at": at(time)});
+        self.line("engagement", record)
+    }
+
     fn run(&self) -> Outcome {
         run(&self.0, Until::Drain)
     }
@@ -550,6 +556,44 @@ fn engagement_withdraws_consent_for_good() {
             )
             .decides(&[expected]);
     }
+}
+
+#[test]
+fn a_choice_declines_campaigns_until_the_next_one() {
+    let shop = |first: Value, second: Value| {
+        Shop::new(CART)
+            .cart("00:05", "c1", "u1", &["s1"])
+            .choose("00:35", "e1", "u1", first)
+            .cart("01:00", "c1", "u1", &["s1"])
+            .choose("01:20", "e2", "u1", second)
+    };
+    let (sent, again) = ("00:35 cart u1 c1 @00:05 send", "01:30 cart u1 c1 @01:00 send");
+    let (not, nor) = ("00:35 cart u1 c1 @00:05 suppress no_consent", "01:30 cart u1 c1 @01:00 suppress no_consent");
+    shop(json!(["cart"]), json!([])).decides(&[not, again]);
+    shop(json!(["x"]), json!(["cart", "x", "cart"])).decides(&[sent, nor]);
+    // Another campaign's, or another customer's, is not this one's; of one time the later in place is the last.
+    Shop::new(CART)
+        .cart("00:05", "c1", "u1", &["s1"])
+        .choose("00:20", "e1", "u2", json!(["cart"]))
+        .choose("00:20", "e2", "u1", json!(["cart"]))
+        .choose("00:20", "e3", "u1", json!([]))
+        .decides(&[sent]);
+    // An earlier one that comes later changes nothing.
+    Shop::new(CART)
+        .cart("00:05", "c1", "u1", &["s1"])
+        .choose("00:20", "e1", "u1", json!(["cart"]))
+        .choose("00:19", "e2", "u1", json!([]))
+        .decides(&[not]);
+    // Of two who became one the last choice holds, whoever made it.
+    let aliased = |last: &str| {
+        Shop::new(CART)
+            .cart("00:05", "c1", "u1", &["s1"])
+            .choose("00:20", "e1", "u1", json!([]))
+            .choose(last, "e2", "u2", json!(["cart"]))
+            .message("00:25", json!({"type": "alias", "previousId": "u2", "userId": "u1"}))
+    };
+    aliased("00:21").decides(&["00:55 cart u1 c1 @00:25 suppress no_consent"]);
+    aliased("00:19").decides(&["00:55 cart u1 c1 @00:25 send"]);
 }
 
 #[test]

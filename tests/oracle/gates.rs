@@ -180,10 +180,18 @@ fn unreachable(asked: &Asked) -> bool {
     }
 }
 
-/// Consent not given, or withdrawn by an unsubscription, a complaint or a bounce.
+/// Consent not given, or withdrawn by an unsubscription, a complaint or a bounce; or the campaign is one that they do not want.
 fn no_consent(asked: &Asked) -> bool {
     let profile = asked.state.profiles.get(&asked.episode.customer);
-    !profile.is_some_and(|profile| profile.consent) || asked.state.refused.contains(&asked.episode.customer)
+    let refuses =
+        !profile.is_some_and(|profile| profile.consent) || asked.state.refused.contains(&asked.episode.customer);
+    refuses || declines(asked)
+}
+
+/// The last choice of the customer's names the campaign.
+pub fn declines(asked: &Asked) -> bool {
+    let chosen = asked.state.chosen.get(&asked.episode.customer);
+    chosen.is_some_and(|(_, declined)| declined.contains(&asked.campaign.name))
 }
 
 /// A send of this campaign in the last `cooldown`.

@@ -287,7 +287,7 @@ impl Following<'_> {
     fn became(&self, made: &Made, tick: i64) -> BTreeSet<&'static str> {
         let counts = |at: i64| at <= tick && (made.tick..=self.last(made)).contains(&at);
         let engagement = self.history.engagement.iter().filter(|(at, _)| counts(*at));
-        let own = engagement.filter(|(_, it)| it.decision.as_ref() == Some(&made.id));
+        let own = engagement.filter(|(_, it)| it.decision.as_ref() == Some(&made.id) && it.declined.is_none());
         let mut became: BTreeSet<&'static str> = own.map(|(_, it)| name(it)).collect();
         let accepted = &self.history.accepted;
         if accepted.iter().any(|(at, id)| counts(*at) && *id == made.id) {

@@ -478,6 +478,9 @@ impl<'a> Run<'a> {
 /// What is to be noted of an episode that was asked: of which audience nothing can be told, and on what days it waits.
 fn notes(asked: &Asked, ruling: &Ruling) -> Vec<&'static str> {
     let mut notes = Vec::new();
+    if asked.state.consents(&asked.episode.customer) && gates::declines(asked) {
+        notes.push("choice that declines");
+    }
     if let Ruling::Decided(decided) = ruling
         && decided.decision["reason"] == "audience"
         && audience::is_undecidable(asked)

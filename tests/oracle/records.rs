@@ -1,7 +1,7 @@
 //! Decoding (SPEC §1). In: one line of a stream. Out: a typed record with its event time and version, or why it is
 //! bad. Nothing else can fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -173,6 +173,8 @@ pub struct Engagement {
     pub user: Option<String>,
     /// Bounced, complained or unsubscribed: no mail from then on.
     pub refuses: bool,
+    /// Chosen: the campaigns whose mails are not wanted.
+    pub declined: Option<BTreeSet<String>>,
     /// The `type`.
     pub kind: String,
     /// The decision that the mail came from, by its id as decisions write it.
@@ -318,9 +320,10 @@ fn engagement(fields: &Fields) -> Result<Decoded, Bad> {
         user: fields.text("user_id")?,
         refuses: match kind.as_str() {
             "bounced" | "complained" | "unsubscribed" => true,
-            "delivered" | "opened" | "clicked" => false,
+            "delivered" | "opened" | "clicked" | "chosen" => false,
             _ => return Err(Bad::WrongType),
         },
+        declined: if kind == "chosen" { Some(names(fields, "declined")?) } else { None },
         kind,
         decision: decision.map(|text| text.to_lowercase()),
         machine: fields.flag("machine")?.unwrap_or(false),
@@ -408,6 +411,13 @@ fn quantity(fields: &Fields) -> Result<i64, Bad> {
         negative if negative < 0 => Err(Bad::WrongType),
         quantity => Ok(quantity),
     }
+}
+
+/// An array of texts, none of them empty.
+fn names(fields: &Fields, name: &str) -> Result<BTreeSet<String>, Bad> {
+    let raw = fields.raw(name).ok_or(Bad::Missing)?;
+    let names: BTreeSet<String> = serde_json::from_str(raw).map_err(|_| Bad::WrongType)?;
+    if names.contains("") { Err(Bad::WrongType) } else { Ok(names) }
 }
 
 /// Lines of a cart, an order or a message; those of quantity 0 are none.

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::horizon::{Horizon, NEVER};
 use super::records::{Customer, Event, Line, Message, Order, Product, Profile, Record, Status, Who};
-use super::time::round_up;
+use super::time::{Position, round_up};
 use super::writes::Fact;
 
 /// What names a cart: its own id, or its owner.
@@ -88,6 +88,8 @@ pub struct State {
     pub consented: BTreeMap<Customer, i64>,
     /// Those who unsubscribed, complained or bounced.
     pub refused: BTreeSet<Customer>,
+    /// The campaigns that each customer does not want, by the last of their choices, with its place among them.
+    pub chosen: BTreeMap<Customer, ((i64, Position), BTreeSet<String>)>,
     /// The ticks of each customer's interest in each SKU.
     pub interest: BTreeMap<(Customer, String), BTreeSet<i64>>,
     /// The same by whom each record names, owner or not: only to see where that makes a difference.
@@ -122,6 +124,7 @@ impl State {
             profiles: BTreeMap::new(),
             consented: BTreeMap::new(),
             refused: BTreeSet::new(),
+            chosen: BTreeMap::new(),
             interest: BTreeMap::new(),
             interest_as_named: BTreeMap::new(),
             deeds: BTreeMap::new(),
@@ -197,6 +200,11 @@ impl State {
             Record::Engagement(engagement) => {
                 if let (true, Some(user)) = (engagement.refuses, &engagement.user) {
                     self.refused.insert(self.identities.follow(user));
+                }
+                if let (Some(declined), Some(user)) = (&engagement.declined, &engagement.user) {
+                    let choice = ((fact.time_ms, fact.position), declined.clone());
+                    let last = self.chosen.entry(self.identities.follow(user)).or_insert_with(|| choice.clone());
+                    *last = choice.max(last.clone());
                 }
             }
             Record::Inventory { .. } => {}

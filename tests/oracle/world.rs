@@ -89,6 +89,7 @@ fn story_of(seed: u64, contents: Contents) -> (Story, String, i64) {
     let mut story = Story::new(rng, drawn, contents);
     // Drawn from the seed alone, so that other worlds stay what they were.
     story.circles = seed % 8 == 5;
+    story.chooses = seed % 4 == 2;
     story.begin();
     let records = story.between(30, 200);
     let day = story.chance(0.12).then(|| story.between(5, 60));
@@ -176,6 +177,8 @@ struct Story {
     erasure: bool,
     /// Whether users may be made aliases of those who are aliases of them.
     circles: bool,
+    /// Whether users choose which campaigns' mails they want.
+    chooses: bool,
     now_ms: i64,
     users: Vec<String>,
     visitors: Vec<String>,
@@ -201,6 +204,7 @@ impl Story {
             identity: contents.identity,
             erasure: contents.erasure,
             circles: false,
+            chooses: false,
             now_ms: drawn.begin_ms,
             users: Vec::new(),
             visitors: Vec::new(),
@@ -793,9 +797,26 @@ impl Story {
     }
 
     fn engagement(&mut self, user: &str) {
+        if self.chooses && self.chance(0.6) {
+            return self.choice(user);
+        }
         let kind = self.pick(&["delivered", "opened", "opened", "clicked", "bounced", "complained", "unsubscribed"]);
         let id = self.next_id("e");
         let object = Object::default().text("event_id", &id).text("type", kind).text("user_id", user);
+        self.engage(object);
+    }
+
+    /// Some campaigns, all or none, are not wanted any more.
+    fn choice(&mut self, user: &str) {
+        let id = self.next_id("e");
+        let wanted = self.pick(&[0.0, 0.5, 0.5, 1.0]);
+        let names: Vec<&str> = campaigns::NAMES.into_iter().filter(|_| !self.chance(wanted)).collect();
+        let declined = serde_json::Value::from(names).to_string();
+        let object = Object::default().text("event_id", &id).text("type", "chosen").text("user_id", user);
+        self.engage(object.raw("declined", declined));
+    }
+
+    fn engage(&mut self, object: Object) {
         self.messages.push(("engagement", "occurred_at", object.clone()));
         let time = self.time(self.now_ms);
         let line = object.raw("occurred_at", time).json();

@@ -212,7 +212,8 @@ impl Desk {
             return Err(format!("the process is still catching up: {} of {}", state.as_of(), client.began_ms));
         }
         let reachable = |contact: &beckon_dataflows::model::Contact| {
-            contact.known && !contact.erased && contact.consent && !contact.withheld && contact.email.is_some()
+            let consents = contact.consent && !contact.withheld && !contact.declines(&decision.campaign);
+            contact.known && !contact.erased && consents && contact.email.is_some()
         };
         if !state.contact(episode.customer).is_some_and(|contact| reachable(contact)) {
             return Err("its customer may not be written to".into());

@@ -1,7 +1,7 @@
 //! The dashboard in headless Chromium, driven by Playwright as somebody would use it: while the demo runs, and in a world in which every
-//! field has script in it. Skipped where there is no Chromium, Node or npm.
+//! field has script in it. And the page on which recipients choose. Skipped where there is no Chromium, Node or npm.
 //!
-//! With `BECKON_SCREENSHOTS=docs/dashboard` the pictures of the documentation are drawn anew.
+//! With `BECKON_SCREENSHOTS=docs` the pictures of the documentation are drawn anew, in `dashboard` and `choices` there.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::fetched::{npm, version_of};
 use crate::service::{NOW_MS, TOKEN, ask, configuration};
 use crate::skip::{Skip, or_skip};
+use crate::track;
 
 const PLAYWRIGHT: &str = "playwright-core@1.57.0";
 
@@ -69,6 +70,12 @@ fn chromium() -> Option<PathBuf> {
     names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|path| path.is_file())
 }
 
+/// Where pictures of this kind go, if they are wanted; else nowhere.
+fn pictures(of: &str) -> String {
+    let folder = std::env::var("BECKON_SCREENSHOTS").ok().filter(|folder| !folder.is_empty());
+    folder.map(|folder| format!("{folder}/{of}")).unwrap_or_default()
+}
+
 /// A demo that is ended with the test.
 struct Demo {
     process: Child,
@@ -107,8 +114,7 @@ impl Drop for Demo {
 fn somebody_looks_around_while_the_demo_runs() {
     let Some(eyes) = or_skip("somebody_looks_around_while_the_demo_runs", Eyes::open()) else { return };
     let demo = Demo::start();
-    let pictures = std::env::var("BECKON_SCREENSHOTS").unwrap_or_default();
-    let saw = eyes.look("tour", &demo.base, &demo.token, &[&pictures]);
+    let saw = eyes.look("tour", &demo.base, &demo.token, &[&pictures("dashboard")]);
     let text = |name: &str| saw[name].as_str().unwrap_or_default();
 
     assert_eq!(
@@ -244,4 +250,25 @@ fn script_in_every_field_is_shown_and_runs_nowhere() {
     assert!(saw["shown"]["letters"].as_str().unwrap().contains(&in_a_record), "{saw:#}");
     assert!(saw["framed"].as_str().unwrap().starts_with("A mail"), "{saw:#}");
     assert_eq!(saw["frames"], json!(["", "mail"]), "neither went anywhere");
+}
+
+#[test]
+fn a_recipient_chooses_by_keyboard_and_on_a_phone() {
+    let Some(eyes) = or_skip("a_recipient_chooses_by_keyboard_and_on_a_phone", Eyes::open()) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let offers = ["Reminders of your cart", "When something is back in stock", "When a price falls", "News"];
+    let site = runtime.block_on(track::Site::offering(&offers));
+    let saw = eyes.look("choose", &site.base, "", &[&track::link_of("u4"), &pictures("choices")]);
+    assert_eq!((&saw["boxes"], &saw["labels"]), (&json!(4), &json!(offers)), "{saw:#}");
+    let by_keyboard = [&saw["firstTab"], &saw["unticked"]];
+    assert_eq!((by_keyboard, &saw["button"]), ([&json!(true); 2], &json!("Save")), "{saw:#}");
+    assert!(saw["saved"].as_str().unwrap().starts_with("Saved"), "{saw:#}");
+    assert_eq!(saw["after"], json!([false, true, true, true]), "{saw:#}");
+    assert_eq!((&saw["tooWide"], &saw["small"], &saw["unsubscribed"]), (&json!(false), &json!([]), &json!(true)));
+    // Each was told, and what was acknowledged before the state has it is where the next choice begins.
+    let told = runtime.block_on(site.broker.told(3));
+    let declined: Vec<&Value> = told.iter().map(|record| &record["declined"]).collect();
+    let names = [json!(["campaign-0"]), json!(["campaign-0", "campaign-1"]), Value::Null];
+    assert_eq!(declined, names.iter().collect::<Vec<_>>());
+    assert_eq!(told[2]["type"], "unsubscribed");
 }

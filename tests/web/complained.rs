@@ -21,19 +21,30 @@ use crate::service::{NOW_MS, StopAtEnd, abandon_a_cart, configuration};
 const PASSWORD: &str = "a password of postmark";
 
 /// The service's clock: as fast as ours, from `NOW_MS` on, and put forward when nothing else happens.
-struct Clock {
+pub struct Clock {
     began: Instant,
     ahead_ms: AtomicU64,
 }
 
 impl Clock {
-    fn now_ms(&self) -> u64 {
+    /// It, and as a service takes it.
+    pub fn start() -> (Arc<Clock>, Arc<dyn Fn() -> u64 + Send + Sync>) {
+        let clock = Arc::new(Clock { began: Instant::now(), ahead_ms: AtomicU64::new(0) });
+        let wall = clock.clone();
+        (clock, Arc::new(move || wall.now_ms()))
+    }
+
+    pub fn put_forward(&self, by_ms: u64) {
+        self.ahead_ms.store(by_ms, Ordering::Relaxed);
+    }
+
+    pub fn now_ms(&self) -> u64 {
         NOW_MS + self.began.elapsed().as_millis() as u64 + self.ahead_ms.load(Ordering::Relaxed)
     }
 }
 
 #[track_caller]
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < Duration::from_secs(40), "{what}");
@@ -41,7 +52,7 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn fill_carts_again(brokers: &str, at_ms: u64) {
+pub fn fill_carts_again(brokers: &str, at_ms: u64) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     for customer in 0..30 {
         let (user, cart) = (format!("customer-{customer}-of-a-test"), format!("second-{customer}"));
@@ -68,7 +79,7 @@ fn complain(site: &str, decision: &Decision, at_ms: u64) -> u16 {
     })
 }
 
-fn decided(readings: &Readings) -> u64 {
+pub fn decided(readings: &Readings) -> u64 {
     readings.meter.decisions().values().sum()
 }
 
@@ -85,11 +96,7 @@ fn who_complained_gets_no_mail_from_the_next_tick_on() {
     config.webhooks = Some(Webhooks { postmark, ..Webhooks::default() });
     let brokers = broker.bootstrap_servers();
     abandon_a_cart(&brokers);
-    let clock = Arc::new(Clock { began: Instant::now(), ahead_ms: AtomicU64::new(0) });
-    let wall: Arc<dyn Fn() -> u64 + Send + Sync> = {
-        let clock = clock.clone();
-        Arc::new(move || clock.now_ms())
-    };
+    let (clock, wall) = Clock::start();
     let service = Service::open(&config, 1, wall.clone()).unwrap();
     let site = Site::start(&config, 1, Behind::of(&service), wall).unwrap().unwrap();
     let (url, stop) = (format!("http://{}", site.address()), StopAtEnd(service.stop()));
@@ -110,7 +117,7 @@ fn who_complained_gets_no_mail_from_the_next_tick_on() {
         fill_carts_again(&brokers, at_ms);
         wait_for("the second carts", || readings.meter.records() == records + 30 && readings.meter.as_of() > at_ms);
         let before = decided(&readings);
-        clock.ahead_ms.store(40 * 60_000, Ordering::Relaxed);
+        clock.put_forward(40 * 60_000);
         wait_for("the second carts left too", || decided(&readings) >= before + 30);
         drop(stop);
         who

@@ -1,12 +1,13 @@
-//! Customers as a mail needs them. In: `profiles` records, last write wins, and engagement that withholds consent. Out: the
-//! contact, replaced as it changes. An unsubscribe, complaint or bounce holds for good (ARCHITECTURE, "Decisions").
+//! Customers as a mail needs them. In: `profiles` records, last write wins, engagement that withholds consent, and choices. Out: the
+//! contact, replaced as it changes. An unsubscribe, complaint or bounce holds for good (ARCHITECTURE, "Decisions"), a choice until
+//! the next one.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
-use crate::model::{Contact, Diff, Id, ProfileRecord, Stream, Tick, Written};
+use crate::model::{Choice, Contact, Diff, Id, ProfileRecord, Stream, Tick, Written};
 use crate::per_key::{Next, PerKey};
 
 /// What is told of a customer.
@@ -14,10 +15,12 @@ use crate::per_key::{Next, PerKey};
 pub enum ContactChange {
     /// Their profile.
     Profile(ProfileRecord),
-    /// What was withheld is told again. Comes as a retraction, and so first.
+    /// What was withheld and chosen is told again. Comes as a retraction, and so first.
     Reset,
     /// They unsubscribed, complained, or their mailbox bounced, at this tick.
     ConsentWithheld(Tick),
+    /// They chose, under one of their ids.
+    Chosen(Arc<Choice>),
 }
 
 /// The rule of a contact.
@@ -26,13 +29,14 @@ pub struct Contacts {
     pub counts: Arc<Counts>,
 }
 
-/// The last write of a profile, and whether consent is withheld.
+/// The last write of a profile, whether consent is withheld, and the last choice.
 #[derive(Default, Serialize, Deserialize)]
 pub struct LastContact {
     profile: Option<(Written, Arc<Contact>)>,
     /// The tick at which a profile first consented.
     consented: Option<Tick>,
     withheld: Option<Tick>,
+    choice: Option<Arc<Choice>>,
 }
 
 /// A contact as it stands.
@@ -64,10 +68,11 @@ impl PerKey for Contacts {
         for (change, _) in changes {
             match change {
                 ContactChange::Profile(record) => profiles.push(record),
-                ContactChange::Reset => last.withheld = None,
+                ContactChange::Reset => (last.withheld, last.choice) = (None, None),
                 ContactChange::ConsentWithheld(at) => {
                     last.withheld = Some(last.withheld.map_or(at, |known| known.min(at)));
                 }
+                ContactChange::Chosen(choice) => last.choice = last.choice.take().max(Some(choice)),
             }
         }
         profiles.sort_unstable_by_key(|record| record.written);
@@ -101,11 +106,13 @@ impl LastContact {
     }
 
     fn contact(&self) -> Option<Arc<Contact>> {
-        match (&self.profile, self.withheld.is_some()) {
-            (Some((_, profile)), false) => Some(profile.clone()),
-            (Some((_, profile)), true) => Some(Arc::new(Contact { withheld: true, ..Contact::clone(profile) })),
-            (None, true) => Some(Arc::new(Contact { withheld: true, ..Contact::default() })),
-            (None, false) => None,
+        let profile = self.profile.as_ref().map(|(_, profile)| profile);
+        let declined = self.choice.as_ref().map(|choice| &choice.declined).filter(|declined| !declined.is_empty());
+        if self.withheld.is_none() && declined.is_none() {
+            return profile.cloned();
         }
+        let profile = profile.map(|profile| Contact::clone(profile)).unwrap_or_default();
+        let declined = declined.cloned().unwrap_or_default();
+        Some(Arc::new(Contact { withheld: self.withheld.is_some(), declined, ..profile }))
     }
 }

@@ -175,6 +175,7 @@ mod tests {
             user: Id(7),
             position: Position::new(Stream::Engagement, 0, high),
             kind: EngagementKind::Opened,
+            choice: None,
             decision: 0,
             machine: false,
         }

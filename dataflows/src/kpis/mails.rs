@@ -59,7 +59,10 @@ impl PerKey for Mails {
                     continue;
                 }
                 OfMail::Accepted(id) => (id, Measure::Sent),
-                OfMail::Engaged(engagement) => (engagement.decision, measure(&engagement)),
+                OfMail::Engaged(engagement) => match measure(&engagement) {
+                    Some(measure) => (engagement.decision, measure),
+                    None => continue,
+                },
             };
             let Some(mail) = mails.iter_mut().find(|mail| mail.decision.id == id) else { continue };
             if !mail.counted.contains(&measure) {
@@ -72,8 +75,9 @@ impl PerKey for Mails {
     }
 }
 
-fn measure(Engagement { kind, machine, .. }: &Engagement) -> Measure {
-    match (kind, machine) {
+/// What it counts as; a choice as nothing.
+fn measure(Engagement { kind, machine, .. }: &Engagement) -> Option<Measure> {
+    Some(match (kind, machine) {
         (EngagementKind::Delivered, _) => Measure::Delivered,
         (EngagementKind::Bounced, _) => Measure::Bounced,
         (EngagementKind::Complained, _) => Measure::Complained,
@@ -82,5 +86,6 @@ fn measure(Engagement { kind, machine, .. }: &Engagement) -> Measure {
         (EngagementKind::Opened, true) => Measure::OpenedByMachine,
         (EngagementKind::Clicked, false) => Measure::Clicked,
         (EngagementKind::Clicked, true) => Measure::ClickedByMachine,
-    }
+        (EngagementKind::Chosen, _) => return None,
+    })
 }

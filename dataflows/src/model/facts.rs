@@ -60,6 +60,8 @@ pub struct Contact {
     pub consent: bool,
     /// Unsubscribed, complained or bounced (SPEC §5, `no_consent`).
     pub withheld: bool,
+    /// The campaigns whose mails they have chosen not to get (ARCHITECTURE, "Choices"), by name, sorted.
+    pub declined: Box<[Box<str>]>,
     /// Address.
     pub email: Option<String>,
     /// First name.
@@ -129,6 +131,13 @@ pub struct OpenCart {
     pub currency: Id,
     /// What is still to be bought.
     pub lines: Arc<[Line]>,
+}
+
+impl Contact {
+    /// Whether they have chosen to get no mails of this campaign.
+    pub fn declines(&self, campaign: &str) -> bool {
+        self.declined.iter().any(|declined| **declined == *campaign)
+    }
 }
 
 impl History {

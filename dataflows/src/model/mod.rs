@@ -11,8 +11,8 @@ pub use facts::{Change, Contact, Engagement, Episode, History, Interests, OpenCa
 pub use id::{Id, Namespace};
 pub use money::Money;
 pub use record::{
-    Action, CartRecord, CatalogRecord, Click, EngagementKind, EngagementRecord, Fold, Line, MessageId, OrderRecord,
-    OrderStatus, ProfileRecord, Record, StockRecord, Written,
+    Action, CartRecord, CatalogRecord, Choice, Click, EngagementKind, EngagementRecord, Fold, Line, MessageId,
+    OrderRecord, OrderStatus, ProfileRecord, Record, StockRecord, Written,
 };
 pub use stream::{Position, Stream};
 

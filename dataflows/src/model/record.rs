@@ -206,6 +206,8 @@ pub enum EngagementKind {
     Complained,
     /// Unsubscribed.
     Unsubscribed,
+    /// Chose which campaigns' mails they want ([`Choice`]).
+    Chosen,
 }
 
 impl EngagementKind {
@@ -215,8 +217,18 @@ impl EngagementKind {
     }
 }
 
+/// Which campaigns' mails a recipient does not want: their whole choice, in place of any earlier one. SPEC has none; the rule is
+/// ARCHITECTURE's, "Choices".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Choice {
+    /// Order among a customer's choices: the last write is the one that holds.
+    pub written: Written,
+    /// The names of those campaigns, sorted, each once.
+    pub declined: Box<[Box<str>]>,
+}
+
 /// An `engagement` record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EngagementRecord {
     /// Its `event_id`.
     pub event: MessageId,
@@ -230,6 +242,8 @@ pub struct EngagementRecord {
     pub decision: u128,
     /// Done by a scanner or a mail-privacy prefetch, not by a person.
     pub machine: bool,
+    /// What was chosen; only of [`EngagementKind::Chosen`].
+    pub choice: Option<Arc<Choice>>,
 }
 
 /// A record of any stream.

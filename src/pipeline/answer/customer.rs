@@ -156,6 +156,7 @@ fn profile(contact: &Contact) -> Value {
         "timezone": contact.timezone,
         "consent": contact.consent,
         "withheld": contact.withheld,
+        "declined": contact.declined,
         "attributes": attributes,
     })
 }

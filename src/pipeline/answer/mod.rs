@@ -4,6 +4,7 @@
 //! The state is looked at under its lock for as long as it takes to copy what is asked for, some microseconds, and never while a disk
 //! is waited for: whoever decides waits no longer than that.
 
+mod choices;
 mod customer;
 mod decision;
 mod flow;
@@ -28,6 +29,7 @@ use crate::ledger::Ledger;
 use crate::mails::{Mail, Mails};
 use crate::meter::Meter;
 use crate::web::answer::{Source, Told, TriggersAsked};
+pub use choices::Chooser;
 pub use letters::Desk;
 pub use live::Now;
 

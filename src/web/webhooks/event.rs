@@ -38,6 +38,7 @@ impl Event {
             occurred_at: self.at_ms.min(now_ms),
             url: self.url.filter(|url| url.len() <= URL_BYTES_MAX),
             machine: self.machine,
+            declined: None,
         })
     }
 }

@@ -1,4 +1,4 @@
-// The dashboard in headless Chromium, as somebody uses it. In: what to do (`tour` or `hostile`), where it is, its token, and more by what is
+// What Beckon shows in headless Chromium, as somebody uses it. In: what to do (`tour` or `hostile` on the dashboard, or `choose`), where it is, its token, and more by what is
 // to be done. Out: as JSON, what was seen.
 import { chromium } from 'playwright-core'
 
@@ -7,8 +7,8 @@ const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '
 const faults = []
 
 // A window; whatever goes wrong in it is a fault, but what the page must refuse to load of a mail.
-async function open ({ width = 1280, height = 900, dark = false } = {}) {
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', locale: 'en-GB', timezoneId: 'UTC' })
+async function open ({ width = 1280, height = 900, dark = false, script = true } = {}) {
+  const context = await browser.newContext({ javaScriptEnabled: script, viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce', locale: 'en-GB', timezoneId: 'UTC' })
   const page = await context.newPage()
   page.setDefaultTimeout(60000)
   page.on('pageerror', error => faults.push(error.message))
@@ -22,6 +22,41 @@ async function open ({ width = 1280, height = 900, dark = false } = {}) {
   page.on('requestfinished', request => elsewhere(request, 'answered'))
   page.on('requestfailed', request => elsewhere(request, request.failure()?.errorText))
   return page
+}
+
+// A recipient chooses, by keyboard and without script; then looks at it on a narrow phone in the dark.
+async function choose (path, pictures) {
+  const saw = {}
+  const shoot = async (page, name) => { if (pictures) await page.screenshot({ path: `${pictures}/${name}.png` }) }
+  const page = await open({ width: 900, height: 760, script: false })
+  await page.goto(base + path)
+  saw.boxes = await page.getByRole('group', { name: 'Send me' }).getByRole('checkbox').count()
+  saw.labels = await page.locator('label').allInnerTexts()
+  await shoot(page, 'desktop-light')
+  const first = page.getByRole('checkbox', { name: saw.labels[0], exact: true })
+  await page.keyboard.press('Tab')
+  saw.firstTab = await first.evaluate(box => document.activeElement === box)
+  await page.keyboard.press('Space')
+  saw.unticked = !await first.isChecked()
+  // Past the other boxes to the button.
+  for (let tab = 0; tab < saw.boxes; tab++) await page.keyboard.press('Tab')
+  saw.button = await page.evaluate(() => document.activeElement.textContent)
+  await page.keyboard.press('Enter')
+  saw.saved = await text(page.getByRole('status'))
+  saw.after = await page.getByRole('checkbox').evaluateAll(boxes => boxes.map(box => box.checked))
+  const phone = await open({ width: 360, height: 740, dark: true, script: false })
+  await phone.goto(base + path)
+  await phone.getByText(saw.labels[1], { exact: true }).click()
+  await phone.getByRole('button', { name: 'Save' }).click()
+  await phone.getByRole('status').waitFor()
+  saw.tooWide = await wide(phone)
+  await shoot(phone, 'phone-dark')
+  // All of it is large enough for a thumb, and what is written on it can be read.
+  saw.small = await phone.locator('label, button').evaluateAll(all => all.map(it => it.getBoundingClientRect().height).filter(height => height < 40))
+  await phone.getByRole('button', { name: 'Unsubscribe from all' }).click()
+  await phone.getByRole('heading', { name: 'You are unsubscribed' }).waitFor()
+  saw.unsubscribed = await phone.getByRole('checkbox').count() === 0
+  return saw
 }
 
 const text = async locator => (await locator.innerText()).trim()
@@ -179,6 +214,6 @@ async function hostile (customer, decision) {
   return saw
 }
 
-const saw = what === 'tour' ? await tour(more[0]) : await hostile(...more)
+const saw = what === 'tour' ? await tour(more[0]) : what === 'choose' ? await choose(...more) : await hostile(...more)
 await browser.close()
 console.log(JSON.stringify({ ...saw, faults }))

@@ -1,5 +1,7 @@
 //! What was told of one whom records name, as far as it is remembered: to be told again when a link moves it. Cannot fail.
 
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,7 @@ use crate::joins::contacts::ContactChange;
 use crate::joins::customers::Deed;
 use crate::joins::identities::Identities;
 use crate::joins::orders::Order;
-use crate::model::{Diff, Fold, History, Id, Tick};
+use crate::model::{Choice, Diff, Fold, History, Id, Tick};
 
 /// What was told of one whom records name, as far as it is remembered.
 #[derive(Default, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub(super) struct Known {
     /// What is left of forgotten orders, with the time that says whose it is.
     pub(super) past: Vec<(Tick, History)>,
     pub(super) refused: Option<Tick>,
+    /// The last of their choices, and its tick.
+    pub(super) chosen: Option<(Arc<Choice>, Tick)>,
 }
 
 /// A cart told by single messages, and all of those.
@@ -100,6 +104,7 @@ impl Known {
                 None => self.past.push((time, past)),
             },
             Told::Refused => drop(self.refused.get_or_insert(at)),
+            Told::Chosen(choice) => self.chosen = self.chosen.take().max(Some((choice, at))),
             _ => {}
         }
     }
@@ -141,6 +146,7 @@ impl Known {
             && self.orders.is_empty()
             && self.past.is_empty()
             && self.refused.is_none()
+            && self.chosen.is_none()
     }
 
     /// What of this is to be remembered by the worker who `owns` certain ids: carts and orders are told there, and retracted; the rest
@@ -170,6 +176,7 @@ impl Known {
         self.orders.extend(other.orders);
         self.past.extend(other.past);
         self.refused = self.refused.into_iter().chain(other.refused).min();
+        self.chosen = self.chosen.take().max(other.chosen);
     }
 
     /// Forgets what `is_theirs`, and returns the carts and orders that were.
@@ -223,6 +230,10 @@ impl Known {
         }
         if let Some(at) = self.refused {
             owner_at(&at).into_iter().for_each(|owner| emit.refusal(owner, ContactChange::ConsentWithheld(at), 1));
+        }
+        if let Some((choice, at)) = &self.chosen {
+            let told = || ContactChange::Chosen(choice.clone());
+            owner_at(at).into_iter().for_each(|owner| emit.refusal(owner, told(), 1));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Owners (SPEC §3, "Owner of a record"). In: what clicks, carts, orders and refusals tell, by the id that each record carries, and
+//! Owners (SPEC §3, "Owner of a record"). In: what clicks, carts, orders, refusals and choices tell, by the id that each record carries, and
 //! on every worker all links and aliases. Out: the same by owner as of each tick. Cannot fail.
 //!
 //! A link or an alias moves what was told before. Whom it concerns, on either side, is taken back whole (`Reset`) and told again
@@ -9,6 +9,8 @@
 mod known;
 mod told;
 mod worker;
+
+use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::container::CapacityContainerBuilder;
@@ -26,7 +28,7 @@ use super::interests::Interest;
 use super::orders::Raw as RawOrder;
 use super::skus::SkuEvent;
 use crate::horizon::Horizon;
-use crate::model::{Action, Click, Diff, Id, Position, Tick};
+use crate::model::{Action, Choice, Click, Diff, Id, Position, Tick};
 
 use crate::snapshot::Snapshots;
 
@@ -45,7 +47,7 @@ pub struct Owned<'scope> {
     pub skus: Rows<'scope, (Id, SkuEvent)>,
     /// What a customer is interested in.
     pub interests: Rows<'scope, (Id, Interest)>,
-    /// Consent withheld.
+    /// Consent withheld, and choices.
     pub refusals: Rows<'scope, (Id, ContactChange)>,
     /// One user is from now on an alias of another.
     pub aliases: Rows<'scope, (Id, Id)>,
@@ -85,13 +87,15 @@ pub struct Raw<'scope> {
     pub orders: Rows<'scope, (Id, RawOrder)>,
     /// Who withholds consent.
     pub refusals: Rows<'scope, Id>,
+    /// What was chosen.
+    pub choices: Rows<'scope, (Id, Arc<Choice>)>,
     /// Who is erased, where the erased are forgotten.
     pub erased: Option<Rows<'scope, Id>>,
 }
 
 /// Gives what is told to its owners.
 pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember, snapshots: &Snapshots) -> Owned<'scope> {
-    let Raw { clicks, carts, implicit, orders, refusals, erased } = raw;
+    let Raw { clicks, carts, implicit, orders, refusals, choices, erased } = raw;
     let speaks = clicks.inner.scope().index() == 0;
     let links = clicks.clone().flat_map(links).inner.broadcast().as_collection();
     let links = links.map(|(from, (at_ms, position), (user, is_alias))| {
@@ -112,7 +116,8 @@ pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember, snapshots: &Snapshot
         RawOrder::Gone(order) => (owner, Told::OrderGone(order)),
     });
     let told = told.concat(carts).concat(implicit).concat(orders);
-    let told = told.concat(refusals.map(|user| (user, Told::Refused))).concat(links);
+    let told = told.concat(refusals.map(|user| (user, Told::Refused)));
+    let told = told.concat(choices.map(|(user, choice)| (user, Told::Chosen(choice)))).concat(links);
     let told = match erased {
         Some(erased) => told.concat(erased.inner.broadcast().as_collection().map(|user| (user, Told::Erased))),
         None => told,

@@ -1,5 +1,7 @@
-//! What is told, of whoever a record names, and how it is passed on to an owner. In: a deed, cart, order or refusal. Out: rows for the
+//! What is told, of whoever a record names, and how it is passed on to an owner. In: a deed, cart, order, refusal or choice. Out: rows for the
 //! rules downstream. Cannot fail.
+
+use std::sync::Arc;
 
 use super::Remember;
 use crate::joins::carts::Cart;
@@ -9,7 +11,7 @@ use crate::joins::implicit::ImplicitChange;
 use crate::joins::interests::Interest;
 use crate::joins::orders::Order;
 use crate::joins::skus::SkuEvent;
-use crate::model::{Diff, Fold, History, Id, Position, Tick};
+use crate::model::{Choice, Diff, Fold, History, Id, Position, Tick};
 
 /// What is told of whoever a record names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,8 @@ pub(super) enum Told {
     Past(Tick, History),
     /// Consent withheld.
     Refused,
+    /// A choice of campaigns.
+    Chosen(Arc<Choice>),
     /// All that is theirs is forgotten. On every worker, like links.
     Erased,
 }
@@ -134,6 +138,7 @@ impl Told {
             }
             Told::Past(_, past) => emit.deed(owner, 0, Deed::Past(*past), 1),
             Told::Refused => emit.refusal(owner, ContactChange::ConsentWithheld(now), 1),
+            Told::Chosen(choice) => emit.refusal(owner, ContactChange::Chosen(choice.clone()), 1),
             _ => {}
         }
     }

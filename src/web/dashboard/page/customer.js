@@ -50,6 +50,7 @@ function who (told) {
     ['E-mail', profile.email],
     ['First name', profile.first_name],
     ['May be written to', may],
+    ['Declines', profile.declined.join(', ')],
     ['Language', profile.locale],
     ['Time zone', profile.timezone],
     ['Alias of', told.alias_of],

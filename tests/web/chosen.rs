@@ -1,0 +1,79 @@
+//! A whole service whose page a recipient uses: what they decline is not sent to them any more, and all else is. Its broker is librdkafka's
+//! mock cluster.
+
+use beckon::decision::{Decision, DecisionId, Reason};
+use beckon::ledger::Ledger;
+use beckon::pipeline::service::Service;
+use beckon::pipeline::site::{Behind, Site};
+use beckon::secret::Secret;
+use beckon::tracking::{Does, Seal, Token};
+use beckon_dataflows::model::Stream;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use serde_json::json;
+
+use crate::complained::{Clock, decided, fill_carts_again, wait_for};
+use crate::service::{StopAtEnd, TOKEN, abandon_a_cart, ask, configuration};
+
+const CUSTOMER: &str = "customer-7-of-a-test";
+
+/// The page of the customer, and what it says once `form` is posted.
+fn page(site: &str, form: Option<&'static str>) -> String {
+    let seal = Seal::of(&Secret::new(TOKEN.as_bytes()).unwrap());
+    let token = Token { decision: DecisionId(1), customer: CUSTOMER.into(), does: Does::Unsubscribe };
+    let url = format!("{site}/u/{}", seal.seal(&token).unwrap());
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = form.map_or_else(|| client.get(&url), |form| client.post(&url).body(form));
+        request.send().await.unwrap().text().await.unwrap()
+    })
+}
+
+#[test]
+fn what_a_recipient_declines_is_not_sent_to_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+    Stream::ALL.into_iter().for_each(|stream| broker.create_topic(stream.name(), 1, 1).unwrap());
+    let brokers = broker.bootstrap_servers();
+    let config = configuration(directory.path(), &brokers);
+    abandon_a_cart(&brokers);
+    let (clock, wall) = Clock::start();
+    let service = Service::open(&config, 1, wall.clone()).unwrap();
+    let site = Site::start(&config, 1, Behind::of(&service), wall).unwrap().unwrap();
+    let (url, stop) = (format!("http://{}", site.address()), StopAtEnd(service.stop()));
+    let readings = service.readings();
+    let choosing = std::thread::spawn(move || {
+        wait_for("all carts that were left", || decided(&readings) >= 30);
+        let mut shown = String::new();
+        wait_for("the boxes", || {
+            shown = page(&url, None);
+            shown.contains("checkbox")
+        });
+        let saved = page(&url, Some("shown=Reminders+of+your+cart&do=save"));
+        wait_for("the choice", || readings.meter.records_of(Stream::Engagement) == 1);
+        let (records, at_ms) = (readings.meter.records(), clock.now_ms());
+        fill_carts_again(&brokers, at_ms);
+        wait_for("the second carts", || readings.meter.records() == records + 30 && readings.meter.as_of() > at_ms);
+        let before = decided(&readings);
+        clock.put_forward(40 * 60_000);
+        wait_for("the second carts left too", || decided(&readings) >= before + 30);
+        let told = ask(&format!("{url}/v1/customers/{CUSTOMER}"), TOKEN).unwrap().1.unwrap();
+        drop(stop);
+        (shown, saved, told)
+    });
+    service.run(Box::new(|_| Ok(()))).unwrap();
+    let (shown, saved, told) = choosing.join().unwrap();
+    site.stop().unwrap();
+    assert!(shown.contains(r#"value="Reminders of your cart" checked>"#), "{shown}");
+    assert!(shown.contains(r#"value="When something is back in stock" checked>"#), "{shown}");
+    assert!(saved.contains("Saved") && saved.contains(r#"name="wanted" value="Reminders of your cart">"#), "{saved}");
+    assert_eq!(told["profile"]["declined"], json!(["cart-abandonment"]), "{told:#}");
+    let decisions = Ledger::open_existing(&config.state).unwrap().decisions().unwrap();
+    let second: Vec<&Decision> = decisions.iter().filter(|it| it.subject.starts_with("second-")).collect();
+    let (theirs, others): (Vec<&Decision>, Vec<&Decision>) =
+        second.into_iter().partition(|it| &*it.customer_id == CUSTOMER);
+    assert!(!theirs.is_empty() && theirs.iter().all(|it| it.reason == Some(Reason::NoConsent)), "{theirs:?}");
+    assert!(others.len() >= 29 && others.iter().all(|it| it.reason != Some(Reason::NoConsent)), "{others:?}");
+}
