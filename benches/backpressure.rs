@@ -36,6 +36,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How often a line is printed.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Requests under way: each waits for two commits, and those for a tick's decisions.
+const IN_FLIGHT: usize = 256;
+
 /// Of what the ESP takes, it must be sent so much in the end.
 const PACE_MIN: f64 = 0.8;
 
@@ -163,6 +166,7 @@ fn ports(arguments: &Arguments, ledger: &Arc<Ledger>, esp: &EspHandle) -> anyhow
         now_ms: Box::new(now_ms),
         limits: Limits {
             requests_per_second: NonZeroU32::new(arguments.requests).unwrap_or(NonZeroU32::MIN),
+            concurrency: IN_FLIGHT,
             ..Limits::default()
         },
     })

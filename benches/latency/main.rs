@@ -45,7 +45,7 @@ const PARTITIONS: i32 = 3;
 const ORDERS: u64 = 25;
 
 /// How long the shop is open before anything is measured: the preamble is read, and all is warm.
-const WARM: Duration = Duration::from_secs(10);
+const WARM: Duration = Duration::from_secs(20);
 
 /// How long the mails of the last ticks are waited for.
 const LAST: Duration = Duration::from_secs(4);
@@ -104,16 +104,17 @@ fn main() -> Result<()> {
         return serve::serve(folder, arguments.workers);
     }
     println!(
-        "{:>9} {:>6} | {:>9} {:>6} {:>6} | {:>22} | {:>22} | {:>11} {:>8}",
+        "{:>9} {:>6} | {:>8} {:>6} {:>6} | {:>22} | {:>22} | {:>22} | {:>7} {:>5}",
         "records/s",
         "tick",
         "read/s",
         "ticks",
         "mails",
         "record to tick, ms",
-        "tick to request, ms",
-        "CPU µs/rec.",
-        "peak MiB"
+        "to decided, ms",
+        "to request, ms",
+        "CPU µs",
+        "MiB"
     );
     for rate in &arguments.rates {
         for tick in &arguments.ticks {
@@ -154,11 +155,12 @@ fn measure(arguments: &Arguments, rate: u32, tick: &str) -> Result<()> {
     let late: Vec<f64> = served.passed.iter().map(|passed| passed.at_ms - served.closable_ms(passed.open)).collect();
     let cost_us = served.cpu_s * 1e6 / served.records as f64;
     println!(
-        "{rate:>9} {tick:>6} | {:>9.0} {:>6} {:>6} | {:>22} | {:>22} | {cost_us:>11.2} {:>8.0}",
+        "{rate:>9} {tick:>6} | {:>8.0} {:>6} {:>6} | {:>22} | {:>22} | {:>22} | {cost_us:>7.2} {:>5.0}",
         served.records as f64 / served.seconds,
         served.passed.len(),
         mails.len(),
         percentiles(late),
+        percentiles(served.decided_after_ms()),
         percentiles(mails),
         served.peak_kib as f64 / 1024.0
     );

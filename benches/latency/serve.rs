@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::cost;
 
 /// How often it is looked what is passed.
-const LOOK: Duration = Duration::from_micros(200);
+const LOOK: Duration = Duration::from_millis(1);
 
 /// All ticks before `open` were passed by the watermarks of all partitions.
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -29,6 +29,8 @@ pub struct Passed {
 #[derive(Deserialize, Serialize)]
 pub struct Served {
     pub passed: Vec<Passed>,
+    /// The same of ticks that are decided, whose decisions are in the ledger.
+    pub decided: Vec<Passed>,
     pub allowed_lateness_ms: u64,
     pub tick_ms: u64,
     /// For how long it was watched.
@@ -46,6 +48,15 @@ impl Served {
     pub fn closable_ms(&self, open: u64) -> f64 {
         (open - self.tick_ms + 1 + self.allowed_lateness_ms) as f64
     }
+
+    /// How long after the watermarks passed the ticks before each were decided, ms.
+    pub fn decided_after_ms(&self) -> Vec<f64> {
+        let decided = self.decided.iter().filter_map(|decided| {
+            let place = self.passed.partition_point(|passed| passed.open < decided.open);
+            Some(decided.at_ms - self.passed.get(place)?.at_ms)
+        });
+        decided.filter(|after_ms| *after_ms >= 0.0).collect()
+    }
 }
 
 /// Serves until it is killed.
@@ -58,10 +69,11 @@ pub fn serve(folder: &Path, workers: usize) -> Result<()> {
     std::thread::spawn(move || {
         wait_for_line();
         let (began, records, before) = (Instant::now(), readings.meter.records(), cost_so_far());
-        let passed = watch(&readings);
+        let (passed, decided) = watch(&readings);
         let after = cost_so_far();
         let served = Served {
             passed,
+            decided,
             allowed_lateness_ms,
             tick_ms,
             seconds: began.elapsed().as_secs_f64(),
@@ -83,7 +95,7 @@ fn cost_so_far() -> cost::Cost {
 }
 
 /// Looks which ticks are passed from now on, until there is a line.
-fn watch(readings: &Readings) -> Vec<Passed> {
+fn watch(readings: &Readings) -> (Vec<Passed>, Vec<Passed>) {
     let ended = Arc::new(AtomicBool::new(false));
     std::thread::spawn({
         let ended = ended.clone();
@@ -93,16 +105,32 @@ fn watch(readings: &Readings) -> Vec<Passed> {
         }
     });
     let open = || readings.meter.watermarks().into_values().min().unwrap_or(0);
-    let (mut passed, mut last) = (Vec::new(), open());
+    let (mut passed, mut decided) = (Seen::from(open()), Seen::from(readings.meter.as_of() + 1));
     while !ended.load(Ordering::Relaxed) {
-        let open = open();
-        if open > last {
-            passed.push(Passed { open, at_ms: now_ms() });
-            last = open;
-        }
+        passed.see(open());
+        decided.see(readings.meter.as_of() + 1);
         std::thread::sleep(LOOK);
     }
-    passed
+    (passed.all, decided.all)
+}
+
+/// What was seen of something that grows.
+struct Seen {
+    last: u64,
+    all: Vec<Passed>,
+}
+
+impl Seen {
+    fn from(last: u64) -> Seen {
+        Seen { last, all: Vec::new() }
+    }
+
+    fn see(&mut self, open: u64) {
+        if open > self.last {
+            self.all.push(Passed { open, at_ms: now_ms() });
+            self.last = open;
+        }
+    }
 }
 
 fn wait_for_line() {

@@ -147,7 +147,7 @@ impl Ledger {
         self.owed_by(None, Owing::All, count, is_wanted)
     }
 
-    /// Of the first `count` of these deliveries that an ESP owes, in the order in which they go out (SPEC §6: greater priority, older
+    /// Of the first `count` of these deliveries that an ESP owes, in the order in which they go out (SPEC §6: greater priority; newer
     /// decision), those that `is_wanted` says; and whether more than `count` are owed. Owed are `pending` ones, `in_flight`
     /// ones (where a process died around the request; the ESP may have taken it) and `unknown` ones that may be repeated.
     pub fn owed_by(
@@ -402,15 +402,16 @@ mod tests {
         let subjects = |(open, more): (Vec<OpenDelivery>, bool)| {
             (open.iter().map(|open| open.decision.subject.to_string()).collect::<Vec<_>>(), more)
         };
-        let all = ["old", "young", "low"].map(String::from).to_vec();
+        let all = ["young", "old", "low"].map(String::from).to_vec();
         assert_eq!(subjects(ledger.owed(3, |_| true).unwrap()), (all.clone(), false));
-        let young = sends[1].0.decision_id;
-        assert_eq!(subjects(ledger.owed(2, |id| id != young).unwrap()), (all[..1].to_vec(), true));
+        let old = sends[2].0.decision_id;
+        assert_eq!(subjects(ledger.owed(2, |id| id != old).unwrap()), (all[..1].to_vec(), true));
         let tick = |priority| if priority == 7 { 6_000 } else { 5_000 };
+        let (timely, overdue) = (["young", "low"].map(String::from), ["old".to_owned()]);
         let of = |owing, count| subjects(ledger.owed_by(None, owing, count, |_| true).unwrap());
-        assert_eq!(of(Owing::Since(&tick), 9), (all[1..].to_vec(), false));
-        assert_eq!(of(Owing::Since(&tick), 1), (all[1..2].to_vec(), true));
-        assert_eq!(of(Owing::Before(&tick), 1), (all[..1].to_vec(), false));
+        assert_eq!(of(Owing::Since(&tick), 9), (timely.to_vec(), false));
+        assert_eq!(of(Owing::Since(&tick), 1), (timely[..1].to_vec(), true));
+        assert_eq!(of(Owing::Before(&tick), 1), (overdue.to_vec(), false));
         assert_eq!(of(Owing::Before(&|_| u64::MAX), 9), (all, false));
         assert_eq!(of(Owing::Before(&|_| 0), 9), (vec![], false));
 

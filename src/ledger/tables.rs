@@ -41,7 +41,7 @@ pub(super) const LINGERS: &str = "lingers";
 /// The name in `COUNTS` under which decisions are counted; the others are states.
 pub(super) const DECISIONS_COUNT: &str = "decisions";
 
-/// The order in which an ESP's deliveries go out (SPEC §6): greater priority (it is kept negated), older decision, lesser id. Before that
+/// The order of an ESP's deliveries: greater priority (it is kept negated), then the decision's tick, of which the latest goes out first. Before that
 /// stands whose they are, so that what one ESP owes is found without looking at another's.
 pub(super) type Rank = (u64, i64, u64, u128);
 
@@ -347,7 +347,7 @@ impl Tables {
             // One priority after the other: none is looked for in what is not asked for.
             while let Some(next) = table.range(first..=(first.0, i64::MAX, u64::MAX, u128::MAX))?.next() {
                 let priority = next?.0.value().1;
-                for entry in table.range(owing.of(first.0, priority))? {
+                for entry in table.range(owing.of(first.0, priority))?.rev() {
                     if seen == count {
                         return Ok((wanted, true));
                     }

@@ -83,14 +83,16 @@ pub enum Bytes {
     Kept,
 }
 
-/// Those who decode blocks.
-pub struct Decoders(Hands);
+/// A block up to this size is decoded by whoever reads it: to wake a thread and be woken by it takes longer.
+const LITTLE_BYTES: usize = 16 << 10;
 
-enum Hands {
-    /// Threads of their own.
-    Threads(Sender<(Block, Sender<Decoded>)>),
+/// Those who decode blocks.
+pub struct Decoders {
+    /// Threads of their own, if there are any.
+    threads: Option<Sender<(Block, Sender<Decoded>)>>,
     /// Whoever reads.
-    Own(Box<Decoder>),
+    own: Box<Decoder>,
+    bytes: Bytes,
 }
 
 impl Decoders {
@@ -111,20 +113,20 @@ impl Decoders {
                 }
             });
         }
-        Decoders(Hands::Threads(jobs))
+        Decoders { threads: Some(jobs), bytes, ..Decoders::in_line(dictionary) }
     }
 
     /// No threads: each block is decoded by whoever reads it, as it is read.
     pub fn in_line(dictionary: &Arc<Dictionary>) -> Decoders {
-        Decoders(Hands::Own(Box::new(Decoder::new(dictionary.clone()))))
+        Decoders { threads: None, own: Box::new(Decoder::new(dictionary.clone())), bytes: Bytes::Dropped }
     }
 
     fn submit(&mut self, block: Block) -> Receiver<Decoded> {
         let (reply, decoded) = crossbeam_channel::bounded(1);
-        match &mut self.0 {
+        match &self.threads {
             // The threads live as long as this does.
-            Hands::Threads(jobs) => drop(jobs.send((block, reply))),
-            Hands::Own(decoder) => drop(reply.send(decode(decoder, block, Bytes::Dropped))),
+            Some(jobs) if block.bytes.len() > LITTLE_BYTES => drop(jobs.send((block, reply))),
+            _ => drop(reply.send(decode(&mut self.own, block, self.bytes))),
         }
         decoded
     }
@@ -226,6 +228,8 @@ pub struct Lane {
 pub struct Taken {
     /// Records, each at the tick at which it takes effect.
     pub batch: Batch,
+    /// How many there were, bad ones among them.
+    pub records: u64,
     /// What the timeline must say of them, if anything.
     pub note: Option<Binding>,
     /// Their bytes, where the decoders keep them.
@@ -297,7 +301,7 @@ impl Lane {
             intake.meter.bad(decoded.stream, dead.reason.kind());
             (intake.bury)(dead)?;
         }
-        Ok(Some(Taken { batch: decoded.batch, note, block: decoded.block }))
+        Ok(Some(Taken { batch: decoded.batch, records: decoded.records, note, block: decoded.block }))
     }
 
     /// Leaves out what the snapshot has that was gone on from.

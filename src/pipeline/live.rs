@@ -17,6 +17,16 @@ use crate::source::Partition;
 /// How long the feeder sleeps when nothing comes and nobody wakes it: the grain of idleness.
 const NAP: Duration = Duration::from_millis(20);
 
+/// Where a turn gives fewer records than this, the next one waits for more: what a turn costs does not depend on how many it gives, so that
+/// a trickle would cost several times what a stream does.
+const FEW: u64 = 2_000;
+
+/// It waits a part of a tick, which is soon enough,
+const WAITS_A_TICK: u64 = 50;
+
+/// and so long at most.
+const WAIT_MOST: Duration = Duration::from_millis(5);
+
 /// How many blocks of one partition are taken before the others have their turn.
 const BLOCKS_A_TURN: usize = 8;
 
@@ -122,9 +132,12 @@ impl Feeder {
     /// Feeds until told to stop, and returns the least tick still open. Fails when a source does, the intake, or the timeline.
     pub fn run(mut self, graph: &mut impl Graph, mut intake: Intake<'_>, stop: &AtomicBool) -> anyhow::Result<Tick> {
         // Once nobody decides any more there is nothing to read for; the engine says why when it is finished.
+        let wait = Duration::from_micros(self.timing.tick_ms.saturating_mul(1000 / WAITS_A_TICK)).min(WAIT_MOST);
         while !stop.load(Ordering::Relaxed) && graph.is_deciding() {
-            if !self.turn(graph, &mut intake)? {
-                std::thread::park_timeout(NAP);
+            match self.turn(graph, &mut intake)? {
+                0 => std::thread::park_timeout(NAP),
+                1..FEW => std::thread::sleep(wait),
+                FEW.. => {}
             }
         }
         // One that is nearly written saves the next start more than it costs this stop.
@@ -137,11 +150,12 @@ impl Feeder {
         self.open
     }
 
-    /// Takes what each partition has to give, up to a few blocks, and closes the ticks that are over. Whether there was anything.
-    pub fn turn(&mut self, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
-        let mut read = false;
+    /// Takes what each partition has to give, up to a few blocks, and closes the ticks that are over. How many records there were, bad ones
+    /// among them.
+    pub fn turn(&mut self, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<u64> {
+        let mut read = 0;
         for lane in 0..self.lanes.len() {
-            read |= self.take_turn(lane, graph, intake)?;
+            read += self.take_turn(lane, graph, intake)?;
         }
         let open = self.lanes.iter().map(|watched| watched.lane.reclock.open()).min().unwrap_or(NOTHING_TO_READ);
         self.begin_snapshot(open, graph);
@@ -174,15 +188,16 @@ impl Feeder {
         Ok(self.timeline.sync_for_others()?)
     }
 
-    /// Takes what a partition has to give, up to a few blocks. Whether that was anything.
-    fn take_turn(&mut self, lane: usize, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<bool> {
+    /// Takes what a partition has to give, up to a few blocks. How many records that was.
+    fn take_turn(&mut self, lane: usize, graph: &mut impl Graph, intake: &mut Intake<'_>) -> anyhow::Result<u64> {
         let watched = &mut self.lanes[lane];
-        let mut read = false;
+        let mut read = 0;
         for _ in 0..BLOCKS_A_TURN {
             let now_ms = (self.clock)();
             let Some(taken) = watched.lane.take(intake, Duration::ZERO, Some(now_ms))? else { break };
-            let Taken { batch, note, .. } = taken;
-            (read, watched.seen_ms) = (true, now_ms);
+            let Taken { batch, note, records, .. } = taken;
+            read += records;
+            watched.seen_ms = now_ms;
             // Before the records can lead to any decision, which waits for the timeline's sync.
             note.map_or(Ok(()), |note| self.timeline.bound(watched.lane.partition(), note))?;
             if !batch.is_empty() {
@@ -190,7 +205,7 @@ impl Feeder {
             }
         }
         let now_ms = (self.clock)();
-        if !read && watched.lane.caught_up() && now_ms >= watched.seen_ms + self.timing.idle_after_ms {
+        if read == 0 && watched.lane.caught_up() && now_ms >= watched.seen_ms + self.timing.idle_after_ms {
             watched.lane.reclock.idle_until(now_ms);
         }
         intake.meter.watermark(watched.lane.partition(), watched.lane.reclock.open());

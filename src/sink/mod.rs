@@ -121,7 +121,7 @@ pub trait DeliveryLog: Send + Sync {
     /// Resolves when `record` is durable. A request is made only after its `in_flight` is.
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>>;
 
-    /// Of the first `count` deliveries that are owed (greater priority, older decision) those not `in_hand`; without those that
+    /// Of the first `count` deliveries that are owed (greater priority, newer decision) those not `in_hand`; without those that
     /// are known to be overdue at `now_ms`, epoch ms, so that what is late does not make the rest late too.
     fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
 

@@ -1,8 +1,8 @@
-//! The sends that the sender has in hand, in the order in which they go out: higher campaign priority first, then the older
-//! decision, then the lesser id. Those that were tried wait here for their next attempt, and those that are to be enriched for
+//! The sends that the sender has in hand, in the order in which they go out: higher campaign priority first (SPEC §6), then the newer
+//! decision, then the greater id. The newer, because where an ESP takes less than is decided, who takes the older first sends each mail
+//! as late as may be, and in the end none in time. Those that were tried wait here for their next attempt, and those that are to be enriched for
 //! that. Pure: the caller says what time it is.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
@@ -51,7 +51,7 @@ impl Job {
     }
 
     fn rank(&self) -> Rank {
-        Rank { priority: self.owed.priority, as_of: Reverse(self.owed.decision.as_of), id: Reverse(self.id()) }
+        Rank { priority: self.owed.priority, as_of: self.owed.decision.as_of, id: self.id() }
     }
 }
 
@@ -59,8 +59,8 @@ impl Job {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     priority: i32,
-    as_of: Reverse<u64>,
-    id: Reverse<DecisionId>,
+    as_of: u64,
+    id: DecisionId,
 }
 
 /// Everything in hand that is not being sent right now.

@@ -87,7 +87,7 @@ async fn nobody_to_send_to_withdraws_and_a_broken_template_refuses() {
 }
 
 #[tokio::test]
-async fn higher_priority_goes_first_then_the_older_decision() {
+async fn higher_priority_goes_first_then_the_newer_decision() {
     let mut world = World::new();
     world.limits.concurrency = 1;
     let esp = esp(&world).await;
@@ -105,7 +105,7 @@ async fn higher_priority_goes_first_then_the_older_decision() {
     world.deliver(http(&esp.base_url()), sends).await.unwrap();
     let order: Vec<_> =
         world.events().into_iter().filter_map(|event| event.strip_prefix("request ").map(String::from)).collect();
-    assert_eq!(order, ["high, older", "high, younger", "low", "lowest"]);
+    assert_eq!(order, ["high, younger", "high, older", "low", "lowest"]);
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn a_backlog_waits_in_the_ledger_and_goes_out_by_priority() {
     let order: Vec<String> =
         world.events().iter().filter_map(|event| event.strip_prefix("request ").map(String::from)).collect();
     let mut expected: Vec<u64> = (0..60).collect();
-    expected.sort_by_key(|n| (std::cmp::Reverse(n % 3), *n));
+    expected.sort_by_key(|n| std::cmp::Reverse((n % 3, *n)));
     assert_eq!(order, expected.iter().map(|n| format!("{n:02}")).collect::<Vec<_>>());
     assert_eq!(world.outcome(sends.last().unwrap()).0, DeliveryState::Expired);
     assert_eq!(world.owed(), 0);

@@ -1,6 +1,7 @@
 //! An ESP that is down for an hour: what is decided meanwhile waits in the ledger, what is no longer true or too late by then is never
 //! sent, and the rest goes out, the most important first, as soon as the ESP is back.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -93,7 +94,7 @@ async fn after_an_hour_without_the_esp_only_what_still_holds_goes_out_the_most_i
     let taken: Vec<&decision::Send> =
         taken.iter().map(|subject| all.iter().find(|send| *send.decision.subject == **subject).unwrap()).collect();
     // Which of two requests under way at a time comes first is not said, and who was tried in vain waits for its next attempt.
-    let rank = |send: &decision::Send| (-send.priority, send.decision.as_of);
+    let rank = |send: &decision::Send| (-send.priority, Reverse(send.decision.as_of));
     for (place, first) in taken.iter().enumerate() {
         let overtaken = taken[place + 1..].iter().skip(1).filter(|later| rank(later) < rank(first));
         for later in overtaken {
@@ -110,7 +111,7 @@ async fn what_came_too_late_does_not_make_the_rest_late() {
     let mut world = World::new();
     (world.limits.concurrency, world.limits.queue_max) = (2, 10);
     let esp = FakeEsp::start([], world.events.clone()).await;
-    // Ten minutes later, of greater priority, and the older ones first.
+    // Ten minutes later, and what is overdue is of greater priority.
     world.now_ms.store(AS_OF_MS + 10 * MINUTE_MS, Ordering::SeqCst);
     let decided = |n: u64| if n < OVERDUE { 0 } else { 10 };
     let sends: Vec<_> = (0..OVERDUE + 20)

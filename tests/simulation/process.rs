@@ -132,8 +132,8 @@ impl Process {
         Ok(Process { disk, feeder, graph, intake, sender, writer, stop: Some(stop) })
     }
 
-    /// Reads what there is, and decides what it closes.
-    pub fn turn(&mut self) -> anyhow::Result<bool> {
+    /// Reads what there is, and decides what it closes. How many records there were.
+    pub fn turn(&mut self) -> anyhow::Result<u64> {
         self.feeder.turn(&mut self.graph, &mut self.intake)
     }
 
