@@ -160,10 +160,7 @@ pub async fn run(
             Some(done) = sender.settling.join_next() => sender.finish(done)?,
             Some(job) = sender.ahead.next() => sender.queue.push(job),
             woken = decided.recv(), if !closed => match woken {
-                Some(()) => {
-                    sender.take_in_hand()?;
-                    sender.overdue = true;
-                }
+                Some(()) => sender.take_in_hand()?,
                 None => closed = true,
             },
             _ = sweep.tick() => sender.bury_unanswered().await?,
@@ -229,6 +226,8 @@ impl Sender {
         let max = self.ports.limits.queue_max.max(2);
         let Backlog { owed, more } = self.ports.log.owed((self.ports.now_ms)(), max, &self.in_hand)?;
         self.more = more;
+        // What was left in time before may have become late since.
+        self.overdue = true;
         owed.into_iter().for_each(|owed| self.take(owed, Verdict::of_unanswered));
         for id in self.queue.shed(max) {
             self.in_hand.remove(&id);

@@ -130,3 +130,24 @@ async fn what_came_too_late_does_not_make_the_rest_late() {
     let before = events[..last_request].iter().filter(|event| event.starts_with("expired")).count() as u64;
     assert!(before < OVERDUE / 2, "{before} expired before the last was sent");
 }
+
+#[tokio::test]
+async fn what_becomes_too_late_while_it_waits_is_settled_too() {
+    let mut world = World::new();
+    (world.limits.concurrency, world.limits.queue_max) = (1, 4);
+    let esp = FakeEsp::start([], world.events.clone()).await;
+    let now_ms = world.now_ms.clone();
+    // Ten are asked about before all are late.
+    *world.still_true.lock().unwrap() = Some(Box::new(move |_| {
+        now_ms.fetch_add(MINUTE_MS / 2, Ordering::SeqCst);
+        true
+    }));
+    let sends: Vec<_> =
+        (0..200).map(|n| decision::Send { send_within_ms: Some(5 * MINUTE_MS), ..ranked(n, 0, 0) }).collect();
+    world.deliver(http(&esp.base_url()), sends.clone()).await.unwrap();
+    let states: Vec<DeliveryState> = sends.iter().map(|send| world.outcome(send).0).collect();
+    let count = |state| states.iter().filter(|it| **it == state).count();
+    assert!(count(DeliveryState::Accepted) > 0, "{states:?}");
+    assert_eq!(count(DeliveryState::Accepted) + count(DeliveryState::Expired), 200, "{states:?}");
+    assert_eq!(world.owed(), 0);
+}
