@@ -1,7 +1,6 @@
 //! The service that is watched, in a process of its own. In: a folder with its configuration; a line on standard input when watching begins,
 //! and one when it ends. Out: then, on standard output, when the watermarks passed each tick, and what the service cost meanwhile.
 
-use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use beckon::pipeline::service::{Readings, Service};
 use serde::{Deserialize, Serialize};
 
 use super::cost;
+use super::running::wait_to_be_told;
 
 /// How often it is looked what is passed.
 const LOOK: Duration = Duration::from_millis(1);
@@ -67,7 +67,7 @@ pub fn serve(folder: &Path, workers: usize) -> Result<()> {
     let readings = service.readings();
     let (allowed_lateness_ms, tick_ms) = (config.allowed_lateness_ms, config.tick_ms);
     std::thread::spawn(move || {
-        wait_for_line();
+        wait_to_be_told();
         let (began, records, before) = (Instant::now(), readings.meter.records(), cost_so_far());
         let (passed, decided) = watch(&readings);
         let after = cost_so_far();
@@ -100,7 +100,7 @@ fn watch(readings: &Readings) -> (Vec<Passed>, Vec<Passed>) {
     std::thread::spawn({
         let ended = ended.clone();
         move || {
-            wait_for_line();
+            wait_to_be_told();
             ended.store(true, Ordering::Relaxed);
         }
     });
@@ -131,10 +131,6 @@ impl Seen {
             self.last = open;
         }
     }
-}
-
-fn wait_for_line() {
-    let _ = std::io::stdin().lock().read_line(&mut String::new());
 }
 
 /// The wall clock, epoch ms.

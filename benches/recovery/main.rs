@@ -11,22 +11,23 @@ mod broker;
 #[path = "../replay/cost.rs"]
 #[allow(dead_code)] // CPU time is not what is asked here
 mod cost;
+mod running;
 mod serve;
 mod shop;
 #[path = "../../tests/skip/mod.rs"]
 mod skip;
 
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 
 use broker::Broker;
-use serve::{Served, Ticks};
+use running::Running;
+use serve::{Begun, Served, Ticks};
 
 /// As in the `beckon` binary.
 #[global_allocator]
@@ -95,10 +96,13 @@ fn measure(arguments: &Arguments) -> Result<()> {
 
 /// Starts the service again and again. What was seen of ticks with snapshots, and without.
 fn restarts(arguments: &Arguments, folder: &Path, broker: &Broker, sold_ms: u64) -> Result<(Served, Served)> {
-    let start = |what: &str, snapshots: &str, known| -> Result<(Running, bool)> {
+    let start = |what: &str, snapshots: &str, known: u64| -> Result<(Running, bool)> {
         shop::configure(folder, broker, snapshots)?;
-        let mut running = Running::start(arguments, folder, known)?;
-        let begun = running.begun()?;
+        let (workers, known) = (arguments.workers.to_string(), known.to_string());
+        let serve = ["--workers", &workers, "--known", &known, "--serve"].map(OsStr::new);
+        let mut running = Running::start(serve.into_iter().chain([folder.as_os_str()]))?;
+        // When it has closed a tick that is new.
+        let begun: Begun = running.hear()?;
         println!(
             "{what:<34} | {:>14.2} | {:>9} | {:>8.0}",
             begun.after_s,
@@ -110,16 +114,22 @@ fn restarts(arguments: &Arguments, folder: &Path, broker: &Broker, sold_ms: u64)
     let (running, _) = start("no snapshot: the whole log", "1m", sold_ms)?;
     let newest = newest_of(folder, SNAPSHOTS)?;
     std::thread::sleep(Duration::from_secs(arguments.seconds));
-    let seen = running.end()?;
+    let seen = end(running)?;
     println!("a snapshot takes {:.0} MiB", std::fs::metadata(newest)?.len() as f64 / f64::from(1 << 20));
     for _ in 0..3 {
         let (running, is_resumed) = start("from a snapshot", "1m", seen.last)?;
         ensure!(is_resumed, "a start did not go on from the snapshot");
-        running.end()?;
+        end(running)?;
     }
     let (running, _) = start("snapshots off: the whole log", "off", seen.last)?;
     std::thread::sleep(Duration::from_secs(arguments.seconds));
-    Ok((seen, running.end()?))
+    Ok((seen, end(running)?))
+}
+
+/// Asks it what it has seen, and kills it.
+fn end(mut running: Running) -> Result<Served> {
+    running.tell()?;
+    running.hear()
 }
 
 /// Waits until there are so many snapshots; the newest.
@@ -130,49 +140,6 @@ fn newest_of(folder: &Path, count: usize) -> Result<PathBuf> {
             return Ok(newest.clone());
         }
         std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// A service in a process of its own, which is killed when it ends.
-struct Running {
-    process: Child,
-    said: BufReader<std::process::ChildStdout>,
-}
-
-impl Running {
-    fn start(arguments: &Arguments, folder: &Path, known: u64) -> Result<Running> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--serve").arg(folder).args(["--workers", &arguments.workers.to_string()]);
-        command.args(["--known", &known.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn()?;
-        let said = BufReader::new(process.stdout.take().context("no standard output")?);
-        Ok(Running { process, said })
-    }
-
-    /// Waits for the first tick that is newly closed.
-    fn begun(&mut self) -> Result<serve::Begun> {
-        self.hear()
-    }
-
-    /// Asks it what it has seen, and kills it.
-    fn end(mut self) -> Result<Served> {
-        drop(self.process.stdin.take());
-        let served = self.hear();
-        self.process.kill()?;
-        self.process.wait()?;
-        served
-    }
-
-    fn hear<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
-        let mut line = String::new();
-        self.said.read_line(&mut line)?;
-        serde_json::from_str(&line).with_context(|| format!("the service has ended, or said {line:?}"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
     }
 }
 

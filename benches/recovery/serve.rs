@@ -1,7 +1,7 @@
 //! The service that is started again, in a process of its own. In: a folder with its configuration. Out: on standard output a line when it
-//! has closed a tick that was not known, and when standard input ends another with what was seen until then.
+//! has closed a tick that was not known, and when it is told to another with what was seen until then.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ use beckon::pipeline::service::{Readings, Service};
 use serde::{Deserialize, Serialize};
 
 use super::cost;
+use super::running::wait_to_be_told;
 
 /// How often it is looked which ticks are closed.
 const LOOK: Duration = Duration::from_micros(500);
@@ -62,7 +63,7 @@ pub fn serve(folder: &Path, workers: usize, known: u64) -> Result<()> {
         move || look(&readings, known, closes_after_ms, &seen, &asked)
     });
     std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        wait_to_be_told();
         asked.store(true, Ordering::Relaxed);
     });
     service.run(Box::new(|_| Ok(())))?;
