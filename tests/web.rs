@@ -19,6 +19,8 @@ mod letters;
 mod live;
 #[path = "web/script.rs"]
 mod script;
+#[path = "web/second_carts.rs"]
+mod second_carts;
 #[path = "web/service.rs"]
 mod service;
 mod skip;

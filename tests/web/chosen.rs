@@ -1,8 +1,7 @@
 //! A whole service whose page a recipient uses: what they decline is not sent to them any more, and all else is. Its broker is librdkafka's
 //! mock cluster.
 
-use beckon::decision::{Decision, DecisionId, Reason};
-use beckon::ledger::Ledger;
+use beckon::decision::DecisionId;
 use beckon::pipeline::service::Service;
 use beckon::pipeline::site::{Behind, Site};
 use beckon::secret::Secret;
@@ -12,7 +11,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use serde_json::json;
 
-use crate::complained::{Clock, decided, fill_carts_again, wait_for};
+use crate::second_carts::{Clock, assert_refused_alone, leave_second_carts, wait_for, wait_for_first_carts};
 use crate::service::{StopAtEnd, TOKEN, abandon_a_cart, ask, configuration};
 
 const CUSTOMER: &str = "customer-7-of-a-test";
@@ -45,20 +44,14 @@ fn what_a_recipient_declines_is_not_sent_to_them() {
     let (url, stop) = (format!("http://{}", site.address()), StopAtEnd(service.stop()));
     let readings = service.readings();
     let choosing = std::thread::spawn(move || {
-        wait_for("all carts that were left", || decided(&readings) >= 30);
+        wait_for_first_carts(&readings);
         let mut shown = String::new();
         wait_for("the boxes", || {
             shown = page(&url, None);
             shown.contains("checkbox")
         });
         let saved = page(&url, Some("shown=Reminders+of+your+cart&do=save"));
-        wait_for("the choice", || readings.meter.records_of(Stream::Engagement) == 1);
-        let (records, at_ms) = (readings.meter.records(), clock.now_ms());
-        fill_carts_again(&brokers, at_ms);
-        wait_for("the second carts", || readings.meter.records() == records + 30 && readings.meter.as_of() > at_ms);
-        let before = decided(&readings);
-        clock.put_forward(40 * 60_000);
-        wait_for("the second carts left too", || decided(&readings) >= before + 30);
+        leave_second_carts(&brokers, &clock, &readings);
         let told = ask(&format!("{url}/v1/customers/{CUSTOMER}"), TOKEN).unwrap().1.unwrap();
         drop(stop);
         (shown, saved, told)
@@ -70,10 +63,5 @@ fn what_a_recipient_declines_is_not_sent_to_them() {
     assert!(shown.contains(r#"value="When something is back in stock" checked>"#), "{shown}");
     assert!(saved.contains("Saved") && saved.contains(r#"name="wanted" value="Reminders of your cart">"#), "{saved}");
     assert_eq!(told["profile"]["declined"], json!(["cart-abandonment"]), "{told:#}");
-    let decisions = Ledger::open_existing(&config.state).unwrap().decisions().unwrap();
-    let second: Vec<&Decision> = decisions.iter().filter(|it| it.subject.starts_with("second-")).collect();
-    let (theirs, others): (Vec<&Decision>, Vec<&Decision>) =
-        second.into_iter().partition(|it| &*it.customer_id == CUSTOMER);
-    assert!(!theirs.is_empty() && theirs.iter().all(|it| it.reason == Some(Reason::NoConsent)), "{theirs:?}");
-    assert!(others.len() >= 29 && others.iter().all(|it| it.reason != Some(Reason::NoConsent)), "{others:?}");
+    assert_refused_alone(&config, CUSTOMER);
 }
