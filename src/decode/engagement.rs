@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use beckon_dataflows::model::{Choice, EngagementKind, EngagementRecord, Id, Namespace, Position, Record, Written};
 
-use super::json::{FromJson, Json, NotJson, Value};
+use super::json::{Value, each_item};
 use super::names::message_id;
 use super::row::{Object, row};
 use super::value::required;
@@ -74,15 +74,11 @@ fn declined(value: &Value<'_>) -> Result<Box<[Box<str>]>, Bad> {
         Value::Array(text) => text,
         _ => return Err(Bad::WrongType { field, expected }),
     };
-    let mut json = Json::new(text);
-    json.open_array().map_err(|NotJson| json.bad())?;
-    let (mut names, mut first) = (Vec::<Box<str>>::new(), true);
-    while json.item(first).map_err(|NotJson| json.bad())? {
-        first = false;
-        let mut name = Value::default();
-        name.read(&mut json).map_err(|NotJson| json.bad())?;
+    let mut names = Vec::<Box<str>>::new();
+    each_item(text, |name: Value<'_>| {
         names.push((&*name.name(field)?.ok_or(Bad::WrongType { field, expected })?).into());
-    }
+        Ok(())
+    })?;
     names.sort_unstable();
     names.dedup();
     Ok(names.into())

@@ -44,6 +44,24 @@ pub(super) trait FromJson<'a>: Default {
     fn read(&mut self, json: &mut Json<'a>) -> Result<(), NotJson>;
 }
 
+/// Hands the items of the array in `text` to `take`, one after the other. Fails on what is no array, and as `take` does.
+#[inline]
+pub(super) fn each_item<'a, T: FromJson<'a>>(
+    text: &'a str,
+    mut take: impl FnMut(T) -> Result<(), Bad>,
+) -> Result<(), Bad> {
+    let mut json = Json::new(text);
+    json.open_array().map_err(|NotJson| json.bad())?;
+    let mut first = true;
+    while json.item(first).map_err(|NotJson| json.bad())? {
+        first = false;
+        let mut item = T::default();
+        item.read(&mut json).map_err(|NotJson| json.bad())?;
+        take(item)?;
+    }
+    Ok(())
+}
+
 /// The reader: a text and a place in it.
 pub(super) struct Json<'a> {
     text: &'a str,

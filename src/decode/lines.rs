@@ -4,7 +4,7 @@
 
 use beckon_dataflows::model::{Line, Namespace};
 
-use super::json::{FromJson, Json, NotJson, Value};
+use super::json::{Value, each_item};
 use super::row::{Object, row};
 use super::{Bad, Decoder};
 
@@ -36,19 +36,14 @@ impl Decoder {
             _ => return Err(Bad::WrongType { field: of.field(), expected: "an array" }),
         };
         self.lines.clear();
-        let mut json = Json::new(text);
-        json.open_array().map_err(|NotJson| json.bad())?;
-        let mut first = true;
-        while json.item(first).map_err(|NotJson| json.bad())? {
-            first = false;
-            let mut item = Object::<Item<'_>>::default();
-            item.read(&mut json).map_err(|NotJson| json.bad())?;
-            let (field, expected) = (of.field(), "an array of objects");
+        let (field, expected) = (of.field(), "an array of objects");
+        each_item(text, |item: Object<Item<'_>>| {
             let item = item.get(field, expected)?.ok_or(Bad::WrongType { field, expected })?;
             if let Some(line) = self.line(item, of)? {
                 self.lines.push(line);
             }
-        }
+            Ok(())
+        })?;
         Ok(self.lines.as_slice().into())
     }
 
