@@ -21,7 +21,7 @@ use beckon::decision::{
 use beckon::ledger::{Ledger, Owing};
 use beckon::sink::delivery::{Limits, Owed, Ports, run};
 use beckon::sink::{
-    Backlog, BoxFuture, DeliveryLog, LogFault, client,
+    Backlog, BoxFuture, DeliveryLog, Due, LogFault, client,
     http::{Differs, Http},
 };
 use beckon_dataflows::model::{Episode, Id, Namespace};
@@ -191,12 +191,17 @@ struct Log {
     send_within_ms: u64,
 }
 
-impl Log {
-    fn timely_since(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.send_within_ms)
+impl DeliveryLog for Log {
+    fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
+        Box::pin(async move { self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into())) })
     }
 
-    fn backlog(&self, owing: Owing<'_>, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+    fn owed(&self, due: Due, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let since = |_| now_ms.saturating_sub(self.send_within_ms);
+        let owing = match due {
+            Due::InTime => Owing::Since(&since),
+            Due::Overdue => Owing::Before(&since),
+        };
         let owed = self.ledger.owed_by(None, owing, count, |id| !in_hand.contains(&id));
         let (open, more) = owed.map_err(|error| LogFault(error.into()))?;
         let owed = open.into_iter().map(|open| {
@@ -217,20 +222,6 @@ impl Log {
             Owed { send, delivery: open.delivery }
         });
         Ok(Backlog { owed: owed.collect(), more })
-    }
-}
-
-impl DeliveryLog for Log {
-    fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
-        Box::pin(async move { self.ledger.advance(id, record).await.map_err(|error| LogFault(error.into())) })
-    }
-
-    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.backlog(Owing::Since(&|_| self.timely_since(now_ms)), count, in_hand)
-    }
-
-    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.backlog(Owing::Before(&|_| self.timely_since(now_ms)), count, in_hand)
     }
 
     fn bury_unanswered(&self, _before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {

@@ -13,7 +13,7 @@ use crate::json_lines::JsonLines;
 use crate::ledger::{Ledger, Owing};
 use crate::pipeline::lanes::dead_letters;
 use crate::sink::delivery::Owed;
-use crate::sink::{Backlog, BoxFuture, DeliveryLog, LogFault};
+use crate::sink::{Backlog, BoxFuture, DeliveryLog, Due, LogFault};
 use crate::telemetry::Spans;
 
 /// The ledger as one ESP's sender reads and writes it, and the dead letters.
@@ -74,12 +74,6 @@ impl Log {
         Log { accepting, ..self }
     }
 
-    fn backlog(&self, owing: Owing<'_>, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        let owed = self.ledger.owed_by(self.esp.as_deref(), owing, count, |id| !in_hand.contains(&id));
-        let (owed, more) = owed.map_err(|error| LogFault(error.into()))?;
-        Ok(Backlog { owed: owed.into_iter().map(|open| self.campaigns.send(open)).collect(), more })
-    }
-
     /// Whether it is this ESP's to say that a delivery was never answered.
     fn buries(&self, id: DecisionId) -> anyhow::Result<bool> {
         let esp = self.ledger.errand(id)?.and_then(|errand| errand.esp);
@@ -121,12 +115,15 @@ impl DeliveryLog for Log {
         })
     }
 
-    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.backlog(Owing::Since(&|priority| self.campaigns.timely_since(priority, now_ms)), count, in_hand)
-    }
-
-    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.backlog(Owing::Before(&|priority| self.campaigns.timely_since(priority, now_ms)), count, in_hand)
+    fn owed(&self, due: Due, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let since = |priority| self.campaigns.timely_since(priority, now_ms);
+        let owing = match due {
+            Due::InTime => Owing::Since(&since),
+            Due::Overdue => Owing::Before(&since),
+        };
+        let owed = self.ledger.owed_by(self.esp.as_deref(), owing, count, |id| !in_hand.contains(&id));
+        let (owed, more) = owed.map_err(|error| LogFault(error.into()))?;
+        Ok(Backlog { owed: owed.into_iter().map(|open| self.campaigns.send(open)).collect(), more })
     }
 
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {

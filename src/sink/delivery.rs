@@ -27,7 +27,7 @@ use super::attempt::{Next, Verdict, attempt, give_up};
 use super::breaker::Breaker;
 use super::pace::Pace;
 use super::queue::{Enrichment, Job, Queue};
-use super::{Backlog, DeliveryLog, Enrich, Esp, LogFault, backoff_ms};
+use super::{Backlog, DeliveryLog, Due, Enrich, Esp, LogFault, backoff_ms};
 use crate::decision::{self, DecisionId, DeliveryRecord, Message};
 
 /// A send with what the log says of its delivery.
@@ -224,7 +224,7 @@ impl Sender {
     /// Takes in hand what goes first of all that is owed, and lets go of what goes later.
     fn take_in_hand(&mut self) -> Result<(), LogFault> {
         let max = self.ports.limits.queue_max.max(2);
-        let Backlog { owed, more } = self.ports.log.owed((self.ports.now_ms)(), max, &self.in_hand)?;
+        let Backlog { owed, more } = self.ports.log.owed(Due::InTime, (self.ports.now_ms)(), max, &self.in_hand)?;
         self.more = more;
         // What was left in time before may have become late since.
         self.overdue = true;
@@ -239,7 +239,7 @@ impl Sender {
     /// Settles the first of what was not sent in time, beside what is sent: however much it is, the rest does not wait for it.
     fn settle_overdue(&mut self) -> Result<(), LogFault> {
         let max = self.ports.limits.queue_max.max(2);
-        let Backlog { owed, more } = self.ports.log.overdue((self.ports.now_ms)(), max, &self.in_hand)?;
+        let Backlog { owed, more } = self.ports.log.owed(Due::Overdue, (self.ports.now_ms)(), max, &self.in_hand)?;
         self.overdue = more;
         owed.into_iter().for_each(|owed| self.take(owed, Verdict::of));
         Ok(())

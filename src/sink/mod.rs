@@ -121,15 +121,21 @@ pub trait DeliveryLog: Send + Sync {
     /// Resolves when `record` is durable. A request is made only after its `in_flight` is.
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>>;
 
-    /// Of the first `count` deliveries that are owed (greater priority, newer decision) those not `in_hand`; without those that
-    /// are known to be overdue at `now_ms`, epoch ms, so that what is late does not make the rest late too.
-    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
-
-    /// The same of those that are left out there.
-    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
+    /// Of the first `count` deliveries that are owed and `due` so at `now_ms`, epoch ms (greater priority, newer decision), those not
+    /// `in_hand`.
+    fn owed(&self, due: Due, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault>;
 
     /// Dead-letters the deliveries that have waited for the ESP's webhook since before `before_ms` (SPEC §6, `unknown_after`).
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>>;
+}
+
+/// Which of what is owed. They are asked for apart, so that what is late does not make the rest late too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// All that is not overdue.
+    InTime,
+    /// What is known to be later than its `send_within` (SPEC §6) allows.
+    Overdue,
 }
 
 /// What the log says is owed.

@@ -16,7 +16,7 @@ use beckon::sink::postmark::Postmark;
 use beckon::sink::resend::Resend;
 use beckon::sink::sendgrid::SendGrid;
 use beckon::sink::ses::{Account, Ses};
-use beckon::sink::{Accepted, ApiKey, Backlog, BoxFuture, DeliveryLog, Enrich, Esp, LogFault, SendError, client};
+use beckon::sink::{Accepted, ApiKey, Backlog, BoxFuture, DeliveryLog, Due, Enrich, Esp, LogFault, SendError, client};
 use beckon_dataflows::model::{Episode, Id};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -155,16 +155,6 @@ impl LedgerLog {
         let longest_ms = self.sends.values().map(|send| send.send_within_ms.unwrap_or(u64::MAX)).max();
         now_ms.saturating_sub(longest_ms.unwrap_or(u64::MAX))
     }
-
-    fn backlog(&self, owing: Owing<'_>, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        let owed = self.ledger.owed_by(None, owing, count, |id| !in_hand.contains(&id));
-        let (open, more) = owed.map_err(|error| LogFault(error.into()))?;
-        let owed = open.into_iter().map(|open| {
-            let send = self.sends[&open.decision.decision_id].clone();
-            Owed { send, delivery: open.delivery }
-        });
-        Ok(Backlog { owed: owed.collect(), more })
-    }
 }
 
 impl DeliveryLog for LedgerLog {
@@ -177,12 +167,19 @@ impl DeliveryLog for LedgerLog {
         })
     }
 
-    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.backlog(Owing::Since(&|_| self.timely_since(now_ms)), count, in_hand)
-    }
-
-    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.backlog(Owing::Before(&|_| self.timely_since(now_ms)), count, in_hand)
+    fn owed(&self, due: Due, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let since = |_| self.timely_since(now_ms);
+        let owing = match due {
+            Due::InTime => Owing::Since(&since),
+            Due::Overdue => Owing::Before(&since),
+        };
+        let owed = self.ledger.owed_by(None, owing, count, |id| !in_hand.contains(&id));
+        let (open, more) = owed.map_err(|error| LogFault(error.into()))?;
+        let owed = open.into_iter().map(|open| {
+            let send = self.sends[&open.decision.decision_id].clone();
+            Owed { send, delivery: open.delivery }
+        });
+        Ok(Backlog { owed: owed.collect(), more })
     }
 
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {

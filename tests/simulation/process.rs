@@ -23,7 +23,7 @@ use beckon::pipeline::record::Recorder;
 use beckon::pipeline::{Deciding, SharedState, deliver, wiring};
 use beckon::reclock::Timeline;
 use beckon::sink::delivery::{Drained, Limits, Ports};
-use beckon::sink::{Backlog, BoxFuture, DeliveryLog, LogFault, delivery};
+use beckon::sink::{Backlog, BoxFuture, DeliveryLog, Due, LogFault, delivery};
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::horizon::Horizon;
 use beckon_dataflows::model::Tick;
@@ -188,13 +188,6 @@ struct Watched {
     trace: Trace,
 }
 
-impl Watched {
-    fn watch(&self, backlog: Backlog) -> Result<Backlog, LogFault> {
-        backlog.owed.iter().for_each(|owed| self.provider.owed(owed.send.episode, &owed.send.decision));
-        Ok(backlog)
-    }
-}
-
 impl DeliveryLog for Watched {
     fn write(&self, id: DecisionId, record: DeliveryRecord) -> BoxFuture<'_, Result<(), LogFault>> {
         Box::pin(async move {
@@ -206,12 +199,10 @@ impl DeliveryLog for Watched {
         })
     }
 
-    fn owed(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.watch(self.log.owed(now_ms, count, in_hand)?)
-    }
-
-    fn overdue(&self, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
-        self.watch(self.log.overdue(now_ms, count, in_hand)?)
+    fn owed(&self, due: Due, now_ms: u64, count: usize, in_hand: &HashSet<DecisionId>) -> Result<Backlog, LogFault> {
+        let backlog = self.log.owed(due, now_ms, count, in_hand)?;
+        backlog.owed.iter().for_each(|owed| self.provider.owed(owed.send.episode, &owed.send.decision));
+        Ok(backlog)
     }
 
     fn bury_unanswered(&self, before_ms: u64) -> BoxFuture<'_, Result<(), LogFault>> {
