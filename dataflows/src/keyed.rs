@@ -157,6 +157,27 @@ impl<V: Serialize> Keyed<V> {
 }
 
 impl<V: Serialize + Default> Keyed<V> {
+    /// Changes what is kept of a key, its default when nothing is, and goes on keeping it if `change` says so. A key that comes and
+    /// goes at once never gets a place.
+    pub fn change(&mut self, key: Id, change: impl FnOnce(&mut V) -> bool) {
+        self.before_change(key);
+        match self.shards[shard(key)].entry(key) {
+            Entry::Occupied(mut known) => {
+                if !change(known.get_mut()) {
+                    known.remove();
+                    self.len -= 1;
+                }
+            }
+            Entry::Vacant(place) => {
+                let mut value = V::default();
+                if change(&mut value) {
+                    place.insert(value);
+                    self.len += 1;
+                }
+            }
+        }
+    }
+
     /// What is kept of a key, to be changed; its default when nothing is.
     pub fn get_or_default(&mut self, key: Id) -> &mut V {
         self.before_change(key);
@@ -217,7 +238,7 @@ mod tests {
         #[test]
         fn a_snapshot_has_each_key_once_as_it_was_when_it_began(
             before in proptest::collection::vec((0u64..40, 0u64..9), 0..60),
-            meanwhile in proptest::collection::vec((0u64..60, 0u64..9, 0u8..4), 0..120),
+            meanwhile in proptest::collection::vec((0u64..60, 0u64..9, 0u8..6), 0..120),
             pace in 1usize..5,
         ) {
             let (snapshots, mut keyed, heard) = keyed(pace);
@@ -233,6 +254,10 @@ mod tests {
                     0 => drop(keyed.insert(key(number), value)),
                     1 => drop(keyed.remove(key(number))),
                     2 => *keyed.get_or_default(key(number)) += value,
+                    3 | 4 => keyed.change(key(number), |kept| {
+                        *kept += value;
+                        what == 3
+                    }),
                     _ => drop(keyed.write_some()),
                 }
             }

@@ -1,6 +1,7 @@
 //! Beckon's dataflow graph: from typed records to the trigger set and what enters and leaves it. Pure: no clock, no network,
 //! no disk. [`build`] is the whole of it on one screen.
 
+mod by_tick;
 pub mod counts;
 pub mod custom;
 pub mod flat;
@@ -37,7 +38,7 @@ use joins::interests::RecentInterests;
 use joins::once::once;
 use joins::open_carts::OpenCarts;
 use joins::orders::Orders;
-use joins::owners::{Owned, Raw, Remember, owners};
+use joins::owners::{Owned, Raw, Remember, messages, owners};
 use joins::placed::PlacedOrders;
 use joins::products::Products;
 use joins::skus::{SkuEvent, Skus};
@@ -64,15 +65,15 @@ pub fn build(
     let (inputs, Collections { clicks, carts, stock, catalog, orders, profiles, engagement }) = inputs::open(scope);
 
     let horizon = Horizon::of(plan);
-    let clicks = once(clicks, "Clicks, once", counts.clone(), snapshots);
+    let messages = messages(once(clicks, "Clicks, once", counts.clone(), snapshots));
     let engagement = once(engagement, "Engagement, once", counts.clone(), snapshots);
-    let folds = clicks.clone().flat_map(fold);
+    let folds = messages.say_more.clone().flat_map(fold);
     let named = folds.clone().filter(|fold| !fold.is_implicit()).map(|fold| (fold.cart, CartChange::Fold(fold)));
     let carts = carts.map(|record| (record.cart, CartChange::Record(record))).concat(named);
     let carts = per_key(carts, "Carts by id", Carts { counts: counts.clone(), horizon }, snapshots);
-    let lines = folds.filter(model::Fold::is_implicit).map(|fold| (fold.owner, fold));
+    let lines = folds.filter(|fold| fold.is_implicit()).map(|fold| (fold.owner, fold));
     let lines = per_key(lines, "Implicit lines by id", ImplicitLines { horizon }, snapshots);
-    let orders = orders.concat(clicks.clone().flat_map(order)).map(|record| (record.order, record));
+    let orders = orders.concat(messages.say_more.clone().flat_map(order)).map(|record| (record.order, record));
     let orders =
         per_key(orders, "Orders by id", Orders { tick_ms: plan.tick_ms, counts: counts.clone(), horizon }, snapshots);
     let engaged = plan.attribution_ms.map(|_| engagement.clone().flat_map(with_a_mail));
@@ -90,7 +91,7 @@ pub fn build(
     };
     let profiles = profiles.map(|record| (record.user, record));
     let erased = plan.forget_erased.then(|| per_key(profiles.clone(), "Erasures by user", Erasures, snapshots));
-    let told = Raw { clicks, carts, implicit: lines, orders, refusals, choices, erased };
+    let told = Raw { messages, carts, implicit: lines, orders, refusals, choices, erased };
     let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } = owners(told, remember, snapshots);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts, snapshots);
     // What only some plans ask for is copied for those.
@@ -160,9 +161,9 @@ pub fn build(
 }
 
 /// The change of a cart's line that a message tells of.
-fn fold(click: Click) -> Option<model::Fold> {
+fn fold(click: Click) -> Option<Box<model::Fold>> {
     match click.action {
-        Action::Folded(fold) => Some(*fold),
+        Action::Folded(fold) => Some(fold),
         _ => None,
     }
 }

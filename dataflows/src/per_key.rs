@@ -12,7 +12,6 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
-use std::vec::Drain;
 
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use serde::de::DeserializeOwned;
@@ -22,6 +21,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::by_tick::ByTick;
 use crate::keyed::Keyed;
 use crate::model::{Diff, Id, Tick};
 use crate::snapshot::{Fault, Section, Snapshots};
@@ -97,11 +97,11 @@ pub fn per_key<'scope, L: PerKey>(
             |capability, operator| {
                 let again = scope.activator_for(operator.address);
                 let mut capability = Some(capability);
-                let mut pending = Pending::<L::In>::default();
+                let mut pending = ByTick::<(Id, L::In)>::default();
                 let mut keys = Keys::<L::State>::of(&mut logic, name, &snapshots);
                 let mut restated = snapshots.earlier();
                 move |(input, frontier), output| {
-                    input.for_each(|_, updates| pending.add(updates, &snapshots));
+                    input.for_each(|_, updates| pending.add(snapshots.new_in(updates)));
                     let closed = frontier.frontier();
                     let upper = closed.first().copied();
                     let Some(held) = capability.as_mut() else { return };
@@ -114,11 +114,10 @@ pub fn per_key<'scope, L: PerKey>(
                         let mut session = output.session(&*held);
                         let mut emit = |out, tick, diff| session.give((out, tick, diff));
                         if let Some(tick) = keys.slots.due(upper) {
-                            let upper = Some(tick + 1);
-                            keys.advance(&mut logic, pending.before(upper), upper, &mut emit);
+                            keys.advance(&mut logic, &mut pending, Some(tick + 1), &mut emit);
                             keys.begin(&logic, tick);
                         }
-                        keys.advance(&mut logic, pending.before(upper), upper, &mut emit);
+                        keys.advance(&mut logic, &mut pending, upper, &mut emit);
                         drop(session);
                         match upper {
                             Some(upper) => held.downgrade(&upper),
@@ -132,41 +131,6 @@ pub fn per_key<'scope, L: PerKey>(
             },
         )
         .as_collection()
-}
-
-/// Updates that wait for their tick to close.
-struct Pending<In> {
-    updates: Vec<((Id, In), Tick, Diff)>,
-    /// How many of them were taken last.
-    closed_last: usize,
-}
-
-impl<In> Default for Pending<In> {
-    fn default() -> Self {
-        Pending { updates: Vec::new(), closed_last: 0 }
-    }
-}
-
-impl<In> Pending<In> {
-    /// Takes up updates, but for those that an earlier snapshot has.
-    fn add(&mut self, updates: &mut Vec<((Id, In), Tick, Diff)>, snapshots: &Snapshots) {
-        if snapshots.earlier().is_some() {
-            updates.retain(|(_, tick, _)| snapshots.is_new(*tick));
-        }
-        self.updates.append(updates);
-    }
-
-    /// Takes the updates of ticks before `upper` (all when there is none), by tick, then key, retractions first. What stays
-    /// is a sorted run, which the next sort finds as it is; and so does the buffer, which is filled again and again: to let
-    /// it grow anew each time cost a tenth of a replay, most of it the kernel's, for clearing pages.
-    fn before(&mut self, upper: Option<Tick>) -> Drain<'_, ((Id, In), Tick, Diff)> {
-        // After a burst, such as a preamble, the buffer is given back.
-        self.updates.shrink_to(self.closed_last.saturating_mul(4));
-        self.updates.sort_by_key(|((key, _), tick, diff)| (*tick, *key, *diff));
-        let due = upper.map_or(self.updates.len(), |upper| self.updates.partition_point(|(_, tick, _)| *tick < upper));
-        self.closed_last = due;
-        self.updates.drain(..due)
-    }
 }
 
 /// A key's state and the wake-up in force for it; [`ASLEEP`] for none.
@@ -225,25 +189,21 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
     fn advance<L: PerKey<State = State>>(
         &mut self,
         logic: &mut L,
-        due: Drain<'_, ((Id, L::In), Tick, Diff)>,
+        pending: &mut ByTick<(Id, L::In)>,
         upper: Option<Tick>,
         emit: &mut impl FnMut(L::Out, Tick, Diff),
     ) {
-        let mut due = due.peekable();
         loop {
-            let changed = due.peek().map(|(_, tick, _)| *tick);
+            let changed = pending.first();
             let woken = self.wakes.first_key_value().map(|(tick, _)| *tick);
             let Some(now) = changed.into_iter().chain(woken).min() else { return };
             if upper.is_some_and(|upper| now >= upper) {
                 return;
             }
-            while let Some(key) = due.peek().filter(|(_, tick, _)| *tick == now).map(|((key, _), _, _)| *key) {
-                let mut changes = std::iter::from_fn(|| {
-                    due.next_if(|((next, _), tick, _)| *tick == now && *next == key)
-                        .map(|((_, change), _, diff)| (change, diff))
-                });
-                self.visit(logic, now, key, &mut changes, &mut |out, diff| emit(out, now, diff));
-                changes.for_each(drop);
+            if changed == Some(now) {
+                let mut heap = pending.take(now);
+                self.change(logic, now, &mut heap, emit);
+                pending.give_back(heap);
             }
             for key in self.wakes.remove(&now).unwrap_or_default() {
                 // A key that was visited at this tick, or has put its wake-up off, has another one in force.
@@ -251,6 +211,25 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
                     self.visit(logic, now, key, &mut std::iter::empty(), &mut |out, diff| emit(out, now, diff));
                 }
             }
+        }
+    }
+
+    /// Visits the keys that change at `now`, each with its changes, retractions first.
+    fn change<L: PerKey<State = State>>(
+        &mut self,
+        logic: &mut L,
+        now: Tick,
+        changes: &mut Vec<((Id, L::In), Diff)>,
+        emit: &mut impl FnMut(L::Out, Tick, Diff),
+    ) {
+        changes.sort_unstable_by_key(|((key, _), diff)| (*key, *diff));
+        let mut changes = changes.drain(..).peekable();
+        while let Some(key) = changes.peek().map(|((key, _), _)| *key) {
+            let mut own = std::iter::from_fn(|| {
+                changes.next_if(|((next, _), _)| *next == key).map(|((_, change), diff)| (change, diff))
+            });
+            self.visit(logic, now, key, &mut own, &mut |out, diff| emit(out, now, diff));
+            own.for_each(drop);
         }
     }
 
@@ -262,24 +241,25 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
         changes: &mut dyn Iterator<Item = (L::In, Diff)>,
         emit: &mut dyn FnMut(L::Out, Diff),
     ) {
-        let slot = self.slots.get_or_default(key);
-        match logic.visit(now, key, &mut slot.state, changes, emit) {
-            Next::Forget => {
-                self.slots.remove(key);
-            }
-            Next::Keep => {
-                if slot.wake <= now {
-                    slot.wake = ASLEEP;
+        let Keys { slots, wakes, .. } = self;
+        slots.change(key, |slot| {
+            match logic.visit(now, key, &mut slot.state, changes, emit) {
+                Next::Forget => return false,
+                Next::Keep => {
+                    if slot.wake <= now {
+                        slot.wake = ASLEEP;
+                    }
+                }
+                Next::WakeAt(wake) => {
+                    debug_assert!(wake > now, "a wake-up lies in the future");
+                    if slot.wake <= now || wake < slot.wake {
+                        slot.wake = wake;
+                        wakes.entry(wake).or_default().push(key);
+                    }
                 }
             }
-            Next::WakeAt(wake) => {
-                debug_assert!(wake > now, "a wake-up lies in the future");
-                if slot.wake <= now || wake < slot.wake {
-                    slot.wake = wake;
-                    self.wakes.entry(wake).or_default().push(key);
-                }
-            }
-        }
+            true
+        });
     }
 }
 

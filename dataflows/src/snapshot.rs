@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::Tick;
+use crate::model::{Diff, Tick};
 
 /// A part is handed on when it has this many bytes.
 const PART_BYTES: usize = 64 << 10;
@@ -156,9 +156,10 @@ impl Snapshots {
         self.0.earlier.map(|(tick, _)| tick)
     }
 
-    /// Whether a row of `tick` is for an operator that keeps state: what is in the earlier snapshot already is not.
-    pub(crate) fn is_new(&self, tick: Tick) -> bool {
-        self.earlier().is_none_or(|earlier| tick > earlier)
+    /// Takes the updates that are for an operator that keeps state: not those that the earlier snapshot has.
+    pub(crate) fn new_in<D>(&self, updates: &mut Vec<(D, Tick, Diff)>) -> impl Iterator<Item = (D, Tick, Diff)> {
+        let earlier = self.earlier();
+        updates.drain(..).filter(move |(_, tick, _)| earlier.is_none_or(|earlier| *tick > earlier))
     }
 
     /// Whether the key is one of this worker's, where keys are spread over the workers.

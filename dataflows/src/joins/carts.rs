@@ -18,7 +18,7 @@ pub enum CartChange {
     /// Its whole new state.
     Record(CartRecord),
     /// One line of it.
-    Fold(Fold),
+    Fold(Box<Fold>),
 }
 
 impl CartChange {
@@ -66,7 +66,7 @@ pub struct Carts {
 #[derive(Serialize, Deserialize)]
 pub enum Known {
     /// The last record: it replaces the lines for as long as it is known.
-    Record(Written, Id, Cart),
+    Record(Written, Id, Arc<Cart>),
     /// The SKUs that messages told of, each with the tick of the last.
     Lines(FoldedLines),
 }
@@ -81,9 +81,9 @@ impl Default for Known {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Raw {
     /// Its last record: one row a cart, replaced as it changes.
-    Record(Cart),
+    Record(Arc<Cart>),
     /// A line, while there is no record of it.
-    Fold(Fold),
+    Fold(Box<Fold>),
     /// Of this cart, all that messages told of this SKU before is forgotten.
     LineGone(Id, Id),
 }
@@ -99,7 +99,7 @@ impl Cart {
 #[derive(Default, Serialize, Deserialize)]
 pub struct LastCart {
     owner: Id,
-    cart: Option<Cart>,
+    cart: Option<Arc<Cart>>,
 }
 
 impl PerKey for Carts {
@@ -126,7 +126,7 @@ impl PerKey for Carts {
                 CartChange::Record(record) => {
                     let lines = record.lines.iter().map(|line| CartLine { line: *line, changed: now }).collect();
                     let cart = Cart { id: key, changed: now, recorded: true, currency: record.currency, lines };
-                    *known = Known::Record(record.written, record.owner, cart);
+                    *known = Known::Record(record.written, record.owner, Arc::new(cart));
                 }
                 CartChange::Fold(fold) => folds.push(fold),
             }
@@ -182,7 +182,7 @@ impl Known {
         matches!(self, Known::Record(last, _, _) if written <= *last)
     }
 
-    fn row(&self) -> Option<(Id, Cart)> {
+    fn row(&self) -> Option<(Id, Arc<Cart>)> {
         match self {
             Known::Record(_, owner, cart) => Some((*owner, cart.clone())),
             Known::Lines(_) => None,
@@ -192,7 +192,7 @@ impl Known {
 
 impl LastCart {
     /// The cart with its owner, if there is any.
-    pub fn row(&self) -> Option<(Id, Cart)> {
+    pub fn row(&self) -> Option<(Id, Arc<Cart>)> {
         self.cart.as_ref().map(|cart| (self.owner, cart.clone()))
     }
 
@@ -220,6 +220,7 @@ impl LastCart {
             None => {}
         }
         self.owner = fold.owner;
-        self.cart = Some(Cart { id: key, changed: now, recorded: false, currency: fold.currency, lines: lines.into() });
+        let (currency, lines) = (fold.currency, lines.into());
+        self.cart = Some(Arc::new(Cart { id: key, changed: now, recorded: false, currency, lines }));
     }
 }

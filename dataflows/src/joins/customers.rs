@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 use super::carts::{Cart, CartLine};
 use super::orders::Order;
@@ -31,11 +33,11 @@ pub enum Deed {
     /// A checkout of this order or cart was started.
     CheckoutStarted(Id),
     /// A cart as it stands. Each new one is an activity.
-    Cart(Cart),
+    Cart(Arc<Cart>),
     /// An order as it stands. Each new one is an activity.
-    Order(Order),
+    Order(Arc<Order>),
     /// What is left of orders that were history when they were forgotten.
-    Past(History),
+    Past(Box<History>),
 }
 
 /// A trigger that is a condition over one customer's own deeds.
@@ -98,15 +100,15 @@ pub struct Customer {
     /// a(c, T) of SPEC §3: the latest activity.
     pub active: Tick,
     /// Carts as they stand, closed ones too; an emptied one is left out.
-    pub carts: Vec<Cart>,
+    pub carts: SmallVec<[Arc<Cart>; 2]>,
     /// Orders that stand, cancelled ones left out, as far as one can still matter.
-    pub orders: Vec<Order>,
+    pub orders: ThinVec<Arc<Order>>,
     /// What was done beside, if anything of it is kept.
     trail: Option<Box<Trail>>,
     /// How many of the carts are open.
     open_carts: u32,
     /// What was emitted and not yet retracted.
-    open: Vec<Opening>,
+    open: ThinVec<Opening>,
 }
 
 /// What a customer did on the way. Most have none of it kept.
@@ -207,7 +209,7 @@ impl Customer {
         }
     }
 
-    fn order(&mut self, reads: &Reads, order: Order, diff: Diff) {
+    fn order(&mut self, reads: &Reads, order: Arc<Order>, diff: Diff) {
         if reads.bought && order.status == OrderStatus::Placed {
             self.trail_mut().bought += diff;
         }
@@ -371,20 +373,13 @@ mod tests {
     fn cart(changed: Tick) -> Deed {
         let line = Line { sku: Id(7), quantity: 1, price: None };
         let lines = [CartLine { line, changed }].into();
-        Deed::Cart(Cart { id: Id(2), changed, recorded: true, currency: Id::NONE, lines })
+        Deed::Cart(Cart { id: Id(2), changed, recorded: true, currency: Id::NONE, lines }.into())
     }
 
     fn order(placed: Tick) -> Deed {
         let lines = [Line { sku: Id(7), quantity: 1, price: None }].into();
-        Deed::Order(Order {
-            id: Id(3),
-            placed,
-            ahead: false,
-            cart: Id::NONE,
-            status: OrderStatus::Placed,
-            total: None,
-            lines,
-        })
+        let (cart, status) = (Id::NONE, OrderStatus::Placed);
+        Deed::Order(Order { id: Id(3), placed, ahead: false, cart, status, total: None, lines }.into())
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! lines that they tell of, by whom each names. Out: those lines, and at the horizon that they are forgotten; and from them, by
 //! owner, the cart, replaced as it changes.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::carts::{Cart, LastCart};
@@ -14,7 +16,7 @@ use crate::per_key::{Next, PerKey};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Raw {
     /// A line of it.
-    Fold(Fold),
+    Fold(Box<Fold>),
     /// All that they told of this SKU before is forgotten.
     LineGone(Id),
 }
@@ -26,7 +28,7 @@ pub struct ImplicitLines {
 }
 
 impl PerKey for ImplicitLines {
-    type In = Fold;
+    type In = Box<Fold>;
     /// The SKUs they told of, each with the tick of the last message.
     type State = FoldedLines;
     type Out = (Id, Raw);
@@ -36,7 +38,7 @@ impl PerKey for ImplicitLines {
         now: Tick,
         key: Id,
         lines: &mut FoldedLines,
-        folds: &mut dyn Iterator<Item = (Fold, Diff)>,
+        folds: &mut dyn Iterator<Item = (Box<Fold>, Diff)>,
         emit: &mut dyn FnMut((Id, Raw), Diff),
     ) -> Next {
         lines.forget(now, &self.horizon, |sku| emit((key, Raw::LineGone(sku)), 1));
@@ -54,7 +56,7 @@ pub enum ImplicitChange {
     /// Its owner is told everything again. Comes as a retraction, and so first.
     Reset,
     /// A line of it, at its tick; retracted when it is forgotten.
-    Fold(Tick, Fold),
+    Fold(Tick, Box<Fold>),
 }
 
 /// The rule of an implicit cart.
@@ -71,7 +73,7 @@ pub struct Implicit {
 impl PerKey for ImplicitCarts {
     type In = ImplicitChange;
     type State = Implicit;
-    type Out = (Id, Cart);
+    type Out = (Id, Arc<Cart>);
 
     fn visit(
         &mut self,
@@ -79,7 +81,7 @@ impl PerKey for ImplicitCarts {
         key: Id,
         implicit: &mut Implicit,
         changes: &mut dyn Iterator<Item = (ImplicitChange, Diff)>,
-        emit: &mut dyn FnMut((Id, Cart), Diff),
+        emit: &mut dyn FnMut((Id, Arc<Cart>), Diff),
     ) -> Next {
         let before = implicit.cart.row();
         let mut reset = false;
@@ -87,8 +89,8 @@ impl PerKey for ImplicitCarts {
         for (change, diff) in changes {
             match change {
                 ImplicitChange::Reset => (*implicit, reset) = (Implicit::default(), true),
-                ImplicitChange::Fold(at, fold) if diff > 0 => new.push((at, fold)),
-                ImplicitChange::Fold(at, fold) => gone.push((at, fold)),
+                ImplicitChange::Fold(at, fold) if diff > 0 => new.push((at, *fold)),
+                ImplicitChange::Fold(at, fold) => gone.push((at, *fold)),
             }
         }
         if !gone.is_empty() {

@@ -93,13 +93,13 @@ mod tests {
     fn cart(id: u64, changed: Tick, skus: &[u64]) -> Deed {
         let line = |sku: &u64| CartLine { line: Line { sku: Id(*sku), quantity: 1, price: None }, changed };
         let lines = skus.iter().map(line).collect();
-        Deed::Cart(Cart { id: Id(id), changed, recorded: true, currency: Id::NONE, lines })
+        Deed::Cart(Cart { id: Id(id), changed, recorded: true, currency: Id::NONE, lines }.into())
     }
 
     fn order(placed: Tick, cart: u64, skus: &[u64]) -> Deed {
         let lines = skus.iter().map(|sku| Line { sku: Id(*sku), quantity: 1, price: None }).collect();
         let (id, status) = (Id(99), OrderStatus::Placed);
-        Deed::Order(Order { id, placed, ahead: false, cart: Id(cart), status, total: None, lines })
+        Deed::Order(Order { id, placed, ahead: false, cart: Id(cart), status, total: None, lines }.into())
     }
 
     /// What is told when these deeds are done: each cart with its SKUs; nothing when nothing is.

@@ -56,7 +56,7 @@ pub struct Orders {
 /// The last write of an order. Its lines lie in the order, not in the record.
 #[derive(Default, Serialize, Deserialize)]
 pub struct LastOrder {
-    last: Option<(OrderRecord, Order)>,
+    last: Option<(OrderRecord, Arc<Order>)>,
     /// The tick of that write, or the one at which the order is placed, if that is later.
     changed: Tick,
 }
@@ -65,9 +65,9 @@ pub struct LastOrder {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Raw {
     /// It stands so: one row an order, replaced as it changes.
-    Order(Order),
+    Order(Arc<Order>),
     /// That row is forgotten. Comes in the place of its retraction.
-    Gone(Order),
+    Gone(Arc<Order>),
 }
 
 impl PerKey for Orders {
@@ -111,13 +111,13 @@ impl PerKey for Orders {
 }
 
 impl LastOrder {
-    fn row(&self) -> Option<(Id, Order)> {
+    fn row(&self) -> Option<(Id, Arc<Order>)> {
         self.last.as_ref().map(|(record, order)| (record.owner, order.clone()))
     }
 }
 
 impl Orders {
-    fn order(&self, now: Tick, mut record: OrderRecord) -> (OrderRecord, Order) {
+    fn order(&self, now: Tick, mut record: OrderRecord) -> (OrderRecord, Arc<Order>) {
         let placed = tick_at(record.placed_ms, self.tick_ms);
         let order = Order {
             id: record.order,
@@ -128,13 +128,13 @@ impl Orders {
             total: record.total,
             lines: std::mem::take(&mut record.lines).into(),
         };
-        (record, order)
+        (record, Arc::new(order))
     }
 }
 
 /// An order event of the clickstream keeps `placed_at`; a cancel or refund names only what changed, and the rest stays as
 /// known (ARCHITECTURE, "Records").
-fn completed(mut record: OrderRecord, known: Option<&(OrderRecord, Order)>) -> OrderRecord {
+fn completed(mut record: OrderRecord, known: Option<&(OrderRecord, Arc<Order>)>) -> OrderRecord {
     if let (true, Some((known, order))) = (record.from_click, known) {
         record.placed_ms = known.placed_ms;
         if record.status == OrderStatus::Placed {

@@ -70,6 +70,13 @@ pub enum Action {
     Aliased(Box<[Id; 2]>),
 }
 
+impl Action {
+    /// Whether it says more than what its sender did: of a cart's line, an order, or whose a visitor's records are.
+    pub fn says_more(&self) -> bool {
+        matches!(self, Self::Folded(_) | Self::Ordered(_) | Self::Identified(_) | Self::Aliased(_))
+    }
+}
+
 /// A change of one line of a cart that is told by Product Added and Product Removed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fold {

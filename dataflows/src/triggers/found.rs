@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
+
 use crate::model::{Diff, Episode, Id, Line, Opening, Tick};
 use crate::plan::Wait;
 
@@ -10,14 +12,14 @@ use crate::plan::Wait;
 pub struct Found {
     customer: Id,
     now: Tick,
-    openings: Vec<Opening>,
+    openings: ThinVec<Opening>,
     next: Tick,
 }
 
 impl Found {
     /// Nothing yet.
     pub fn new(customer: Id, now: Tick) -> Found {
-        Found { customer, now, openings: Vec::new(), next: Tick::MAX }
+        Found { customer, now, openings: ThinVec::new(), next: Tick::MAX }
     }
 
     /// Whether an episode that waits for what began at `since` has opened and not expired. Remembers to look again when
@@ -47,7 +49,7 @@ impl Found {
     }
 
     /// Emits how this differs from what was `open` before, and makes it that. Returns the tick at which to look again, if any.
-    pub fn settle(mut self, open: &mut Vec<Opening>, emit: &mut dyn FnMut(Opening, Diff)) -> Option<Tick> {
+    pub fn settle(mut self, open: &mut ThinVec<Opening>, emit: &mut dyn FnMut(Opening, Diff)) -> Option<Tick> {
         self.openings.sort_unstable();
         self.openings.dedup();
         for gone in open.iter().filter(|opening| self.openings.binary_search(opening).is_err()) {
@@ -73,7 +75,7 @@ mod tests {
     #[test]
     fn only_differences_are_emitted_and_each_once() {
         let wait = Wait { after_ms: 10, expires_ms: Some(5) };
-        let mut open = Vec::new();
+        let mut open = ThinVec::new();
         let mut look = |now| {
             let mut found = Found::new(Id(1), now);
             for _ in 0..2 {

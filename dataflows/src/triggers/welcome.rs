@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use thin_vec::ThinVec;
 
 use crate::model::{Contact, Diff, Id, Opening, Tick};
 use crate::per_key::{Next, PerKey};
@@ -31,7 +32,7 @@ pub struct Consent {
     /// The tick at which it first held.
     first: Option<Tick>,
     holds: bool,
-    open: Vec<Opening>,
+    open: ThinVec<Opening>,
 }
 
 impl PerKey for Welcomes {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 use super::Remember;
 use super::told::{Clicked, Emit, Told, tell_of_line, tell_of_order};
@@ -14,29 +16,36 @@ use crate::joins::identities::Identities;
 use crate::joins::orders::Order;
 use crate::model::{Choice, Diff, Fold, History, Id, Tick};
 
-/// What was told of one whom records name, as far as it is remembered.
+/// What was told of one whom records name, as far as it is remembered. There is one for each customer and most of it is empty, so an
+/// empty list takes a word, what few have lies elsewhere, and what most have one of does not.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Known {
     /// Activities: the time that says whose one is, and its tick. Of those that stay together for good, the last.
-    pub(super) active: Vec<(Tick, Tick)>,
+    pub(super) active: SmallVec<[(Tick, Tick); 1]>,
     /// Views, searches and checkouts.
-    pub(super) trail: Vec<(Tick, Deed)>,
-    pub(super) wanted: Vec<(Tick, Id)>,
+    pub(super) trail: ThinVec<(Tick, Deed)>,
+    pub(super) wanted: ThinVec<(Tick, Id)>,
     /// How many of these two there were when the old ones were last forgotten.
     pub(super) swept: usize,
     /// The tick at which these three are looked through; 0 for none.
     pub(super) wake: Tick,
+    pub(super) carts: SmallVec<[Arc<Cart>; 2]>,
+    pub(super) orders: ThinVec<Arc<Order>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What is remembered of few.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Rare {
     /// Lines of the implicit cart.
     pub(super) folds: Vec<(Tick, Fold)>,
-    pub(super) carts: Vec<Cart>,
     /// The folded carts that they had a hand in.
     pub(super) folded: HashSet<Id>,
-    pub(super) orders: Vec<Order>,
     /// What is left of forgotten orders, with the time that says whose it is.
-    pub(super) past: Vec<(Tick, History)>,
-    pub(super) refused: Option<Tick>,
+    past: Vec<(Tick, History)>,
+    refused: Option<Tick>,
     /// The last of their choices, and its tick.
-    pub(super) chosen: Option<(Arc<Choice>, Tick)>,
+    chosen: Option<(Arc<Choice>, Tick)>,
 }
 
 /// A cart told by single messages, and all of those.
@@ -83,7 +92,7 @@ impl Known {
                     self.wanted.push((at, interest));
                 }
             }
-            Told::Implicit(fold) => self.folds.push((at, fold)),
+            Told::Implicit(fold) => self.rare_mut().folds.push((at, *fold)),
             Told::Cart(cart) if diff > 0 => {
                 self.activity((at, at), link);
                 self.wanted.extend(cart.skus().filter(|_| remember.wanted_ms().is_some()).map(|sku| (at, sku)));
@@ -99,14 +108,20 @@ impl Known {
                     self.orders.remove(place);
                 }
             }
-            Told::Past(time, past) => match self.past.iter_mut().find(|known| link(known.0) == link(time)) {
-                Some(known) => *known = (time.max(known.0), known.1.and(&past)),
-                None => self.past.push((time, past)),
-            },
-            Told::Refused => drop(self.refused.get_or_insert(at)),
-            Told::Chosen(choice) => self.chosen = self.chosen.take().max(Some((choice, at))),
+            Told::Past(time, past) => self.rare_mut().past((time, *past), link),
+            Told::Refused => drop(self.rare_mut().refused.get_or_insert(at)),
+            Told::Chosen(choice) => self.rare_mut().chose((choice, at)),
             _ => {}
         }
+    }
+
+    /// What few have of it, if this is one of them.
+    pub(super) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Only the last activity counts, of those that always have one owner: links to come are later than any of them, but for
@@ -140,27 +155,26 @@ impl Known {
         self.active.is_empty()
             && self.trail.is_empty()
             && self.wanted.is_empty()
-            && self.folds.is_empty()
             && self.carts.is_empty()
-            && self.folded.is_empty()
             && self.orders.is_empty()
-            && self.past.is_empty()
-            && self.refused.is_none()
-            && self.chosen.is_none()
+            && self.rare().is_none_or(Rare::is_empty)
     }
 
     /// What of this is to be remembered by the worker who `owns` certain ids: carts and orders are told there, and retracted; the rest
     /// lies with whom it names, of whom that is remembered if `is_own`.
     pub(super) fn of_worker(mut self, is_own: bool, owns: impl Fn(u64) -> bool) -> Known {
         self.carts.retain(|cart| owns(cart.id.0));
-        self.folded.retain(|cart| owns(cart.0));
         self.orders.retain(|order| owns(order.id.0));
-        let Known { carts, folded, orders, .. } = self;
-        if is_own {
-            Known { carts, folded, orders, ..self }
-        } else {
-            Known { carts, folded, orders, ..Known::default() }
+        if let Some(rare) = &mut self.rare {
+            rare.folded.retain(|cart| owns(cart.0));
         }
+        if is_own {
+            return self;
+        }
+        let Known { carts, orders, rare, .. } = self;
+        let folded = rare.map(|rare| rare.folded).filter(|folded| !folded.is_empty());
+        let rare = folded.map(|folded| Box::new(Rare { folded, ..Rare::default() }));
+        Known { carts, orders, rare, ..Known::default() }
     }
 
     /// Remembers as well what another worker did.
@@ -170,13 +184,11 @@ impl Known {
         self.wanted.extend(other.wanted);
         self.wake =
             if self.wake == 0 || other.wake == 0 { self.wake.max(other.wake) } else { self.wake.min(other.wake) };
-        self.folds.extend(other.folds);
         self.carts.extend(other.carts);
-        self.folded.extend(other.folded);
         self.orders.extend(other.orders);
-        self.past.extend(other.past);
-        self.refused = self.refused.into_iter().chain(other.refused).min();
-        self.chosen = self.chosen.take().max(other.chosen);
+        if let Some(rare) = other.rare {
+            self.rare_mut().join(*rare);
+        }
     }
 
     /// Forgets what `is_theirs`, and returns the carts and orders that were.
@@ -184,10 +196,14 @@ impl Known {
         self.active.retain(|(time, at)| !is_theirs(*time, time > at));
         self.trail.retain(|(at, _)| !is_theirs(*at, false));
         self.wanted.retain(|(at, _)| !is_theirs(*at, false));
-        self.folds.retain(|(at, _)| !is_theirs(*at, false));
-        self.past.retain(|(time, _)| !is_theirs(*time, false));
-        let carts = self.carts.extract_if(.., |cart| is_theirs(cart.changed, false)).map(|cart| cart.id);
-        let mut gone: Vec<Id> = carts.collect();
+        if let Some(rare) = &mut self.rare {
+            rare.folds.retain(|(at, _)| !is_theirs(*at, false));
+            rare.past.retain(|(time, _)| !is_theirs(*time, false));
+        }
+        let (carts, theirs) =
+            std::mem::take(&mut self.carts).into_iter().partition(|cart| !is_theirs(cart.changed, false));
+        self.carts = carts;
+        let mut gone: Vec<Id> = theirs.iter().map(|cart: &Arc<Cart>| cart.id).collect();
         gone.extend(self.orders.extract_if(.., |order| is_theirs(order.placed, order.ahead)).map(|order| order.id));
         gone
     }
@@ -211,9 +227,6 @@ impl Known {
         for (at, sku) in &self.wanted {
             owner_at(at).into_iter().for_each(|owner| emit.interest(owner, *at, *sku, remember));
         }
-        for (at, fold) in &self.folds {
-            owner_at(at).into_iter().for_each(|owner| tell_of_line(owner, *at, fold, 1, emit));
-        }
         for cart in &self.carts {
             owner_at(&cart.changed).into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Cart(cart.clone()), 1));
         }
@@ -225,8 +238,42 @@ impl Known {
                 }
             }
         }
+        self.rare().into_iter().for_each(|rare| rare.tell(owner_at, emit));
+    }
+}
+
+impl Rare {
+    /// Of what one owner has of forgotten orders there is one sum.
+    fn past(&mut self, (time, past): (Tick, History), link: impl Fn(Tick) -> usize) {
+        match self.past.iter_mut().find(|known| link(known.0) == link(time)) {
+            Some(known) => *known = (time.max(known.0), known.1.and(&past)),
+            None => self.past.push((time, past)),
+        }
+    }
+
+    fn chose(&mut self, choice: (Arc<Choice>, Tick)) {
+        self.chosen = self.chosen.take().max(Some(choice));
+    }
+
+    fn is_empty(&self) -> bool {
+        let Rare { folds, folded, past, refused, chosen } = self;
+        folds.is_empty() && folded.is_empty() && past.is_empty() && refused.is_none() && chosen.is_none()
+    }
+
+    fn join(&mut self, other: Rare) {
+        self.folds.extend(other.folds);
+        self.folded.extend(other.folded);
+        self.past.extend(other.past);
+        self.refused = self.refused.into_iter().chain(other.refused).min();
+        self.chosen = self.chosen.take().max(other.chosen);
+    }
+
+    fn tell(&self, owner_at: impl Fn(&Tick) -> Option<Id>, emit: &mut Emit) {
+        for (at, fold) in &self.folds {
+            owner_at(at).into_iter().for_each(|owner| tell_of_line(owner, *at, fold, 1, emit));
+        }
         for (time, past) in &self.past {
-            owner_at(time).into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Past(*past), 1));
+            owner_at(time).into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Past(Box::new(*past)), 1));
         }
         if let Some(at) = self.refused {
             owner_at(&at).into_iter().for_each(|owner| emit.refusal(owner, ContactChange::ConsentWithheld(at), 1));

@@ -27,6 +27,7 @@ use super::implicit::{ImplicitChange, Raw as RawLine};
 use super::interests::Interest;
 use super::orders::Raw as RawOrder;
 use super::skus::SkuEvent;
+use crate::by_tick::ByTick;
 use crate::horizon::Horizon;
 use crate::model::{Action, Choice, Click, Diff, Id, Position, Tick};
 
@@ -75,10 +76,18 @@ impl Remember {
     }
 }
 
+/// Messages, taken apart.
+pub struct Messages<'scope> {
+    /// What each says its sender did.
+    told: Rows<'scope, (Id, Told)>,
+    /// Those that say more: a line of a cart, an order, a link. Most do not, and are not copied.
+    pub say_more: Rows<'scope, Click>,
+}
+
 /// What is told, by whom each record names.
 pub struct Raw<'scope> {
     /// Messages.
-    pub clicks: Rows<'scope, Click>,
+    pub messages: Messages<'scope>,
     /// Carts with an id of their own, at their place.
     pub carts: Rows<'scope, (Id, RawCart)>,
     /// Lines of implicit carts, at the place of whom they name.
@@ -95,13 +104,13 @@ pub struct Raw<'scope> {
 
 /// Gives what is told to its owners.
 pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember, snapshots: &Snapshots) -> Owned<'scope> {
-    let Raw { clicks, carts, implicit, orders, refusals, choices, erased } = raw;
-    let speaks = clicks.inner.scope().index() == 0;
-    let links = clicks.clone().flat_map(links).inner.broadcast().as_collection();
+    let Raw { messages, carts, implicit, orders, refusals, choices, erased } = raw;
+    let Messages { told, say_more } = messages;
+    let speaks = told.inner.scope().index() == 0;
+    let links = say_more.flat_map(links).inner.broadcast().as_collection();
     let links = links.map(|(from, (at_ms, position), (user, is_alias))| {
         (from, Told::Link(Link { at_ms, position, user, is_alias }))
     });
-    let told = clicks.map(|click| (click.owner, Told::Clicked(clicked(click))));
     let carts = carts.map(|(owner, cart)| match cart {
         RawCart::Record(cart) => (owner, Told::Cart(cart)),
         RawCart::Fold(fold) => (owner, Told::Fold(fold)),
@@ -125,6 +134,32 @@ pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember, snapshots: &Snapshot
     by_tick(told, Owners::new(remember, speaks, snapshots), snapshots)
 }
 
+/// Takes messages apart.
+pub fn messages(clicks: Rows<'_, Click>) -> Messages<'_> {
+    let mut builder = OperatorBuilder::new("Messages".to_owned(), clicks.inner.scope());
+    let mut input = builder.new_input(clicks.inner, Pipeline);
+    let (told_out, told) = builder.new_output::<Vec<_>>();
+    let (more_out, say_more) = builder.new_output::<Vec<_>>();
+    let mut told_out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(told_out);
+    let mut more_out = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(more_out);
+    builder.build(move |_| {
+        move |_| {
+            let (mut told, mut more) = (told_out.activate(), more_out.activate());
+            input.for_each(|capability, clicks| {
+                let mut told = told.session(&capability);
+                let mut more = more.session(&capability);
+                for (click, tick, diff) in clicks.drain(..) {
+                    told.give(((click.owner, Told::Clicked(clicked(&click))), tick, diff));
+                    if click.action.says_more() {
+                        more.give((click, tick, diff));
+                    }
+                }
+            });
+        }
+    });
+    Messages { told: told.as_collection(), say_more: say_more.as_collection() }
+}
+
 /// A link for the wire: from whom, when and where it was said, to whom and whether between users.
 type WireLink = (Id, (u64, Position), (Id, bool));
 
@@ -139,14 +174,14 @@ fn links(click: Click) -> Vec<WireLink> {
     }
 }
 
-fn clicked(click: Click) -> Clicked {
+fn clicked(click: &Click) -> Clicked {
     let plain = |deed, interest| Clicked { deed, interest };
-    match click.action {
-        Action::Viewed(sku) => plain(Deed::Viewed(sku, click.at_ms, click.position), sku),
-        Action::Wanted(sku) => plain(Deed::Active, sku),
+    match &click.action {
+        Action::Viewed(sku) => plain(Deed::Viewed(*sku, click.at_ms, click.position), *sku),
+        Action::Wanted(sku) => plain(Deed::Active, *sku),
         Action::Folded(fold) if fold.quantity > 0 => plain(Deed::Added, fold.sku),
-        Action::Searched(query) => plain(Deed::Searched(query), Id::NONE),
-        Action::CheckoutStarted(subject) => plain(Deed::CheckoutStarted(subject), Id::NONE),
+        Action::Searched(query) => plain(Deed::Searched(*query), Id::NONE),
+        Action::CheckoutStarted(subject) => plain(Deed::CheckoutStarted(*subject), Id::NONE),
         _ => plain(Deed::Active, Id::NONE),
     }
 }
@@ -180,16 +215,11 @@ fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners, snapshots
     let (mut skus_out, mut refusals_out) = (OutputBuilder::from(skus_out), OutputBuilder::from(refusals_out));
     let (mut aliases_out, mut interests_out) = (OutputBuilder::from(aliases_out), OutputBuilder::from(interests_out));
     builder.build(move |mut capabilities| {
-        let mut pending: Out<(Id, Told)> = Vec::new();
+        let mut pending = ByTick::<(Id, Told)>::default();
         let mut emit = Emit::default();
         let mut restated = snapshots.earlier();
         move |frontiers| {
-            input.for_each(|_, updates| {
-                if snapshots.earlier().is_some() {
-                    updates.retain(|(_, tick, _)| snapshots.is_new(*tick));
-                }
-                pending.append(updates);
-            });
+            input.for_each(|_, updates| pending.add(snapshots.new_in(updates)));
             let upper = frontiers[0].frontier().first().copied();
             let [for_deeds, for_implicit, for_skus, for_interests, for_refusals, for_aliases] = &mut capabilities[..]
             else {

@@ -21,21 +21,21 @@ pub(super) enum Told {
     /// A message.
     Clicked(Clicked),
     /// A cart's whole record.
-    Cart(Cart),
+    Cart(Arc<Cart>),
     /// A line of a cart with an id of its own.
-    Fold(Fold),
+    Fold(Box<Fold>),
     /// Of this cart, all that was told before of this SKU is forgotten.
     LineGone(Id, Id),
     /// A line of the implicit cart.
-    Implicit(Fold),
+    Implicit(Box<Fold>),
     /// All that was told before of this SKU in the implicit cart is forgotten.
     ImplicitGone(Id),
     /// An order.
-    Order(Order),
+    Order(Arc<Order>),
     /// An order that is forgotten.
-    OrderGone(Order),
+    OrderGone(Arc<Order>),
     /// What is left of it.
-    Past(Tick, History),
+    Past(Tick, Box<History>),
     /// Consent withheld.
     Refused,
     /// A choice of campaigns.
@@ -136,7 +136,7 @@ impl Told {
                     tell_of_order(owner, order, diff, emit);
                 }
             }
-            Told::Past(_, past) => emit.deed(owner, 0, Deed::Past(*past), 1),
+            Told::Past(_, past) => emit.deed(owner, 0, Deed::Past(past.clone()), 1),
             Told::Refused => emit.refusal(owner, ContactChange::ConsentWithheld(now), 1),
             Told::Chosen(choice) => emit.refusal(owner, ContactChange::Chosen(choice.clone()), 1),
             _ => {}
@@ -146,7 +146,7 @@ impl Told {
 
 pub(super) fn tell_of_line(owner: Id, at: Tick, fold: &Fold, diff: Diff, emit: &mut Emit) {
     let fold = Fold { owner, cart: owner, ..fold.clone() };
-    emit.implicit(owner, ImplicitChange::Fold(at, fold), diff);
+    emit.implicit(owner, ImplicitChange::Fold(at, Box::new(fold)), diff);
 }
 
 pub(super) fn tell_of_order(owner: Id, order: &Order, diff: Diff, emit: &mut Emit) {

@@ -2,19 +2,20 @@
 //! everything again of those whom a link or an erasure moves. Cannot fail.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
 use super::Remember;
 use super::known::{FoldedCart, Known};
-use super::told::{Emit, Link, Out, Told, tell_of_line};
+use super::told::{Emit, Link, Told, tell_of_line};
+use crate::by_tick::ByTick;
 use crate::joins::carts::Cart;
 use crate::joins::contacts::ContactChange;
 use crate::joins::customers::Deed;
 use crate::joins::identities::Identities;
 use crate::joins::implicit::ImplicitChange;
 use crate::joins::interests::Interest;
-use crate::joins::orders::Order;
 use crate::joins::skus::SkuEvent;
 use crate::keyed::Keyed;
 use crate::model::{Diff, Fold, History, Id, OrderStatus, Tick};
@@ -37,8 +38,9 @@ pub(super) struct Owners {
     wakes: BTreeMap<Tick, Vec<Id>>,
 }
 
-/// So many rows are kept as they came before they are sorted, and what no longer matters of them is dropped.
-const RECENT: usize = 1 << 16;
+/// So many rows are kept as they came before they are sorted, and what no longer matters of them is dropped: few enough that they lie
+/// in a core's own cache.
+const RECENT: usize = 1 << 12;
 
 impl Owners {
     /// Knows what an earlier snapshot has, and is written down in the next. Of what another number of workers wrote each takes what it is
@@ -101,17 +103,17 @@ impl Owners {
     }
 
     /// Takes up what is told before `upper` (all when there is none), tick by tick.
-    pub(super) fn advance(&mut self, pending: &mut Out<(Id, Told)>, upper: Option<Tick>, emit: &mut Emit) {
-        pending.sort_by_key(|(_, tick, _)| *tick);
-        let due = upper.map_or(pending.len(), |upper| pending.partition_point(|(_, tick, _)| *tick < upper));
-        let mut due = pending.drain(..due).peekable();
+    pub(super) fn advance(&mut self, pending: &mut ByTick<(Id, Told)>, upper: Option<Tick>, emit: &mut Emit) {
         loop {
-            let told = due.peek().map(|(_, tick, _)| *tick);
-            let lapse = self.identities.next_lapse().filter(|lapse| upper.is_none_or(|upper| *lapse < upper));
-            let Some(now) = told.into_iter().chain(lapse).min() else { return };
+            let told = pending.first();
+            let lapse = self.identities.next_lapse();
+            let next = told.into_iter().chain(lapse).min();
+            let Some(now) = next.filter(|now| upper.is_none_or(|upper| *now < upper)) else { return };
             emit.now = now;
-            self.tick(now, &mut std::iter::from_fn(|| due.next_if(|(_, tick, _)| *tick == now)), emit);
-            if self.recent.len() >= RECENT.max(self.known.len()) {
+            let mut heap = pending.take(now);
+            self.tick(now, &mut heap, emit);
+            pending.give_back(heap);
+            if self.recent.len() >= RECENT {
                 self.sort_out(now);
             }
             self.look_through(now);
@@ -119,14 +121,12 @@ impl Owners {
     }
 
     /// Takes up what is told at `now`.
-    fn tick(&mut self, now: Tick, rows: &mut dyn Iterator<Item = ((Id, Told), Tick, Diff)>, emit: &mut Emit) {
+    fn tick(&mut self, now: Tick, told: &mut Vec<((Id, Told), Diff)>, emit: &mut Emit) {
         let (mut links, mut erased) = (Vec::new(), HashSet::new());
-        let mut told = Vec::new();
-        for row in rows {
-            match &row.0 {
-                (from, Told::Link(link)) => links.push((*link, *from)),
-                (user, Told::Erased) => drop(erased.insert(*user)),
-                _ => told.push(row),
+        for ((from, told), _) in told.extract_if(.., |((_, told), _)| matches!(told, Told::Link(_) | Told::Erased)) {
+            match told {
+                Told::Link(link) => links.push((link, from)),
+                _ => drop(erased.insert(from)),
             }
         }
         let lapses = self.identities.next_lapse().is_some_and(|lapse| lapse <= now);
@@ -134,8 +134,8 @@ impl Owners {
         // Who is an alias of another owns nothing.
         erased.retain(|user| self.identities.follow(*user) == *user);
         moved.extend(&erased);
-        let mut carts: HashMap<Id, Option<(Id, Cart)>> = HashMap::new();
-        for ((raw, told), _, diff) in told {
+        let mut carts: HashMap<Id, Option<(Id, Arc<Cart>)>> = HashMap::new();
+        for ((raw, told), diff) in told.drain(..) {
             self.take(now, raw, told, diff, &moved, &mut carts, emit);
         }
         if !erased.is_empty() {
@@ -174,7 +174,7 @@ impl Owners {
         }
         self.sort_out(now);
         for raw in self.identities.all_of(moved.iter().copied()) {
-            for cart in self.known.get(raw).into_iter().flat_map(|known| &known.folded) {
+            for cart in self.known.get(raw).into_iter().filter_map(|known| known.rare()).flat_map(|rare| &rare.folded) {
                 if let Some(folded) = self.folded.get_mut(*cart) {
                     folded.refold(&self.identities);
                 }
@@ -192,7 +192,7 @@ impl Owners {
         told: Told,
         diff: Diff,
         moved: &HashSet<Id>,
-        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
+        carts: &mut HashMap<Id, Option<(Id, Arc<Cart>)>>,
         emit: &mut Emit,
     ) {
         let (time, ahead) = told.time(now);
@@ -201,20 +201,21 @@ impl Owners {
             Told::Fold(fold) => {
                 let folded = self.folded.get_or_default(fold.cart);
                 carts.entry(fold.cart).or_insert_with(|| folded.cart.row());
-                self.known.get_or_default(raw).folded.insert(fold.cart);
-                folded.fold(now, fold, owner);
+                self.known.get_or_default(raw).rare_mut().folded.insert(fold.cart);
+                folded.fold(now, *fold, owner);
             }
             Told::LineGone(cart, sku) => self.forget_lines(now, cart, sku, carts),
             Told::ImplicitGone(sku) => self.forget_implicit_lines(now, raw, sku, moved, emit),
             // What was erased is gone already.
-            Told::OrderGone(Order { id, .. }) if self.erased.remove(&id) => {}
-            Told::Order(Order { id, .. }) | Told::Cart(Cart { id, .. }) if diff < 0 && self.erased.remove(&id) => {}
+            Told::OrderGone(order) if self.erased.remove(&order.id) => {}
+            Told::Order(order) if diff < 0 && self.erased.remove(&order.id) => {}
+            Told::Cart(cart) if diff < 0 && self.erased.remove(&cart.id) => {}
             Told::OrderGone(order) => {
                 // What is left is of whoever the visitor was linked to by now.
                 let holder = self.identities.linked(raw, time, ahead);
                 if self.remember.past && order.status == OrderStatus::Placed {
                     let past = History::of(order.placed, order.total.unwrap_or_default());
-                    self.tell(now, holder, Told::Past(order.placed, past), 1, owner, moved, emit);
+                    self.tell(now, holder, Told::Past(order.placed, Box::new(past)), 1, owner, moved, emit);
                 }
                 self.tell(now, raw, Told::Order(order), -1, owner, moved, emit);
             }
@@ -240,7 +241,7 @@ impl Owners {
     }
 
     /// Forgets what messages before `now` told of a SKU in a cart.
-    fn forget_lines(&mut self, now: Tick, cart: Id, sku: Id, carts: &mut HashMap<Id, Option<(Id, Cart)>>) {
+    fn forget_lines(&mut self, now: Tick, cart: Id, sku: Id, carts: &mut HashMap<Id, Option<(Id, Arc<Cart>)>>) {
         let Some(folded) = self.folded.get_mut(cart) else { return };
         carts.entry(cart).or_insert_with(|| folded.cart.row());
         let before: HashSet<Id> = folded.folds.iter().map(|(_, fold)| fold.owner).collect();
@@ -261,7 +262,7 @@ impl Owners {
     /// One who had a hand in a folded cart has it no longer.
     fn part(&mut self, raw: Id, cart: Id) {
         if let Some(known) = self.known.get_mut(raw) {
-            known.folded.remove(&cart);
+            known.rare_mut().folded.remove(&cart);
             if known.is_empty() {
                 self.known.remove(raw);
             }
@@ -273,7 +274,7 @@ impl Owners {
         self.sort_out(now);
         let Some(known) = self.known.get_mut(raw) else { return };
         let are = |(at, fold): &mut (Tick, Fold)| fold.sku == sku && *at < now;
-        for (at, fold) in known.folds.extract_if(.., are) {
+        for (at, fold) in known.rare_mut().folds.extract_if(.., are) {
             let owner = self.identities.owner(raw, at, false);
             if !moved.contains(&owner) {
                 tell_of_line(owner, at, &fold, -1, emit);
@@ -291,7 +292,7 @@ impl Owners {
         now: Tick,
         erased: &HashSet<Id>,
         moved: &HashSet<Id>,
-        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
+        carts: &mut HashMap<Id, Option<(Id, Arc<Cart>)>>,
         emit: &mut Emit,
     ) {
         self.sort_out(now);
@@ -305,7 +306,7 @@ impl Owners {
             }
             let is_theirs = |time, ahead| erased.contains(&self.identities.owner(raw, time, ahead));
             self.erased.extend(known.erase(is_theirs));
-            for cart in std::mem::take(&mut known.folded) {
+            for cart in std::mem::take(&mut known.rare_mut().folded) {
                 let Some(folded) = self.folded.get_mut(cart) else { continue };
                 carts.entry(cart).or_insert_with(|| folded.cart.row());
                 // Their own goes whole, so that it comes to nobody else.
@@ -315,7 +316,7 @@ impl Owners {
                 }
                 folded.drop(&self.identities, |(at, fold)| fold.owner == raw && is_theirs(*at, false));
                 if folded.folds.iter().any(|(_, fold)| fold.owner == raw) {
-                    known.folded.insert(cart);
+                    known.rare_mut().folded.insert(cart);
                 }
             }
             if known.is_empty() {
@@ -350,7 +351,7 @@ impl Owners {
             let owner =
                 |time, ahead| Some(self.identities.owner(raw, time, ahead)).filter(|owner| moved.contains(owner));
             known.tell(owner, &self.remember, emit);
-            folded.extend(known.folded.iter().copied());
+            folded.extend(known.rare().into_iter().flat_map(|rare| rare.folded.iter().copied()));
         }
         let rows = folded.iter().filter_map(|cart| self.folded.get(*cart)?.cart.row());
         for (owner, cart) in rows.filter(|(owner, _)| moved.contains(owner)) {
@@ -360,18 +361,18 @@ impl Owners {
 
     /// Sorts what was told lately by whom it names.
     fn sort_out(&mut self, now: Tick) {
-        for ((raw, told), at, diff) in self.recent.drain(..) {
-            let known = self.known.get_or_default(raw);
-            known.add(told, at, diff, &self.remember, |time| self.identities.link_before(raw, time));
-            known.sweep(now, &self.remember);
-            let wake = self.remember.horizon.activity(now);
-            if known.wake == 0 && !known.active.is_empty() && wake < Tick::MAX {
-                known.wake = wake;
-                self.wakes.entry(wake).or_default().push(raw);
-            }
-            if known.is_empty() {
-                self.known.remove(raw);
-            }
+        let Owners { recent, known, wakes, remember, identities, .. } = self;
+        for ((raw, told), at, diff) in recent.drain(..) {
+            known.change(raw, |known| {
+                known.add(told, at, diff, remember, |time| identities.link_before(raw, time));
+                known.sweep(now, remember);
+                let wake = remember.horizon.activity(now);
+                if known.wake == 0 && !known.active.is_empty() && wake < Tick::MAX {
+                    known.wake = wake;
+                    wakes.entry(wake).or_default().push(raw);
+                }
+                !known.is_empty()
+            });
         }
     }
 
