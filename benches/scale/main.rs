@@ -25,7 +25,6 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
-use beckon::pipeline::replay::RECORDS_AN_ADVANCE;
 use clap::Parser;
 use serde::de::DeserializeOwned;
 
@@ -33,7 +32,7 @@ use expected::Expected;
 use parts::Parts;
 use picture::grouped;
 use point::Point;
-use steps::{Steps, WARMERS};
+use steps::{OTHERS, Steps};
 
 /// As in the `beckon` binary.
 #[global_allocator]
@@ -52,20 +51,17 @@ const MEMORY_DIFFERS_MOST: f64 = 2.0;
 const BESIDE_PAYLOAD_GOAL: f64 = 300.0;
 
 /// Of the memory that could be had, hundredths that a point may take.
-const TAKEN_MOST: u64 = 92;
+const TAKEN_MOST: u64 = 95;
 
-/// Parts of the state are measured of at most so many.
-const PARTS_MOST: u64 = 1_000_000;
-
-/// A record of the mix while it waits to be fed, bytes.
-const RECORD_BYTES: u64 = 700;
+/// Parts of the state are measured of so many.
+const PARTS: u64 = 1_000_000;
 
 /// The arguments of the bench.
 #[derive(Parser)]
 #[command(name = "scale")]
 struct Arguments {
     /// How many customers, from the fewest to the most
-    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000, 10_000_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000, 5_000_000, 10_000_000])]
     customers: Vec<u64>,
     /// How many campaigns, on 100,000 customers
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100])]
@@ -110,15 +106,15 @@ fn main() -> anyhow::Result<()> {
 fn compare(arguments: &Arguments) -> anyhow::Result<()> {
     let mut sizes: Vec<Point> = Vec::new();
     for customers in &arguments.customers {
-        if let Some(too_much) = too_much(*customers, arguments.records, sizes.last())? {
+        if let Some(too_much) = too_much(*customers, sizes.last())? {
             println!("{} customers are left out: {too_much}", grouped(*customers));
             break;
         }
         sizes.push(measure(arguments, *customers, 1)?);
     }
     let most = sizes.last().context("nothing was measured")?;
-    let count = most.customers.min(PARTS_MOST);
-    let parts: Parts = ask(&["--parts", &count.to_string()])?;
+    let count = if arguments.quick { most.customers } else { PARTS };
+    let parts: Parts = ask(["--parts", &count.to_string()], [])?;
     let on = if arguments.quick { most.customers } else { CUSTOMERS_OF_CAMPAIGNS };
     let campaigns = arguments.campaigns.iter().map(|campaigns| measure(arguments, on, *campaigns));
     let campaigns = campaigns.collect::<anyhow::Result<Vec<Point>>>()?;
@@ -134,50 +130,53 @@ fn compare(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Why a point is not to be measured: a shop takes as much a customer as the one before at its most.
-fn too_much(customers: u64, records: u64, before: Option<&Point>) -> anyhow::Result<Option<String>> {
+fn too_much(customers: u64, before: Option<&Point>) -> anyhow::Result<Option<String>> {
     let Some(before) = before else { return Ok(None) };
-    let each = before.peak_kib.saturating_sub(before.without_kib) as f64 / before.customers as f64;
-    let needs_kib = before.without_kib + (each * customers as f64) as u64 + records * RECORD_BYTES / 1_024;
+    let each = before.memory.peak_kib.saturating_sub(before.memory.without_kib) as f64 / before.customers as f64;
+    let needs_kib = before.memory.without_kib + (each * customers as f64) as u64;
     let available_kib = resident::available_kib()?;
     let gib = |kib: u64| kib as f64 / f64::from(1 << 20);
     let says = || format!("they would take {:.1} GiB, and {:.1} are there", gib(needs_kib), gib(available_kib));
     Ok((needs_kib > available_kib / 100 * TAKEN_MOST).then(says))
 }
 
-/// Measures a point, and holds its decisions to those that were counted.
+/// Measures a point, and holds its decisions to those that were counted. What its state takes is measured in a process of its own, in which
+/// the allocator gives back at once what is free: else what is resident depends on what was there before.
 fn measure(arguments: &Arguments, customers: u64, campaigns: u64) -> anyhow::Result<Point> {
     let (records, workers) = (arguments.records.to_string(), arguments.workers.to_string());
     let (of, with) = (customers.to_string(), campaigns.to_string());
-    let point: Point = ask(&["--records", &records, "--workers", &workers, "--point", &of, &with])?;
-    let expected = expected(&point);
+    let point = ["--workers", &workers, "--point", &of, &with, "--records"];
+    let at_once = [("MIMALLOC_PURGE_DELAY", "0")];
+    let loaded: Point = ask(point.into_iter().chain(["0"]), at_once)?;
+    let costs: Point = ask(point.into_iter().chain([&*records]), [])?;
+    let expected = expected(&costs);
     ensure!(
-        point.decisions_ever == expected,
+        costs.decisions_ever == expected,
         "of {customers} customers under {campaigns} campaigns {} decisions were made, and should be {expected}",
-        point.decisions_ever
+        costs.decisions_ever
     );
-    ensure!(point.decisions > 0, "nothing was decided of {customers} customers; say more --records");
-    eprintln!("{} customers, {campaigns} campaigns: {:.2} s of CPU", grouped(customers), point.spent.total_s);
-    Ok(point)
+    ensure!(costs.decisions > 0, "nothing was decided of {customers} customers; say more --records");
+    eprintln!("{} customers, {campaigns} campaigns: {:.2} s of CPU", grouped(customers), costs.spent.total_s);
+    Ok(Point { memory: loaded.memory, ..costs })
 }
 
 /// What is to be decided in a whole run.
 fn expected(point: &Point) -> u64 {
-    let (steps, warming) = (Steps { customers: point.customers }, RECORDS_AN_ADVANCE as u64);
+    let steps = Steps { customers: point.customers };
     let afters_s = campaigns::afters_s(steps, point.campaigns);
-    let mut expected = Expected::new(&afters_s, point.customers + WARMERS);
-    steps
-        .warming(warming)
-        .chain(steps.carts(0))
-        .chain(steps.mix(0, point.records))
-        .for_each(|step| expected.take(step));
+    let mut expected = Expected::new(&afters_s, point.customers + OTHERS);
+    steps.warming().chain(steps.carts()).chain(steps.mix(point.records)).for_each(|step| expected.take(step));
     expected.by(point.last / 1_000)
 }
 
-/// Starts this program once more, and hears what it has to tell.
-fn ask<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
+/// Starts this program once more, with settings of the allocator, and hears what it has to tell.
+fn ask<'a, T: DeserializeOwned>(
+    arguments: impl IntoIterator<Item = &'a str>,
+    allocator: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> anyhow::Result<T> {
     let mut command = Command::new(std::env::current_exe()?);
-    let done = command.args(arguments).stdout(Stdio::piped()).spawn()?.wait_with_output()?;
-    ensure!(done.status.success(), "the process of {} ended with {}", arguments.join(" "), done.status);
+    let done = command.args(arguments).envs(allocator).stdout(Stdio::piped()).spawn()?.wait_with_output()?;
+    ensure!(done.status.success(), "{command:?} ended with {}", done.status);
     Ok(serde_json::from_slice(&done.stdout)?)
 }
 
@@ -213,7 +212,7 @@ fn print_memory(points: &[Point]) {
         println!(
             "| {} | {:.0} | {all:.0} | {profile:.0} | {:.0} | {payload:.0} | {:.0} | {:.0} |",
             grouped(point.customers),
-            point.with_carts_kib as f64 / 1_024.0,
+            point.memory.with_carts_kib as f64 / 1_024.0,
             all - profile,
             all - payload,
             point.names_a_customer()

@@ -23,7 +23,7 @@ use super::{campaigns, resident, shop};
 const ORDERS_EACH: u64 = 10;
 
 /// Records that are fed at a time, and the tick that they are of.
-const RECORDS_A_TICK: u64 = 16 << 10;
+const RECORDS_A_TICK: u64 = 2 << 10;
 const TICK_MS: u64 = 1_000;
 const BEGIN_MS: u64 = 1_767_225_600_000;
 

@@ -68,7 +68,11 @@ fn draw_line(panel: &Panel, svg: &mut String, colour: &str, line: Line, name: &s
 
 fn name_sizes(panel: &Panel, svg: &mut String, points: &[Point]) {
     for point in points {
-        panel.below(svg, point.customers as f64, &grouped(point.customers));
+        let name = match point.customers {
+            millions if millions >= 1_000_000 => format!("{} M", short(millions as f64 / 1e6)),
+            few => grouped(few),
+        };
+        panel.below(svg, point.customers as f64, &name);
     }
 }
 

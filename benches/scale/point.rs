@@ -1,8 +1,8 @@
 //! One point of the curves, in a process of its own. In: how many customers and campaigns. Out: what their state takes in memory, and
 //! what records cost in the engine that holds it. Fails when a record is bad, or the engine stops.
 //!
-//! The engine is that of `beckon replay`, fed by this thread through the real decoder. The records of the mix are written before the clock
-//! starts, so that it runs for the engine alone.
+//! The engine is that of `beckon replay`, fed by this thread through the real decoder. The records of the mix are written while the clock
+//! stands, so that it runs for the engine alone.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -29,13 +29,12 @@ use super::{campaigns, cost, resident, shop};
 /// Records that are fed at a time.
 const RECORDS_A_BATCH: usize = 2 << 10;
 
-/// What was measured.
+/// Records of the mix that are written, and then fed, at a time.
+const RECORDS_A_PIECE: u64 = 1 << 17;
+
+/// What the state takes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub struct Point {
-    /// Customers, each with a profile and an open cart.
-    pub customers: u64,
-    /// Campaigns.
-    pub campaigns: u64,
+pub struct Memory {
     /// Resident with the engine warm and no customers.
     pub without_kib: u64,
     /// The same with all profiles.
@@ -48,6 +47,17 @@ pub struct Point {
     pub names_bytes: u64,
     /// What is to be kept of them.
     pub payload_bytes: u64,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Point {
+    /// Customers, each with a profile and an open cart.
+    pub customers: u64,
+    /// Campaigns.
+    pub campaigns: u64,
+    /// What those take.
+    pub memory: Memory,
     /// Records of the mix.
     pub records: u64,
     /// What those cost.
@@ -65,22 +75,22 @@ pub struct Point {
 impl Point {
     /// Bytes a customer of what is resident because of them.
     pub fn bytes_a_customer(&self) -> f64 {
-        self.a_customer(self.with_carts_kib, self.without_kib)
+        self.a_customer(1_024 * self.memory.with_carts_kib.saturating_sub(self.memory.without_kib))
     }
 
     /// Bytes of a profile.
     pub fn bytes_a_profile(&self) -> f64 {
-        self.a_customer(self.with_profiles_kib, self.without_kib)
+        self.a_customer(1_024 * self.memory.with_profiles_kib.saturating_sub(self.memory.without_kib))
     }
 
     /// Bytes of the live payload a customer.
     pub fn payload_a_customer(&self) -> f64 {
-        self.payload_bytes as f64 / self.customers as f64
+        self.a_customer(self.memory.payload_bytes)
     }
 
     /// Bytes of names a customer.
     pub fn names_a_customer(&self) -> f64 {
-        self.names_bytes as f64 / self.customers as f64
+        self.a_customer(self.memory.names_bytes)
     }
 
     /// CPU time, µs a record, of all or a part.
@@ -88,44 +98,48 @@ impl Point {
         of(&self.spent) * 1e6 / self.records as f64
     }
 
-    fn a_customer(&self, kib: u64, without_kib: u64) -> f64 {
-        kib.saturating_sub(without_kib) as f64 * 1_024.0 / self.customers as f64
+    fn a_customer(&self, bytes: u64) -> f64 {
+        bytes as f64 / self.customers as f64
     }
 }
 
 /// Measures it.
 pub fn measure(customers: u64, campaigns: u64, records: u64, workers: usize) -> anyhow::Result<Point> {
-    let (steps, warming) = (Steps { customers }, RECORDS_AN_ADVANCE as u64);
+    let steps = Steps { customers };
     let mut fed = Fed::start(steps, campaigns, workers)?;
-    fed.load(shop::opening(steps.earliest_ms(warming)))?;
-    fed.load(steps.warming(warming).map(shop::say))?;
+    let memory = load(&mut fed, steps)?;
+    let mut point = Point { customers, campaigns, memory, records, ..Point::default() };
+    let (mut mix, decided) = (steps.mix(records).peekable(), fed.decisions);
+    while mix.peek().is_some() {
+        let piece: Vec<Event> = mix.by_ref().take(RECORDS_A_PIECE as usize).map(shop::say).collect();
+        let (spent, began) = (Spent::so_far()?, Instant::now());
+        fed.feed(piece)?;
+        fed.wait()?;
+        point.wall_s += began.elapsed().as_secs_f64();
+        point.spent += Spent::so_far()?.since(spent);
+    }
+    fed.close()?;
+    (point.decisions, point.decisions_ever) = (fed.decisions - decided, fed.decisions);
+    point.last = fed.finish()?;
+    Ok(point)
+}
+
+/// Loads profiles and carts, and looks at what they take.
+fn load(fed: &mut Fed, steps: Steps) -> anyhow::Result<Memory> {
+    fed.load(shop::opening(steps.earliest_ms()))?;
+    fed.load(steps.warming().map(shop::say))?;
     let (without_kib, names) = (resident::settled_kib()?, fed.dictionary.bytes());
-    let profiles = 1 + 4 * warming;
-    fed.load(steps.profiles(profiles).map(shop::say))?;
+    fed.load(steps.profiles().map(shop::say))?;
     let with_profiles_kib = resident::settled_kib()?;
-    let carts = profiles + customers;
-    fed.load(steps.carts(carts).map(shop::say))?;
-    let mut point = Point {
-        customers,
-        campaigns,
+    fed.load(steps.carts().map(shop::say))?;
+    Ok(Memory {
         without_kib,
         with_profiles_kib,
         with_carts_kib: resident::settled_kib()?,
         peak_kib: cost::of_process("self")?.peak_kib,
         names_bytes: fed.dictionary.bytes().saturating_sub(names) as u64,
-        payload_bytes: (0..customers).map(|n| shop::payload_bytes(n, carts + n)).sum(),
-        records,
-        ..Point::default()
-    };
-    let mix: Vec<Event> = steps.mix(carts + customers, records).map(shop::say).collect();
-    let (spent, began, decided) = (Spent::so_far()?, Instant::now(), fed.decisions);
-    fed.feed(mix)?;
-    fed.close()?;
-    point.wall_s = began.elapsed().as_secs_f64();
-    point.spent = Spent::so_far()?.since(spent);
-    (point.decisions, point.decisions_ever) = (fed.decisions - decided, fed.decisions);
-    point.last = fed.finish()?;
-    Ok(point)
+        payload_bytes: steps.carts().map(|cart| shop::payload_bytes(cart.customer, cart.number)).sum(),
+    })
 }
 
 /// Says how far ticks are closed, and how much was decided by then.
@@ -152,6 +166,8 @@ struct Fed {
     engine: Engine,
     decoder: Decoder,
     dictionary: Arc<Dictionary>,
+    /// How many records are fed at a time while the state is loaded.
+    at_a_time: u64,
     tick_ms: u64,
     /// All ticks before it are to be closed.
     open: Tick,
@@ -175,14 +191,15 @@ impl Fed {
         let setup = Setup { crew: workers.into(), plan, decider, dictionary: dictionary.clone(), state, meter };
         let engine = Engine::start(setup, Closing { decisions: 0, out })?;
         let decoder = Decoder::new(dictionary.clone());
-        let (tick_ms, open, offset, upper, decisions) = (config.tick_ms, 0, 0, 0, 0);
-        Ok(Fed { engine, decoder, dictionary, tick_ms, open, offset, closed, upper, decisions })
+        let (at_a_time, tick_ms) = (steps.at_a_time(), config.tick_ms);
+        let (open, offset, upper, decisions) = (0, 0, 0, 0);
+        Ok(Fed { engine, decoder, dictionary, at_a_time, tick_ms, open, offset, closed, upper, decisions })
     }
 
     /// Feeds these and waits for them, a few at a time, so that little of them is under way.
     fn load(&mut self, mut events: impl Iterator<Item = Event>) -> anyhow::Result<()> {
         loop {
-            let some: Vec<Event> = events.by_ref().take(RECORDS_AN_ADVANCE).collect();
+            let some: Vec<Event> = events.by_ref().take(self.at_a_time as usize).collect();
             if some.is_empty() {
                 return self.close();
             }

@@ -37,10 +37,11 @@ pub fn say(step: Step) -> Event {
         Kind::Cart => cart(step),
         Kind::Inventory => stock(mixed(step.number) % SKUS, step.number, step.at_ms),
         Kind::Order => order(step),
+        Kind::Identify => identify(step),
     }
 }
 
-/// The live payload of a customer with the profile of [`say`] and a cart told by step `number`: each text once, and eight bytes for each
+/// The live payload of a customer with a profile, and a cart that was told by step `number`: each text once, and eight bytes for each
 /// number, time, price and id that a rule reads or that says which write is the last. What holds them together (tables, pointers, lengths,
 /// what is kept twice) is not of it.
 pub fn payload_bytes(customer: u64, number: u64) -> u64 {
@@ -94,22 +95,34 @@ fn with_profile<T>(customer: u64, version: u64, at_ms: u64, with: impl FnOnce(&P
     })
 }
 
-fn view(Step { customer, at_ms, number, .. }: Step) -> Event {
-    let (user_id, message_id) = (user_id(customer), format!("{:016x}{number:016x}", mixed(number)));
-    with_product(mixed(number) % SKUS, |product| {
-        let message = Message {
-            kind: "track",
-            event: Some("Product Viewed"),
-            message_id: &message_id,
-            user_id: Some(&user_id),
-            anonymous_id: None,
-            previous_id: None,
-            timestamp: time(at_ms),
-            properties: Some(Properties::Product(product)),
-            traits: None,
-        };
-        message.event()
+fn view(step: Step) -> Event {
+    with_product(mixed(step.number) % SKUS, |product| {
+        let said = Message { event: Some("Product Viewed"), properties: Some(Properties::Product(product)), ..SILENT };
+        message(step, said)
     })
+}
+
+fn identify(step: Step) -> Event {
+    message(step, Message { kind: "identify", anonymous_id: Some("visitor"), ..SILENT })
+}
+
+/// A message that says nothing yet.
+const SILENT: Message = Message {
+    kind: "track",
+    event: None,
+    message_id: "",
+    user_id: None,
+    anonymous_id: None,
+    previous_id: None,
+    timestamp: Time(0),
+    properties: None,
+    traits: None,
+};
+
+/// The message of a customer, with a name of its own.
+fn message(Step { customer, at_ms, number, .. }: Step, said: Message) -> Event {
+    let (user_id, message_id) = (user_id(customer), format!("{:016x}{number:016x}", mixed(number)));
+    Message { message_id: &message_id, user_id: Some(&user_id), timestamp: time(at_ms), ..said }.event()
 }
 
 fn cart(Step { customer, at_ms, number, .. }: Step) -> Event {

@@ -24,6 +24,9 @@ const PROFILES_A_MS: u64 = 16;
 /// Those who only warm the engine up come after the customers.
 pub const WARMERS: u64 = 64;
 
+/// And after those the one who logs in.
+pub const OTHERS: u64 = WARMERS + 1;
+
 /// Of every 20 records 14 are Product Viewed, 3 `carts`, 2 `inventory` and 1 `orders`.
 const ROUND: [Kind; 20] = {
     use Kind::{Cart as C, Inventory as I, Order as O, View as V};
@@ -38,6 +41,8 @@ pub enum Kind {
     Cart,
     Inventory,
     Order,
+    /// A visitor logs in.
+    Identify,
 }
 
 /// Somebody does something.
@@ -64,42 +69,62 @@ impl Steps {
         (self.customers * 1_000 / RATE).max(1)
     }
 
-    /// Before everything else, where so many profiles warm the engine up.
-    pub fn earliest_ms(self, warming: u64) -> u64 {
-        self.opening_ms() - 4 * warming * 1_000 / RATE - 4_000
+    /// How many records are under way at a time before the mix: few beside the customers, so that what is resident then is state, and not
+    /// what brought it there.
+    pub fn at_a_time(self) -> u64 {
+        (self.customers / 400).clamp(256, 16 << 10)
     }
 
-    /// So many profiles, told again and again, and three times as many records of the mix, all of the few who warm the engine up.
-    pub fn warming(self, records: u64) -> impl Iterator<Item = Step> {
-        let own = move |step: Step| Step { customer: self.customers + step.customer % WARMERS, ..step };
-        let at = move |n: u64| self.opening_ms() - (4 * records - n) * 1_000 / RATE - 2_000;
-        let profiles =
-            (0..records).map(move |n| Step { kind: Kind::Profile, customer: n, at_ms: at(n), number: 1 + n });
-        let drawn = draw(0, 1 + records, WARMERS).take(3 * records as usize);
-        profiles.chain(drawn.map(move |step| Step { at_ms: at(step.number - 1), ..step })).map(own)
+    /// Before everything else.
+    pub fn earliest_ms(self) -> u64 {
+        self.warming_ms(0) - 2_000
     }
 
-    /// Everybody's profile.
-    pub fn profiles(self, number: u64) -> impl Iterator<Item = Step> {
-        let at = move |n: u64| self.opening_ms() + n / PROFILES_A_MS;
-        (0..self.customers).map(move |n| Step { kind: Kind::Profile, customer: n, at_ms: at(n), number: number + n })
-    }
-
-    /// Everybody's cart, the oldest first.
-    pub fn carts(self, number: u64) -> impl Iterator<Item = Step> {
-        let (of, gap_ms) = (self.customers as f64, self.gap_ms() as f64);
-        (0..self.customers).map(move |n| {
-            // The n-th of as many values that are spread exponentially.
-            let age_ms = -gap_ms * ((n as f64 + 0.5) / of).ln();
-            let at_ms = BEGIN_MS - age_ms as u64;
-            Step { kind: Kind::Cart, customer: n, at_ms, number: number + n }
+    /// Some profiles, told again and again, and three times as many records of the mix, all of the few who warm the engine up.
+    pub fn warming(self) -> impl Iterator<Item = Step> {
+        let profiles = (1..=self.at_a_time()).map(|n| Step { kind: Kind::Profile, customer: n, at_ms: 0, number: n });
+        let mix = draw(0, 1 + self.at_a_time(), WARMERS).take(3 * self.at_a_time() as usize);
+        profiles.chain(mix).map(move |step| Step {
+            customer: self.customers + step.customer % WARMERS,
+            at_ms: self.warming_ms(step.number),
+            ..step
         })
     }
 
+    /// When the warming is at this step: it ends before profiles are told.
+    fn warming_ms(self, number: u64) -> u64 {
+        self.opening_ms() - 2_000 - (4 * self.at_a_time() - number) * 1_000 / RATE
+    }
+
+    /// Everybody's profile.
+    pub fn profiles(self) -> impl Iterator<Item = Step> {
+        let first = 1 + 4 * self.at_a_time();
+        (0..self.customers).map(move |n| {
+            let at_ms = self.opening_ms() + n / PROFILES_A_MS;
+            Step { kind: Kind::Profile, customer: n, at_ms, number: first + n }
+        })
+    }
+
+    /// Everybody's cart, the oldest first. Then somebody else logs in: with a link owners sort what they were told, so that all is where it
+    /// stays.
+    pub fn carts(self) -> impl Iterator<Item = Step> {
+        let (of, gap_ms) = (self.customers as f64, self.gap_ms() as f64);
+        let first = 1 + 4 * self.at_a_time() + self.customers;
+        let carts = (0..self.customers).map(move |n| {
+            // The n-th of as many values that are spread exponentially.
+            let age_ms = -gap_ms * ((n as f64 + 0.5) / of).ln();
+            Step { kind: Kind::Cart, customer: n, at_ms: BEGIN_MS - age_ms as u64, number: first + n }
+        });
+        let number = first + self.customers;
+        let login = Step { kind: Kind::Identify, customer: self.customers + WARMERS, at_ms: BEGIN_MS, number };
+        carts.chain([login])
+    }
+
     /// So many records of the mix.
-    pub fn mix(self, number: u64, records: u64) -> impl Iterator<Item = Step> {
-        let timed = move |step: Step| Step { at_ms: BEGIN_MS + 1 + (step.number - number) * 1_000 / RATE, ..step };
-        draw(1, number, self.customers).take(records as usize).map(timed)
+    pub fn mix(self, records: u64) -> impl Iterator<Item = Step> {
+        let first = 2 + 4 * self.at_a_time() + 2 * self.customers;
+        let timed = move |step: Step| Step { at_ms: BEGIN_MS + 1 + (step.number - first) * 1_000 / RATE, ..step };
+        draw(1, first, self.customers).take(records as usize).map(timed)
     }
 
     /// When profiles begin to be told: before any cart.

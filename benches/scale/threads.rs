@@ -1,5 +1,6 @@
 //! What each part of the engine costs, by its threads. Out: CPU time so far, s. Fails where there is no `/proc`.
 
+use std::ops::AddAssign;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,15 @@ impl Spent {
             deciding_s: self.deciding_s - before.deciding_s,
             total_s: self.total_s - before.total_s,
         }
+    }
+}
+
+impl AddAssign for Spent {
+    fn add_assign(&mut self, other: Spent) {
+        self.working_s += other.working_s;
+        self.decoding_s += other.decoding_s;
+        self.deciding_s += other.deciding_s;
+        self.total_s += other.total_s;
     }
 }
 
