@@ -16,7 +16,7 @@ const STYLE: &str = "
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .title { font-weight: 600; font-size: 15px }
   .grid { stroke: #d0d7de; stroke-width: 1 }
-  .line { fill: none; stroke-width: 2.5 } .dashed { stroke-dasharray: 6 4 } .under { opacity: .12 }
+  .line { stroke-width: 2.5 } .dashed { stroke-dasharray: 6 4 } .under { opacity: .12 }
   .line.blue { stroke: #0969da } .line.ochre { stroke: #8c6b1f } .line.green { stroke: #1a7f37 }
   .blue { fill: #0969da } .ochre { fill: #8c6b1f } .green { fill: #1a7f37 } .line { fill: none }
   @media (prefers-color-scheme: dark) {

@@ -54,8 +54,8 @@ struct Arguments {
     #[arg(long)]
     campaigns: bool,
     /// Measure processes: so many of them replay the records together, each number in turn
-    #[arg(long, value_delimiter = ',', conflicts_with = "campaigns")]
-    processes: Vec<usize>,
+    #[arg(long, value_delimiter = ',', conflicts_with = "campaigns", value_parser = clap::value_parser!(u16).range(1..=64))]
+    processes: Vec<u16>,
     /// A tenth of the records, customers and products, and three runs
     #[arg(long)]
     quick: bool,

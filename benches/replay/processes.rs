@@ -22,10 +22,12 @@ struct Run {
 }
 
 /// Lets as many processes as each of `counts` says replay the shop, in turn, so often.
-pub fn compare(shop: &Shop, counts: &[usize], runs: usize) -> anyhow::Result<ExitCode> {
+pub fn compare(shop: &Shop, counts: &[u16], runs: usize) -> anyhow::Result<ExitCode> {
+    let counts: Vec<usize> = counts.iter().map(|processes| usize::from(*processes)).collect();
     let mut measured: Vec<Vec<Run>> = counts.iter().map(|_| Vec::new()).collect();
     let mut expected: Option<Vec<u8>> = None;
     let mut check = |decisions: Vec<u8>, processes: usize| {
+        ensure!(!decisions.is_empty(), "nothing was decided, so nothing was compared; let it span more --minutes");
         let expected = expected.get_or_insert_with(|| decisions.clone());
         same_lines(expected, &decisions).with_context(|| format!("{processes} processes differ from {}", counts[0]))
     };
