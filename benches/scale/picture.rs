@@ -69,7 +69,7 @@ fn draw_line(panel: &Panel, svg: &mut String, colour: &str, line: Line, name: &s
 fn name_sizes(panel: &Panel, svg: &mut String, points: &[Point]) {
     for point in points {
         let name = match point.customers {
-            millions if millions >= 1_000_000 => format!("{} M", short(millions as f64 / 1e6)),
+            millions if millions >= 1_000_000 => format!("{} M", millions as f64 / 1e6),
             few => grouped(few),
         };
         panel.below(svg, point.customers as f64, &name);

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
 
 use anyhow::Context;
 use beckon::config::{Config, Purpose};
@@ -62,8 +61,6 @@ pub struct Point {
     pub records: u64,
     /// What those cost.
     pub spent: Spent,
-    /// How long they took, s.
-    pub wall_s: f64,
     /// Decisions that they led to.
     pub decisions: u64,
     /// Decisions of the whole run.
@@ -112,10 +109,9 @@ pub fn measure(customers: u64, campaigns: u64, records: u64, workers: usize) -> 
     let (mut mix, decided) = (steps.mix(records).peekable(), fed.decisions);
     while mix.peek().is_some() {
         let piece: Vec<Event> = mix.by_ref().take(RECORDS_A_PIECE as usize).map(shop::say).collect();
-        let (spent, began) = (Spent::so_far()?, Instant::now());
+        let spent = Spent::so_far()?;
         fed.feed(piece)?;
         fed.wait()?;
-        point.wall_s += began.elapsed().as_secs_f64();
         point.spent += Spent::so_far()?.since(spent);
     }
     fed.close()?;

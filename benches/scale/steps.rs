@@ -9,7 +9,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Records a second of event time. Nineteen in twenty are a customer's, but that is neglected in the gap.
+/// Records a second of event time. Nine in ten are a customer's, but that is neglected in the gap.
 pub const RATE: u64 = 2_000;
 
 /// When the mix begins, epoch ms.
