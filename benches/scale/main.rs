@@ -75,7 +75,7 @@ struct Arguments {
     /// Where the picture goes; none unless given
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// 2,000 and 20,000 customers, a tenth of the records
+    /// 10,000 and 50,000 customers, a tenth of the records
     #[arg(long)]
     quick: bool,
     /// Measure one thing, and tell of it: what the bench starts itself
@@ -97,7 +97,7 @@ fn main() -> anyhow::Result<()> {
         return tell(&parts::measure(count)?);
     }
     if arguments.quick {
-        (arguments.customers, arguments.records) = (vec![2_000, 20_000], 100_000);
+        (arguments.customers, arguments.records) = (vec![10_000, 50_000], 100_000);
     }
     compare(&arguments)
 }
@@ -113,7 +113,7 @@ fn compare(arguments: &Arguments) -> anyhow::Result<()> {
         sizes.push(measure(arguments, *customers, 1)?);
     }
     let most = sizes.last().context("nothing was measured")?;
-    let count = if arguments.quick { most.customers } else { PARTS };
+    let count = if arguments.quick { PARTS / 4 } else { PARTS };
     let parts: Parts = ask(["--parts", &count.to_string()], [])?;
     let on = if arguments.quick { most.customers } else { CUSTOMERS_OF_CAMPAIGNS };
     let campaigns = arguments.campaigns.iter().map(|campaigns| measure(arguments, on, *campaigns));
