@@ -4,6 +4,8 @@
 //!
 //! `cargo bench --bench memory [-- --days N --visits-a-day N --workers N --svg FILE]`
 
+#[allow(dead_code)] // days go by evenly, and looks are many
+mod panel;
 mod picture;
 mod shop;
 

@@ -2,6 +2,7 @@
 //! to whoever started it. Fails where there is no `/proc`.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context;
@@ -31,17 +32,24 @@ impl Cost {
 
 /// What a process, by its number or `self`, has cost so far.
 pub fn of_process(process: &str) -> anyhow::Result<Cost> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let folder = format!("/proc/{process}");
+    let (user_s, system_s) = cpu_s(Path::new(&folder))?;
+    let status = std::fs::read_to_string(format!("{folder}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/…/status has no VmHWM")?;
+    let peak_kib = peak.trim().trim_end_matches(" kB").parse()?;
+    Ok(Cost { user_s, system_s, peak_kib, wall_s: 0.0 })
+}
+
+/// The CPU time in user mode and in the kernel, s, of the process or thread whose folder of `/proc` this is.
+pub fn cpu_s(folder: &Path) -> anyhow::Result<(f64, f64)> {
+    let stat = std::fs::read_to_string(folder.join("stat"))?;
     // The second field, the command's name, may hold anything but ends at the last parenthesis.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let seconds = |place: usize| -> anyhow::Result<f64> {
         let ticks: f64 = fields.get(place).context("/proc/…/stat is too short")?.parse()?;
         Ok(ticks / TICKS_A_SECOND)
     };
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/…/status has no VmHWM")?;
-    let peak_kib = peak.trim().trim_end_matches(" kB").parse()?;
-    Ok(Cost { user_s: seconds(11)?, system_s: seconds(12)?, peak_kib, wall_s: 0.0 })
+    Ok((seconds(11)?, seconds(12)?))
 }
 
 impl fmt::Display for Cost {

@@ -1,14 +1,17 @@
 //! What a replay costs, beside the least it could: `beckon replay` with one and with two workers, and the *limit*, a
 //! hand-written single-threaded program of the same rule (`limit.rs`), on the same files. Each is a process of its own (this
 //! program once more), they take turns, and their decisions must be equal to the byte. Fails when they are not.
-//! With `--campaigns` instead: what the triggers cost, switched on one after the other (`campaigns.rs`).
+//! With `--campaigns` instead: what the triggers cost, switched on one after the other (`campaigns.rs`). With `--processes`: what
+//! several processes do (`processes.rs`).
 //!
-//! `cargo bench --bench replay [-- --campaigns --records N --customers N --skus N --minutes N --runs N --quick]`
+//! `cargo bench --bench replay [-- --campaigns --processes N,N --records N --customers N --skus N --minutes N --runs N --quick]`
 
 mod campaigns;
 mod cost;
 mod limit;
+mod processes;
 mod shop;
+mod wire;
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -50,6 +53,9 @@ struct Arguments {
     /// Measure campaigns: the triggers switched on one after the other, and ten campaigns on one
     #[arg(long)]
     campaigns: bool,
+    /// Measure processes: so many of them replay the records together, each number in turn
+    #[arg(long, value_delimiter = ',', conflicts_with = "campaigns", value_parser = clap::value_parser!(u16).range(1..=64))]
+    processes: Vec<u16>,
     /// A tenth of the records, customers and products, and three runs
     #[arg(long)]
     quick: bool,
@@ -116,7 +122,11 @@ fn compare(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let mix = if arguments.campaigns { Mix::Shop } else { Mix::Bench };
     let shop = Shop::drawn(mix, arguments.records, arguments.customers, arguments.skus, arguments.minutes)?;
-    if arguments.campaigns { compare_campaigns(&arguments, &shop) } else { compare_with_limit(&arguments, &shop) }
+    match &arguments.processes[..] {
+        _ if arguments.campaigns => compare_campaigns(&arguments, &shop),
+        [] => compare_with_limit(&arguments, &shop),
+        counts => processes::compare(&shop, counts, arguments.runs),
+    }
 }
 
 /// Lets the engine run under each setting in turn, and prints what each costs.
