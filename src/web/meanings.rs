@@ -37,7 +37,7 @@ const GAUGES: [(&str, &str); 14] = [
     ("beckon_snapshot_age_seconds", "How far the tick of the newest snapshot is behind the clock."),
     ("beckon_snapshot_bytes", "Size of the newest snapshot."),
     ("beckon_snapshots", "Snapshots that are kept."),
-    ("beckon_tick_closed_seconds", "The newest closed tick, in seconds since 1970."),
+    ("beckon_tick_closed_seconds", "The time up to which ticks are closed, in seconds since 1970."),
     ("beckon_tick_lag_seconds", "How far the newest closed tick is behind the clock."),
     ("beckon_tick_seconds", "The length of a tick, as configured."),
     ("beckon_trigger_set_episodes", "Episodes that hold, by campaign."),

@@ -28,7 +28,7 @@ pub struct Chart<'c> {
     pub say: fn(f64) -> String,
     /// The lines.
     pub lines: Vec<Line<'c>>,
-    /// Parts of the horizontal axis that are of less interest.
+    /// Parts of the horizontal axis that are of less interest: lines may go beyond the chart there.
     pub shades: Vec<(f64, f64)>,
 }
 
@@ -40,6 +40,8 @@ pub struct Line<'c> {
     pub colour: u8,
     /// Whether what is under it is filled.
     pub filled: bool,
+    /// Whether it has gaps, so that a line below it shows.
+    pub dashed: bool,
     /// Its points; one without a value parts it.
     pub points: Vec<(f64, Option<f64>)>,
 }
@@ -102,10 +104,20 @@ fn scale(values: impl Iterator<Item = f64>) -> (f64, u32) {
 }
 
 impl Chart<'_> {
+    /// That of what is of interest; of all where nothing is.
+    fn scale(&self) -> (f64, u32) {
+        let is_shaded = |at: f64| self.shades.iter().any(|(from, to)| (*from..=*to).contains(&at));
+        let points = || self.lines.iter().flat_map(|line| line.points.iter().copied());
+        let of_interest: Vec<f64> = points().filter(|(at, _)| !is_shaded(*at)).filter_map(|point| point.1).collect();
+        if of_interest.is_empty() {
+            return scale(points().filter_map(|point| point.1));
+        }
+        scale(of_interest.into_iter())
+    }
+
     /// The chart as a figure.
     pub fn figure(&self) -> String {
-        let values = self.lines.iter().flat_map(|line| line.points.iter().filter_map(|point| point.1));
-        let (step, steps) = scale(values);
+        let (step, steps) = self.scale();
         let top = step * f64::from(steps);
         let mut html = format!("<figure class=\"card\">\n<figcaption><h2>{}</h2>", escaped(self.title));
         let _ = write!(html, "<p class=\"soft\">{}</p>", escaped(&self.under));
@@ -130,7 +142,8 @@ impl Chart<'_> {
 
     fn drawing(&self, top: f64, steps: u32) -> String {
         let x = |at: f64| SIDE * (at / self.across.end).clamp(0.0, 1.0);
-        let y = |value: f64| SIDE * (1.0 - (value / top).clamp(0.0, 1.0));
+        // What goes beyond is cut off by the page's style, but a number must stay one that a browser can draw.
+        let y = |value: f64| SIDE * (1.0 - (value / top).clamp(0.0, 100.0));
         let mut svg =
             format!("\n<svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\n");
         for (from, to) in &self.shades {
@@ -144,6 +157,7 @@ impl Chart<'_> {
         }
         for line in &self.lines {
             let (colour, drawn) = (line.colour, stretches(&line.points));
+            let dashes = if line.dashed { " dashed" } else { "" };
             for stretch in drawn {
                 let points: Vec<String> =
                     stretch.iter().map(|(at, value)| format!("{:.1} {:.1}", x(*at), y(*value))).collect();
@@ -158,7 +172,7 @@ impl Chart<'_> {
                 // A point that stands alone is a line of no length, whose ends are round.
                 let _ = writeln!(
                     svg,
-                    "<path class=\"line c{colour}\" d=\"M{path}{}\"/>",
+                    "<path class=\"line c{colour}{dashes}\" d=\"M{path}{}\"/>",
                     if points.len() == 1 { "h0" } else { "" }
                 );
             }
@@ -199,6 +213,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_less_interest_does_not_make_the_scale() {
+        let points = vec![(0.5, Some(9_000.0)), (1.5, Some(90.0)), (2.5, None)];
+        let line = |points| Line { name: "a", colour: 0, filled: false, dashed: true, points };
+        let (across, say, none) = (|| Axis::of_time(3.0), |value: f64| format!("{value}"), String::new);
+        let chart = |points, shades| {
+            let lines = vec![line(points)];
+            Chart { title: "A", under: none(), told: none(), across: across(), say, lines, shades }
+        };
+        assert_eq!(chart(points.clone(), vec![(0.0, 1.0)]).scale(), (20.0, 5));
+        assert_eq!(chart(points, vec![(0.0, 2.0)]).scale(), (2_000.0, 5));
+    }
+
+    #[test]
     fn axes_have_few_words() {
         let words = |axis: Axis| axis.marks.into_iter().map(|mark| mark.1).collect::<Vec<_>>();
         assert_eq!(words(Axis::of_time(3.5)), ["0", "1 s", "2 s", "3 s"]);
@@ -212,7 +239,7 @@ mod tests {
     fn a_gap_parts_a_line_and_strange_values_draw_nothing() {
         let points = [(0.0, Some(1.0)), (1.0, Some(2.0)), (2.0, None), (3.0, Some(4.0)), (4.0, Some(f64::NAN))];
         assert_eq!(stretches(&points), [vec![(0.0, 1.0), (1.0, 2.0)], vec![(3.0, 4.0)]]);
-        let lines = vec![Line { name: "a<b", colour: 0, filled: true, points: points.to_vec() }];
+        let lines = vec![Line { name: "a<b", colour: 0, filled: true, dashed: false, points: points.to_vec() }];
         let (across, say) = (Axis::of_time(4.0), |value: f64| format!("{value}"));
         let (under, told) = ("\"under\" & more".to_owned(), "\"told\"".to_owned());
         let figure = Chart { title: "<T>", under, told, across, say, lines, shades: vec![(0.0, 1.0)] }.figure();

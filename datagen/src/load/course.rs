@@ -1,14 +1,20 @@
 //! The course of a load test: what comes next. In: what is so at a look. Out: the phase that it is in. Cannot fail, and has no clock.
 //!
 //! ```text
-//! warm-up → measured → the last ticks close → the last mails come, all is read → over
-//! └────────── the shop sells ───────────────┘
+//! warm-up → (the first mails) → measured → the last ticks close → the last mails come, all is read → over
+//! └─────────────────── the shop sells ───────────────────────┘
 //! ```
+//!
+//! A service that has found its ESP away, as one has between two load tests, tries again after up to a minute: what it owes meanwhile is
+//! not to be measured, so the first mails are waited for.
 //!
 //! The shop goes on selling until the last measured tick is closed, because without records ticks are closed by `idle_after`, which
 //! would be measured as if it were the service's.
 
 use serde::Serialize;
+
+/// How long the first mails are waited for.
+const AWAITING_MS_MAX: u64 = 90_000;
 
 /// How much longer than is always waited for the last ticks may take before the shop stops selling.
 const CLOSING_MS_MAX: u64 = 10_000;
@@ -31,6 +37,11 @@ impl Window {
         (self.from_ms..self.until_ms).contains(&at_ms)
     }
 
+    /// One that is as long, from then.
+    fn begun_at(self, from_ms: u64) -> Window {
+        Window { from_ms, until_ms: from_ms + (self.until_ms - self.from_ms) }
+    }
+
     /// How long it is, s.
     pub fn seconds(self) -> f64 {
         self.until_ms.saturating_sub(self.from_ms) as f64 / 1_000.0
@@ -42,6 +53,8 @@ impl Window {
 pub enum Phase {
     /// The shop sells, nothing is measured.
     Warming,
+    /// The first mails are waited for since this time, epoch ms.
+    Awaiting(u64),
     /// It is measured.
     Measuring,
     /// The ticks of the measured time are waited for.
@@ -66,6 +79,8 @@ pub struct Situation {
     pub now_ms: u64,
     /// It is to end.
     pub stopped: bool,
+    /// Mails come, if any are to come.
+    pub mailed: bool,
     /// All ticks of the measured time are closed.
     pub closed: bool,
     /// No more mails come of it.
@@ -77,7 +92,7 @@ pub struct Situation {
 /// The plan, and where it is.
 #[derive(Debug)]
 pub struct Course {
-    /// What is measured; its end comes sooner where somebody ends it.
+    /// What is measured; it begins later where the first mails do, and ends sooner where somebody ends it.
     pub measured: Window,
     /// How long a tick is always waited for, ms.
     wait_ms: u64,
@@ -93,6 +108,14 @@ impl Course {
         Course { measured, wait_ms, phase: Phase::Warming, cut_short: false }
     }
 
+    /// What is measured, as far as it is known: nothing, while the first mails are waited for.
+    pub fn window(&self) -> Window {
+        match self.phase {
+            Phase::Awaiting(_) => Window { from_ms: u64::MAX, until_ms: u64::MAX },
+            _ => self.measured,
+        }
+    }
+
     /// Goes on to whatever is next.
     pub fn go_on(&mut self, now: Situation) {
         let before = self.phase;
@@ -105,8 +128,14 @@ impl Course {
 
     fn next(&mut self, now: Situation) -> Phase {
         match self.phase {
-            Phase::Warming if now.stopped => Phase::Over,
-            Phase::Warming if now.now_ms >= self.measured.from_ms => Phase::Measuring,
+            Phase::Warming | Phase::Awaiting(_) if now.stopped => Phase::Over,
+            Phase::Warming if now.now_ms < self.measured.from_ms => Phase::Warming,
+            Phase::Warming if now.mailed => Phase::Measuring,
+            Phase::Warming => Phase::Awaiting(now.now_ms),
+            Phase::Awaiting(since_ms) if now.mailed || now.now_ms >= since_ms + AWAITING_MS_MAX => {
+                self.measured = self.measured.begun_at(now.now_ms);
+                Phase::Measuring
+            }
             Phase::Measuring if now.now_ms >= self.measured.until_ms => Phase::Closing,
             Phase::Measuring if now.stopped => {
                 self.measured.until_ms = now.now_ms;
@@ -129,7 +158,8 @@ mod tests {
     use super::*;
 
     const MEASURED: Window = Window { from_ms: 10_000, until_ms: 70_000 };
-    const NOTHING: Situation = Situation { now_ms: 0, stopped: false, closed: false, quiet: false, read: false };
+    const NOTHING: Situation =
+        Situation { now_ms: 0, stopped: false, mailed: true, closed: false, quiet: false, read: false };
 
     #[track_caller]
     fn check(course: &mut Course, now: Situation, expected: Phase) {
@@ -149,6 +179,19 @@ mod tests {
         check(course, Situation { now_ms: 73_000, closed: true, quiet: true, ..NOTHING }, Phase::Settling(72_100));
         check(course, Situation { now_ms: 73_250, closed: true, quiet: true, read: true, ..NOTHING }, Phase::Over);
         assert!(!course.cut_short);
+    }
+
+    #[test]
+    fn the_first_mails_are_waited_for() {
+        let course = &mut Course::new(MEASURED, 2_000);
+        check(course, Situation { now_ms: 9_000, mailed: false, ..NOTHING }, Phase::Warming);
+        check(course, Situation { now_ms: 10_000, mailed: false, ..NOTHING }, Phase::Awaiting(10_000));
+        assert!(course.phase.sells() && !course.window().holds(30_000));
+        check(course, Situation { now_ms: 40_000, ..NOTHING }, Phase::Measuring);
+        assert_eq!(course.window(), Window { from_ms: 40_000, until_ms: 100_000 });
+        let course = &mut Course::new(MEASURED, 2_000);
+        check(course, Situation { now_ms: 10_000, mailed: false, ..NOTHING }, Phase::Awaiting(10_000));
+        check(course, Situation { now_ms: 100_000, mailed: false, ..NOTHING }, Phase::Measuring);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! How far a service is behind. In: at even intervals, the newest tick that it has closed. Out: for how long the next one has
-//! been overdue, as a histogram. Cannot fail.
+//! How far a service is behind. In: at even intervals, up to when its ticks are closed. Out: for how long the next one has been
+//! overdue, as a histogram. Cannot fail.
 //!
-//! A tick T can be closed once there are records of T + allowed lateness in all partitions: that long is always waited for, and is no
-//! lag. So at the time t, with C closed, the lag is t - (C + tick + allowed lateness), and never below 0.
+//! A tick T can be closed once all partitions have records from after T + allowed lateness: that long is always waited for, and is no
+//! lag. So at the time t, when T is the first that is not closed, the lag is t - (T + allowed lateness), and never below 0.
 //!
 //! Nothing is left out by looking: where a service did not answer, each look that was due counts as if no tick had been closed
 //! since the last that was answered. So a service that stands still for ten seconds has forty bad looks, not one.
@@ -46,7 +46,7 @@ impl Lag {
     }
 
     fn of(&self, at_ms: u64, closed_ms: u64) -> u64 {
-        at_ms.saturating_sub(closed_ms + self.terms.tick_ms + self.terms.allowed_lateness_ms)
+        at_ms.saturating_sub(self.terms.next_tick(closed_ms) + self.terms.allowed_lateness_ms)
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Mails {
     pub undated: u64,
     /// Mails of the measured time that came sooner than they could.
     pub early: u64,
+    /// When the first came.
+    first: Option<Instant>,
     /// When the last of the measured time came.
     last: Option<Instant>,
 }
@@ -40,13 +42,14 @@ impl Mails {
         let (to, arrivals) = channel();
         let esp = Esp::start_telling(config, to).await?;
         let (times, allowed_lateness_ms) = (Latencies::default(), terms.allowed_lateness_ms);
-        Ok(Mails { esp, arrivals, allowed_lateness_ms, times, undated: 0, early: 0, last: None })
+        Ok(Mails { esp, arrivals, allowed_lateness_ms, times, undated: 0, early: 0, first: None, last: None })
     }
 
     /// Takes up what has come since the last time. Returns the longest latency of what came of the measured time.
     pub fn take(&mut self, measured: Window) -> Option<u64> {
         let (mut longest, mut any) = (None, false);
         while let Ok(arrival) = self.arrivals.try_recv() {
+            self.first.get_or_insert_with(Instant::now);
             let as_of = arrival.as_of.and_then(|text| text.parse::<Timestamp>().ok());
             let Some(as_of_ms) = as_of.and_then(|time| u64::try_from(time.as_millisecond()).ok()) else {
                 self.undated += 1;
@@ -65,6 +68,11 @@ impl Mails {
             self.last = Some(Instant::now());
         }
         longest
+    }
+
+    /// Whether mails have been coming for so long: what had waited for this ESP has come by then.
+    pub fn have_come_for(&self, lasting: Duration) -> bool {
+        self.first.is_some_and(|first| first.elapsed() >= lasting)
     }
 
     /// Whether no mail of the measured time has come for so long.

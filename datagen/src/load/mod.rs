@@ -135,13 +135,13 @@ pub struct Now {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// There is no runtime.
-    #[error("cannot start the runtime: {0}")]
-    Runtime(std::io::Error),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
     /// The service cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
     /// The ESP's address is taken.
-    #[error("the ESP cannot listen on {listen} ({source}); is another program there?")]
+    #[error("the ESP cannot listen on {listen}; is another program there?")]
     Esp {
         /// The address.
         listen: SocketAddr,
@@ -217,17 +217,18 @@ impl<'p> Run<'p> {
     async fn follow(mut self, stop: &AtomicBool, show: &dyn Fn(&Now)) -> Result<Report, LoadError> {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (mut measures, planned_ms) = (false, self.course.measured.until_ms - self.began_ms);
+        let mut measures = false;
         while self.course.phase != Phase::Over {
             looks.tick().await;
-            self.look().await;
+            // What comes next is known before the look, which is of it.
             let situation = self.situation(stop.load(Ordering::Relaxed));
             self.course.go_on(situation);
             if !self.course.phase.sells() {
                 self.selling.stop();
             }
-            measures |= self.course.phase >= Phase::Measuring && self.course.phase != Phase::Over;
-            show(&self.now(planned_ms));
+            measures |= self.course.phase == Phase::Measuring;
+            self.look().await;
+            show(&self.now());
         }
         let produced = self.selling.end();
         if !measures {
@@ -240,7 +241,9 @@ impl<'p> Run<'p> {
     /// Looks at everything once.
     async fn look(&mut self) {
         let answered = self.watch.look().await;
-        let (at_ms, measured) = (now_ms(), self.course.measured);
+        // A clock that is set back does not turn what was seen around.
+        let at_ms = now_ms().max(self.samples.last().map_or(self.began_ms, |sample| sample.at_ms));
+        let measured = self.course.window();
         // Before the first tick is closed there is nothing to be behind of.
         let closing = answered.filter(|look| look.closed_ms > 0);
         let lag_ms = closing.map(|look| self.lag.see(at_ms, look.closed_ms, measured));
@@ -256,19 +259,22 @@ impl<'p> Run<'p> {
 
     fn situation(&self, stop: bool) -> Situation {
         let now_ms = now_ms();
-        let settles_ms = if let Phase::Settling(since_ms) = self.course.phase { now_ms - since_ms } else { 0 };
+        let settles_ms =
+            if let Phase::Settling(since_ms) = self.course.phase { now_ms.saturating_sub(since_ms) } else { 0 };
         let is_quiet = |mails: &Mails| settles_ms >= QUIET.as_millis() as u64 && mails.are_quiet(QUIET);
         let is_over = self.selling.is_over();
         Situation {
             now_ms,
             stopped: stop || self.course.phase.sells() && is_over,
-            closed: self.last.closed_ms + self.terms.tick_ms >= self.course.measured.until_ms,
+            mailed: self.last.counts.sends == 0 || self.mails.as_ref().is_none_or(|mails| mails.have_come_for(QUIET)),
+            closed: self.terms.next_tick(self.last.closed_ms) >= self.course.measured.until_ms,
             quiet: self.mails.as_ref().is_none_or(is_quiet),
             read: is_over && self.last.counts.records >= self.selling.acknowledged(),
         }
     }
 
-    fn now(&self, planned_ms: u64) -> Now {
+    fn now(&self) -> Now {
+        let planned_ms = self.course.measured.until_ms - self.began_ms;
         let sample = self.samples.last();
         // A second ago, or so.
         let before = self.samples.iter().rev().nth(4);
@@ -281,6 +287,7 @@ impl<'p> Run<'p> {
             over_ms: (now_ms().saturating_sub(self.began_ms).min(planned_ms), planned_ms),
             phase: match self.course.phase {
                 Phase::Warming => "warming up",
+                Phase::Awaiting(_) => "waiting for the first mail",
                 Phase::Measuring => "measuring",
                 Phase::Closing => "the last ticks",
                 Phase::Settling(_) | Phase::Over => "the last mails",

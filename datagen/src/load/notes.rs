@@ -8,6 +8,9 @@ use crate::written::{counted, grouped, lasting};
 /// By how much the shop may be late before that is worth a word, ms.
 const BEHIND_MS_MAX: u64 = 100;
 
+/// How much longer than asked the warm-up may last before that is.
+const WAITED_MS_MAX: u64 = 1_000;
+
 /// All of them.
 pub(super) fn of(seen: &Seen) -> Vec<String> {
     let parts = [of_time(seen), of_service(seen), of_records(seen), of_mails(seen)];
@@ -20,7 +23,13 @@ fn of_time(seen: &Seen) -> Notes {
     let measured = lasting((seen.measured.seconds() * 1_000.0) as u64);
     let asked = lasting((seen.asked.seconds * 1_000.0) as u64);
     let behind = lasting(seen.behind_ms);
+    let warmed_ms = seen.measured.from_ms.saturating_sub(seen.samples.first().map_or(u64::MAX, |first| first.at_ms));
+    let waited_ms = warmed_ms.saturating_sub((seen.asked.warm_seconds * 1_000.0) as u64);
     vec![
+        (waited_ms > WAITED_MS_MAX).then(|| {
+            let waited = lasting(waited_ms);
+            format!("The first mail was waited for for {waited} more than the warm-up: the service had found its ESP away, and tries again within a minute.")
+        }),
         seen.cut_short.then(|| format!("It was ended after {measured} of {asked}.")),
         (seen.behind_ms > BEHIND_MS_MAX).then(|| {
             format!("The shop came up to {behind} late: the rate is more than this machine or the brokers take. The latencies count from when its records were due.")
@@ -38,8 +47,8 @@ fn of_service(seen: &Seen) -> Notes {
     let mut notes: Notes = series::silences(&seen.samples).into_iter().map(|span| Some(silence(span))).collect();
     notes.extend([
         (seen.restarts > 0).then(|| {
-            let restarts = counted(seen.restarts.into(), "time");
-            format!("The service was started again {restarts}; what it did between the last look and its end is not counted.")
+            let restarts = if seen.restarts == 1 { "once".to_owned() } else { counted(seen.restarts.into(), "time") };
+            format!("The service was started again, {restarts}: what it read and decided anew is counted again, and what it did between the last look and its end is not.")
         }),
         (!seen.closed).then(|| {
             "Not all ticks of the measured time were closed in the end: the service cannot keep up, so the latencies lack the worst.".to_owned()
@@ -55,7 +64,7 @@ fn of_records(seen: &Seen) -> Notes {
         (records.read < records.acknowledged).then(|| {
             format!("The service tells of {read} records read, of {acknowledged} that Kafka has. Of a cluster the first process tells of its own partitions alone; one that is alone has not kept up.")
         }),
-        (records.read > records.acknowledged).then(|| {
+        (records.read > records.acknowledged && seen.restarts == 0).then(|| {
             format!("The service read {read} records, but only {acknowledged} are of this test: somebody else writes to its topics too.")
         }),
         (records.late > 0).then(|| {

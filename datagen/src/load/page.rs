@@ -3,11 +3,13 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::charts::{Axis, Chart, Line};
 use super::latency::Percentiles;
 use super::report::{Memory, Report};
 use super::series::{self, Step};
-use crate::written::{grouped, lasting, mib, written_time};
+use crate::written::{grouped, lasting, mib};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -46,16 +48,21 @@ pub(super) fn escaped(text: &str) -> String {
 fn opening(report: &Report) -> String {
     let asked = &report.asked;
     let (rate, seconds) = (grouped(asked.rate.round() as u64), lasting((report.measured.seconds() * 1_000.0) as u64));
-    let (at, beckon) = (written_time(report.measured.from_ms as i64 / 1_000 * 1_000), escaped(&asked.beckon));
-    format!("<h1>{rate} records a second for {seconds}</h1>\n<p class=\"soft\">Load test of {beckon}, from {at}</p>\n")
+    let from = i64::try_from(report.measured.from_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let at = from.map_or_else(String::new, |from| from.strftime("%-d %B %Y, %H:%M:%S UTC").to_string());
+    let beckon = escaped(&asked.beckon);
+    format!("<h1>{rate} records a second for {seconds}</h1>\n<p class=\"soft\">Load test of {beckon}, {at}</p>\n")
 }
 
 /// What is wrong, what is worth knowing, or that all is well.
 fn verdict(report: &Report) -> String {
     let list = |class: &str, sentences: &[String]| {
-        let items: String =
-            sentences.iter().map(|sentence| format!("<li>{}</li>", escaped(&capital(sentence)))).collect();
-        format!("<div class=\"verdict {class}\"><ul>{items}</ul></div>\n")
+        let said: Vec<String> = sentences.iter().map(|sentence| escaped(&capital(sentence))).collect();
+        let said = match &said[..] {
+            [alone] => alone.clone(),
+            all => format!("<ul><li>{}</li></ul>", all.join("</li><li>")),
+        };
+        format!("<div class=\"verdict {class}\">{said}</div>\n")
     };
     let mut html = String::new();
     if !report.faults.is_empty() {
@@ -141,7 +148,13 @@ struct OverTime<'s> {
 
 impl OverTime<'_> {
     fn line<'c>(&self, name: &'c str, colour: u8, filled: bool, of: fn(&Step) -> Option<f64>) -> Line<'c> {
-        Line { name, colour, filled, points: self.steps.iter().map(|step| (step.at_s, of(step))).collect() }
+        Line {
+            name,
+            colour,
+            filled,
+            dashed: !filled,
+            points: self.steps.iter().map(|step| (step.at_s, of(step))).collect(),
+        }
     }
 
     fn chart<'c>(
@@ -163,7 +176,8 @@ fn throughput(report: &Report, over_time: &OverTime<'_>) -> Chart<'static> {
         over_time.line("said by the shop", 1, false, |step| step.said),
     ];
     let words = (
-        "Records a second. Shaded: the warm-up, and the wait for what was left; neither is measured.".to_owned(),
+        "Records a second. Shaded: the opening and the warm-up, and the wait for what was left; neither is measured."
+            .to_owned(),
         format!("Records a second over time: {said} said and {read} read on average"),
     );
     over_time.chart("Throughput", words, |rate| grouped(rate.round() as u64), lines)
@@ -188,7 +202,7 @@ fn curve(report: &Report) -> Chart<'static> {
             let curve = times.curve();
             nines = nines.max(curve.last().map_or(0.0, |point| point.0));
             let points = curve.into_iter().map(|(nines, ms)| (nines, Some(ms))).collect();
-            lines.push(Line { name, colour, filled: false, points });
+            lines.push(Line { name, colour, filled: false, dashed: false, points });
         }
     }
     let (title, of) = match report.latency_ms.or(report.lag_ms) {
@@ -231,45 +245,59 @@ fn few_digits(value: f64) -> String {
 }
 
 fn tables(report: &Report) -> String {
-    let mut html = "<div class=\"cards\" style=\"margin-top:1rem\">\n<section class=\"card wide\"><h2>Times</h2><div class=\"scroll\"><table>\n<thead><tr><th></th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th><th>mean</th><th>count</th></tr></thead>\n<tbody>".to_owned();
-    for (name, times) in [("Latency of mails", report.latency_ms), ("Lag of ticks", report.lag_ms)] {
-        if let Some(Percentiles { p50, p90, p99, p99_9, max, mean, count, .. }) = times {
-            let cells = [p50, p90, p99, p99_9, max, mean.round() as u64].map(lasting);
-            let cells: String =
-                cells.into_iter().chain([grouped(count)]).map(|cell| format!("<td>{cell}</td>")).collect();
-            let _ = writeln!(html, "<tr><th>{name}</th>{cells}</tr>");
-        }
-    }
-    html += "</tbody></table></div></section>\n";
-    html += &list("What came of it", &came(report));
-    html += &list("What was run", &was_run(report));
-    html + "</div>\n"
+    let lists = [list("What came of it", &came(report)), list("What was run", &was_run(report))];
+    format!("<div class=\"thirds\">\n{}{}</div>\n", times(report), lists.concat())
+}
+
+fn times(report: &Report) -> String {
+    let columns = [("Latency", report.latency_ms), ("Lag", report.lag_ms)];
+    let columns: Vec<_> = columns.into_iter().filter_map(|(name, times)| Some((name, times?))).collect();
+    let rows: [(&str, fn(&Percentiles) -> String); 7] = [
+        ("Half within", |times| lasting(times.p50)),
+        ("90 %", |times| lasting(times.p90)),
+        ("99 %", |times| lasting(times.p99)),
+        ("99.9 %", |times| lasting(times.p99_9)),
+        ("All", |times| lasting(times.max)),
+        ("Mean", |times| lasting(times.mean.round() as u64)),
+        ("Of so many", |times| grouped(times.count)),
+    ];
+    let heads: String = columns.iter().map(|(name, _)| format!("<th>{name}</th>")).collect();
+    let row = |(name, of): &(&str, fn(&Percentiles) -> String)| {
+        let cells: String = columns.iter().map(|(_, times)| format!("<td>{}</td>", of(times))).collect();
+        format!("<tr><th>{name}</th>{cells}</tr>\n")
+    };
+    let rows: String = rows.iter().map(row).collect();
+    format!(
+        "<section class=\"card\"><h2>Times</h2><table>\n<thead><tr><th></th>{heads}</tr></thead>\n<tbody>{rows}</tbody></table></section>\n"
+    )
 }
 
 fn came(report: &Report) -> Vec<(&'static str, String)> {
     let (records, mails) = (report.records, report.mails);
     let mut rows = vec![
         ("Records said", grouped(records.said)),
-        ("acknowledged", grouped(records.acknowledged)),
-        ("read", grouped(records.read)),
-        ("dead letters", grouped(records.dead_letters)),
-        ("late", grouped(records.late)),
+        ("Records acknowledged", grouped(records.acknowledged)),
+        ("Records read", grouped(records.read)),
+        ("Dead letters", grouped(records.dead_letters)),
+        ("Records late", grouped(records.late)),
         ("Decisions", grouped(mails.decisions)),
-        ("to send", grouped(mails.decided)),
+        ("Decisions to send", grouped(mails.decided)),
         ("Mails accepted", grouped(mails.accepted)),
     ];
-    rows.extend(mails.taken.map(|taken| ("at the ESP here", grouped(taken))));
-    rows.extend(mails.twice.map(|twice| ("twice", grouped(twice))));
-    rows.push(("The shop, late", lasting(report.behind_ms)));
+    rows.extend(mails.taken.map(|taken| ("Mails at this ESP", grouped(taken))));
+    rows.extend(mails.twice.map(|twice| ("Mails twice", grouped(twice))));
+    rows.push(("Shop late by", lasting(report.behind_ms)));
     rows
 }
 
 fn was_run(report: &Report) -> Vec<(&'static str, String)> {
     let asked = &report.asked;
     let seconds = |seconds: f64| lasting((seconds * 1_000.0) as u64);
+    let warmed_ms = report.samples.first().map(|first| report.measured.from_ms.saturating_sub(first.at_ms) / 100 * 100);
+    let warmed = warmed_ms.map_or_else(|| seconds(asked.warm_seconds), lasting);
     let mut rows = vec![
         ("Rate", format!("{} records/s", grouped(asked.rate.round() as u64))),
-        ("Measured", format!("{}, after {}", seconds(report.measured.seconds()), seconds(asked.warm_seconds))),
+        ("Measured", format!("{}, after {warmed}", seconds(report.measured.seconds()))),
         ("Shop", format!("mix {}, seed {}", asked.mix, asked.seed)),
         ("", format!("{} customers, {} products", grouped(asked.customers.into()), grouped(asked.skus.into()))),
         ("Tick", lasting(report.terms.tick_ms)),
@@ -292,10 +320,10 @@ fn meaning(report: &Report) -> String {
     let Terms { tick, lateness } =
         Terms { tick: lasting(report.terms.tick_ms), lateness: lasting(report.terms.allowed_lateness_ms) };
     let mut html = format!(
-        "<section class=\"card words\" style=\"margin-top:1rem\"><h2>What these figures are</h2>\n\
-         <p><b>Lag</b> is for how long the next tick has been overdue. A tick can be closed once records are {lateness} past it, the \
-         allowed lateness: that and the length of a tick, {tick}, are always waited for and are not in it. It is looked at four times a \
-         second; where the service did not answer, it counts as if nothing had been done since.</p>\n"
+        "<section class=\"card words\"><h2>What these figures are</h2>\n\
+         <p><b>Lag</b> is for how long the next tick has been overdue. Ticks are {tick} long, and one can be closed once records are {lateness} \
+         past it, the allowed lateness, which is always waited for and is not in it. It is looked at four times a second; where the service \
+         did not answer, it counts as if nothing had been done since.</p>\n"
     );
     if report.asked.esp.is_some() {
         html += "<p><b>Latency</b> is the time from when a mail could be decided (the tick that decided it, and the allowed lateness) to \
@@ -342,7 +370,7 @@ mod tests {
     fn the_page_is_whole_and_asks_for_nothing() {
         let html = of(seen());
         assert!(open_elements(&html).is_empty());
-        assert_eq!((html.matches("<svg").count(), html.matches("class=\"card wide\"").count()), (5, 2), "{html}");
+        assert_eq!((html.matches("<svg").count(), html.matches("class=\"card wide\"").count()), (5, 1), "{html}");
         assert!(html.contains("All 20,000 records were read, and no mail came twice."), "{html}");
         for outside in ["src=", "href=", "url(", "@import", "<script", "<link", "NaN", "inf"] {
             assert!(!html.contains(outside), "{outside}: {html}");

@@ -390,7 +390,9 @@ pub(super) mod tests {
         assert!(notes(Seen { records: records(19_000, 0), ..seen() }).contains("19,000 records read, of 20,000"));
         assert!(notes(Seen { records: records(20_001, 0), ..seen() }).contains("somebody else"));
         assert!(notes(Seen { records: records(20_000, 1), ..seen() }).contains("1 record came when"));
-        assert!(notes(Seen { restarts: 2, closed: false, ..seen() }).contains("2 times"));
+        assert!(notes(Seen { restarts: 2, closed: false, ..seen() }).contains("again, 2 times"));
+        let later = Window { from_ms: seen().measured.from_ms + 5_000, ..seen().measured };
+        assert!(notes(Seen { measured: later, ..seen() }).contains("waited for for 5 s more"));
         assert!(notes(Seen { undated: 3, ..seen() }).contains("as_of = \"{{as_of}}\""));
         assert!(notes(Seen { latencies: Latencies::default(), ..seen() }).contains("No mail of the measured time"));
         let mut silent = seen();

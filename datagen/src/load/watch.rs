@@ -24,6 +24,14 @@ pub struct Terms {
     pub allowed_lateness_ms: u64,
 }
 
+impl Terms {
+    /// The first tick after this time: where ticks are closed up to it, the next to be closed.
+    pub fn next_tick(self, closed_ms: u64) -> u64 {
+        let tick_ms = self.tick_ms.max(1);
+        (closed_ms / tick_ms + 1) * tick_ms
+    }
+}
+
 /// What has been done since the first look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -49,7 +57,7 @@ pub struct Look {
     /// What was done.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The newest closed tick, epoch ms.
+    /// Ticks are closed up to this time, epoch ms; 0 while none is.
     pub closed_ms: u64,
     /// Memory resident, where the service tells.
     pub resident_bytes: Option<u64>,
@@ -59,17 +67,18 @@ pub struct Look {
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// There is no client.
-    #[error("cannot make an HTTP client: {0}")]
-    Client(reqwest::Error),
+    #[error("cannot make an HTTP client")]
+    Client(#[source] reqwest::Error),
     /// Nobody answers.
     #[error(
-        "no answer from {url} ({source}); start the service first (`beckon run`, with `listen` in its [web]), or name it with --beckon"
+        "no answer from {url} ({why}); start the service first (`beckon run`, with `listen` in its [web]), or name it \
+         with --beckon"
     )]
     Unreachable {
         /// What was asked.
         url: Url,
         /// Why there is none.
-        source: reqwest::Error,
+        why: String,
     },
     /// It does not say what is needed.
     #[error(
@@ -108,7 +117,7 @@ impl Watch {
         let silent = |missing| WatchError::Silent { url: shown(&url), missing };
         let answered = ask(&client, &url).await;
         let text = answered
-            .map_err(|source| WatchError::Unreachable { url: shown(&url), source: source.without_url() })?
+            .map_err(|error| WatchError::Unreachable { url: shown(&url), why: root_of(&error) })?
             .ok_or_else(|| silent("its metrics"))?;
         let raw = Raw::of(&text);
         let tick_ms = raw.tick_ms.ok_or_else(|| silent("beckon_tick_seconds"))?;
@@ -171,6 +180,15 @@ pub(super) fn shown(url: &Url) -> Url {
     let _ = url.set_username("");
     url.set_query(None);
     url
+}
+
+/// What is at the bottom of an error, which says most: "Connection refused".
+fn root_of(error: &reqwest::Error) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
 }
 
 /// What is answered; none where that is no success, or too much.
@@ -249,6 +267,12 @@ mod tests {
         assert_eq!((raw.counts.sends, raw.counts.accepted, raw.counts.cpu_ms), (3, 3, 1_250));
         assert_eq!((raw.closed_ms, raw.tick_ms), (Some(1_767_225_600_100), Some(100)));
         assert_eq!((raw.resident_bytes, raw.allowed_lateness_ms), (None, None));
+    }
+
+    #[test]
+    fn the_next_tick_is_after_what_is_closed_however_a_service_counts() {
+        let terms = Terms { tick_ms: 1_000, allowed_lateness_ms: 5_000 };
+        assert_eq!([9_999, 10_000, 10_999].map(|closed_ms| terms.next_tick(closed_ms)), [10_000, 11_000, 11_000]);
     }
 
     #[test]

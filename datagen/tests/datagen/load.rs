@@ -22,7 +22,7 @@ async fn pretend(silent: Arc<AtomicBool>) -> String {
         let (silent, look) = (silent.load(Ordering::Relaxed), looks.fetch_add(1, Ordering::Relaxed));
         async move {
             let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-            let closed_s = (now_ms / TICK_MS - 1) as f64;
+            let closed_s = (now_ms / TICK_MS) as f64 + 0.999;
             let records = if look == 0 { 0 } else { 1_000_000 + look };
             let told = format!(
                 "beckon_tick_seconds 1\nbeckon_allowed_lateness_seconds 0\nbeckon_tick_closed_seconds {closed_s}\n\
