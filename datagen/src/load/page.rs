@@ -249,10 +249,13 @@ fn tables(report: &Report) -> String {
     format!("<div class=\"thirds\">\n{}{}</div>\n", times(report), lists.concat())
 }
 
+/// One of the percentiles, in words.
+type Figure = fn(&Percentiles) -> String;
+
 fn times(report: &Report) -> String {
     let columns = [("Latency", report.latency_ms), ("Lag", report.lag_ms)];
     let columns: Vec<_> = columns.into_iter().filter_map(|(name, times)| Some((name, times?))).collect();
-    let rows: [(&str, fn(&Percentiles) -> String); 7] = [
+    let rows: [(&str, Figure); 7] = [
         ("Half within", |times| lasting(times.p50)),
         ("90 %", |times| lasting(times.p90)),
         ("99 %", |times| lasting(times.p99)),
@@ -262,7 +265,7 @@ fn times(report: &Report) -> String {
         ("Of so many", |times| grouped(times.count)),
     ];
     let heads: String = columns.iter().map(|(name, _)| format!("<th>{name}</th>")).collect();
-    let row = |(name, of): &(&str, fn(&Percentiles) -> String)| {
+    let row = |(name, of): &(&str, Figure)| {
         let cells: String = columns.iter().map(|(_, times)| format!("<td>{}</td>", of(times))).collect();
         format!("<tr><th>{name}</th>{cells}</tr>\n")
     };
