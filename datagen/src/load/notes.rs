@@ -28,7 +28,7 @@ fn of_time(seen: &Seen) -> Notes {
     vec![
         (waited_ms > WAITED_MS_MAX).then(|| {
             let waited = lasting(waited_ms);
-            format!("The first mail was waited for for {waited} more than the warm-up: the service had found its ESP away, and tries again within a minute.")
+            format!("The first mail was waited for for {waited} more than the warm-up. A service that has found its ESP away tries again within a minute.")
         }),
         seen.cut_short.then(|| format!("It was ended after {measured} of {asked}.")),
         (seen.behind_ms > BEHIND_MS_MAX).then(|| {
@@ -65,7 +65,7 @@ fn of_records(seen: &Seen) -> Notes {
             format!("The service tells of {read} records read, of {acknowledged} that Kafka has. Of a cluster the first process tells of its own partitions alone; one that is alone has not kept up.")
         }),
         (records.read > records.acknowledged && seen.restarts == 0).then(|| {
-            format!("The service read {read} records, but only {acknowledged} are of this test: somebody else writes to its topics too.")
+            format!("The service read {read} records, but only {acknowledged} are of this test: somebody else writes to its topics too, or it was still reading what was there before.")
         }),
         (records.late > 0).then(|| {
             let late = counted(records.late, "record");
