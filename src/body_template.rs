@@ -3,14 +3,15 @@
 //! change the shape of a request. Fails when a template does not compile or names what there is not: at the start, not at a mail.
 //!
 //! Names: `to.address`, `to.name`, `from.address`, `from.name`, `subject`, `text`, `html`, `message_id`, `headers` (an object), `decision_id`,
-//! `campaign`, `customer_id`, `trigger`. A text that is one `{{name}}` and nothing else becomes its value; what is not known is empty.
+//! `campaign`, `customer_id`, `trigger`, `as_of` (the tick that decided it, as RFC 3339). A text that is one `{{name}}` and nothing else
+//! becomes its value; what is not known is empty.
 
 use std::sync::Arc;
 
 use handlebars::Handlebars;
 use serde_json::{Map, Value, json};
 
-use crate::decision::{Decision, Mailbox, Message};
+use crate::decision::{Decision, Mailbox, Message, Moment};
 
 /// A template that was tried.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl BodyTemplate {
         let nobody = || json!({"address": "", "name": ""});
         let empty = json!({
             "to": nobody(), "from": nobody(), "subject": "", "text": "", "html": "", "message_id": "", "headers": {},
-            "decision_id": "", "campaign": "", "customer_id": "", "trigger": "",
+            "decision_id": "", "campaign": "", "customer_id": "", "trigger": "", "as_of": "",
         });
         register(&mut engine, &source)?;
         let template = BodyTemplate { source, engine: Arc::new(engine) };
@@ -60,6 +61,7 @@ impl BodyTemplate {
             "campaign": decision.campaign,
             "customer_id": decision.customer_id,
             "trigger": decision.trigger,
+            "as_of": Moment(decision.as_of),
         });
         self.filled(&self.source, &known)
     }

@@ -10,6 +10,7 @@ pub mod deliver;
 mod enriching;
 pub mod esps;
 pub mod explain;
+mod footprint;
 pub mod gather;
 pub mod in_line;
 mod keeping;

@@ -12,6 +12,8 @@ mod collect;
 #[path = "kafka/disk_full.rs"]
 mod disk_full;
 mod fetched;
+#[path = "kafka/load.rs"]
+mod load;
 #[path = "kafka/mirror.rs"]
 mod mirror;
 #[path = "kafka/segment.rs"]
@@ -302,6 +304,14 @@ fn a_cluster_decides_like_a_replay_and_ends_whole() {
     let name = "a_cluster_decides_like_a_replay_and_ends_whole";
     if let Some(broker) = or_skip(name, Broker::shared()) {
         cluster::a_cluster_decides_like_a_replay(broker);
+    }
+}
+
+#[test]
+fn a_load_on_a_running_service_is_measured_from_outside() {
+    let name = "a_load_on_a_running_service_is_measured_from_outside";
+    if let Some(broker) = or_skip(name, Broker::start_own()) {
+        load::a_load_is_measured(&broker);
     }
 }
 

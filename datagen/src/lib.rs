@@ -10,14 +10,17 @@
 //! | [`files`] | records | `NAME.jsonl` for each stream |
 //! | [`produce`] | records | Kafka topics, at a pace |
 //! | [`esp`] | HTTP requests | answers, faults, and a count of both |
+//! | [`load`] | a rate, and a service that runs | what it did, as a report |
 
 pub mod cli;
 pub mod esp;
 pub mod files;
+pub mod load;
 pub mod otto;
 pub mod produce;
 pub mod shop;
 pub mod stream;
 pub mod wire;
+pub mod written;
 
 pub use stream::{Event, STREAMS};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use beckon_dataflows::model::Stream;
 
+use super::footprint;
 use super::live::WallClock;
 use super::service::Readings;
 use crate::config::Config;
@@ -89,6 +90,9 @@ fn begin(config: &Config) {
             counter.increment(0);
         }
     }
+    let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+    metrics::gauge!("beckon_tick_seconds").set(seconds(config.tick_ms));
+    metrics::gauge!("beckon_allowed_lateness_seconds").set(seconds(config.allowed_lateness_ms));
     metrics::counter!("beckon_deliveries_unanswered_total").increment(0);
     metrics::counter!("beckon_engagement_lost_total").increment(0);
 }
@@ -103,6 +107,7 @@ struct Sampling {
 
 impl Sampling {
     fn sample(&self) {
+        footprint::sample();
         for (name, queue) in &self.queues {
             metrics::gauge!("beckon_waiting_bytes", "queue" => *name).set(queue.taken() as f64);
         }
@@ -144,7 +149,9 @@ fn records(readings: &Readings) {
 fn ticks_of(readings: &Readings) {
     let now_ms = (readings.clock)();
     let behind = |tick: u64| Duration::from_millis(now_ms.saturating_sub(tick)).as_secs_f64();
-    metrics::gauge!("beckon_tick_lag_seconds").set(behind(readings.meter.as_of()));
+    let as_of = readings.meter.as_of();
+    metrics::gauge!("beckon_tick_lag_seconds").set(behind(as_of));
+    metrics::gauge!("beckon_tick_closed_seconds").set(Duration::from_millis(as_of).as_secs_f64());
     for ((stream, partition), open) in readings.meter.watermarks() {
         let partition = partition.to_string();
         let gauge =

@@ -7,9 +7,11 @@
 //! Authorization: Bearer API_KEY                    (when a key is configured; or the key alone in `auth_header`)
 //! Idempotency-Key: DECISION_ID
 //!
-//! {"decision_id":"…","to":{"email":"a@example.com"},"from":{"email":"shop@example.com","name":"Shop"},
+//! {"decision_id":"…","as_of":"2026-01-01T10:30:00.000Z","to":{"email":"a@example.com"},"from":{"email":"shop@example.com","name":"Shop"},
 //!  "subject":"…","text":"…","html":"…","headers":{"Message-ID":"<DECISION_ID@example.com>"}}
 //! ```
+//!
+//! `as_of` is the tick that decided it: how old the decision is, is for whoever wants to know.
 //!
 //! It answers any 2xx once it has taken the message, with `{"id":"…"}` in the body if it likes; 429 or 503, with
 //! `Retry-After` if it likes, when it has not and wants to be asked again; 401 or 403 when it refuses the key; any other 4xx to refuse
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Accepted, ApiKey, BoxFuture, Esp, SendError, SetupError, answer, endpoint};
 use crate::body_template::BodyTemplate;
-use crate::decision::{Decision, DecisionId, Mailbox, Message};
+use crate::decision::{Decision, DecisionId, Mailbox, Message, Moment};
 
 /// Who is asked where no key is configured.
 const NO_KEY: &str = "`api_key_env`: none is configured";
@@ -68,6 +70,7 @@ impl Http {
 #[derive(Serialize)]
 struct Body<'a> {
     decision_id: DecisionId,
+    as_of: Moment,
     to: Address<'a>,
     from: Address<'a>,
     subject: &'a str,
@@ -134,6 +137,7 @@ impl Esp for Http {
             },
             None => request.json(&Body {
                 decision_id: key,
+                as_of: decision.as_of.into(),
                 to: (&message.to).into(),
                 from: (&message.from).into(),
                 subject: &message.subject,

@@ -30,16 +30,21 @@ const COUNTERS: [(&str, &str); 20] = [
 ];
 
 /// What is so now.
-const GAUGES: [(&str, &str); 9] = [
+const GAUGES: [(&str, &str); 14] = [
+    ("beckon_allowed_lateness_seconds", "How late a record may be and still be seen at its own time, as configured."),
     ("beckon_carts_open", "Carts with lines that are still to be bought."),
     ("beckon_deliveries", "Deliveries in the ledger, by state."),
     ("beckon_snapshot_age_seconds", "How far the tick of the newest snapshot is behind the clock."),
     ("beckon_snapshot_bytes", "Size of the newest snapshot."),
     ("beckon_snapshots", "Snapshots that are kept."),
+    ("beckon_tick_closed_seconds", "The time up to which ticks are closed, in seconds since 1970."),
     ("beckon_tick_lag_seconds", "How far the newest closed tick is behind the clock."),
+    ("beckon_tick_seconds", "The length of a tick, as configured."),
     ("beckon_trigger_set_episodes", "Episodes that hold, by campaign."),
     ("beckon_waiting_bytes", "Bodies that the broker has not acknowledged."),
     ("beckon_watermark_lag_seconds", "How far the first tick that a partition holds open is behind the clock."),
+    ("process_cpu_seconds_total", "User and system CPU time of this process, in seconds."),
+    ("process_resident_memory_bytes", "Memory of this process that is resident."),
 ];
 
 /// How much, or how long.

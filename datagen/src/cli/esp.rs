@@ -8,6 +8,7 @@ use clap::{ArgAction, Args};
 
 use super::values;
 use crate::esp::{Esp, EspConfig, FaultShares, Totals};
+use crate::written::grouped;
 
 /// An ESP simulator with faults, that counts by idempotency key
 ///
@@ -124,5 +125,5 @@ fn table(totals: &Totals) -> String {
         ("refused for good (400)", totals.refused),
         ("malformed (400)", totals.malformed),
     ];
-    rows.iter().map(|(name, count)| format!("{name:<30} {:>12}\n", values::grouped(*count))).collect()
+    rows.iter().map(|(name, count)| format!("{name:<30} {:>12}\n", grouped(*count))).collect()
 }

@@ -3,8 +3,8 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::values::{grouped, written_time};
 use crate::shop::ShopConfig;
+use crate::written::{grouped, written_time};
 
 /// See the module.
 pub(super) struct Meter {

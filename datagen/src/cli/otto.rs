@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::values::{self, written_time};
+use super::values;
 use crate::files::{Compression, StreamFiles};
+use crate::written::written_time;
 
 /// Real sessions of the OTTO dataset, as files
 ///

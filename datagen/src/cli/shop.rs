@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::meter::Meter;
-use super::values::{self, Speed, grouped, written_time};
+use super::stop;
+use super::values::{self, Speed};
 use crate::files::{Compression, StreamFiles, Written};
 use crate::produce::{Pace, Progress, produce};
 use crate::shop::{DEFAULT_START_MS, FaultShares, Mix, Shop, ShopConfig};
+use crate::written::{grouped, written_time};
 
 /// How long a shop goes on that is written to files, unless told otherwise.
 const FILES_FOR: Duration = Duration::from_secs(2 * 3_600);
@@ -24,11 +26,20 @@ const BENCH_RECORDS: u64 = 1_000_000;
 const BEHIND_MS_MOST: i64 = 1_000;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum MixArg {
+pub(super) enum MixArg {
     /// Visitors who browse, fill carts, buy, abandon, and come back
     Shop,
     /// 70 % Product Viewed, 15 % carts, 10 % inventory, 5 % orders
     Bench,
+}
+
+impl From<MixArg> for Mix {
+    fn from(mix: MixArg) -> Mix {
+        match mix {
+            MixArg::Shop => Mix::Shop,
+            MixArg::Bench => Mix::Bench,
+        }
+    }
 }
 
 /// A seeded shop: to files, or to Kafka
@@ -115,7 +126,7 @@ pub(super) fn run(args: ShopArgs) -> Result<()> {
         config.records_per_second,
     );
     let meter = Meter::new(&config);
-    let stop = stop_on_signal()?;
+    let stop = stop::on_signal()?;
     let (written, until_ms) = match (&args.out, &args.kafka) {
         (Some(directory), _) => {
             let mut files = StreamFiles::create(directory, args.compress)?;
@@ -132,10 +143,7 @@ pub(super) fn run(args: ShopArgs) -> Result<()> {
 
 /// The shop and the pace that the arguments ask for.
 fn plan(args: &ShopArgs, now: Duration) -> (ShopConfig, Pace) {
-    let mix = match args.mix {
-        MixArg::Shop => Mix::Shop,
-        MixArg::Bench => Mix::Bench,
-    };
+    let mix = Mix::from(args.mix);
     let pace = match args.speed {
         _ if args.live => Pace::Live,
         None => Pace::Speed(1.0),
@@ -211,25 +219,6 @@ fn produce_all(brokers: &str, shop: Shop, pace: Pace, meter: &Meter, stop: &Atom
     }
     result?;
     Ok((progress.written(), last_ms()))
-}
-
-/// A flag that Ctrl-C sets. A second Ctrl-C ends the process at once.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot watch for Ctrl-C")?;
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                flag.store(true, Ordering::Relaxed);
-            }
-            if tokio::signal::ctrl_c().await.is_ok() {
-                std::process::exit(1);
-            }
-        });
-    });
-    Ok(stop)
 }
 
 fn now() -> Duration {

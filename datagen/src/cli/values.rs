@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::files::Written;
 use crate::stream::STREAMS;
+use crate::written::grouped;
 
 /// A duration such as `90s`, `2h`, `1h 30m` or `20ms`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -57,11 +58,6 @@ pub enum Speed {
     Max,
 }
 
-/// A time in epoch milliseconds, as RFC 3339.
-pub fn written_time(time_ms: i64) -> String {
-    Timestamp::from_millisecond(time_ms).map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
-}
-
 /// A table of what was written, stream by stream.
 pub fn table(written: &Written) -> String {
     let row =
@@ -76,19 +72,6 @@ pub fn table(written: &Written) -> String {
 /// Writes a result to standard output.
 pub fn print(result: &str) -> Result<()> {
     std::io::stdout().write_all(result.as_bytes()).context("cannot write the result to standard output")
-}
-
-/// A number with its thousands apart.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 #[cfg(test)]
@@ -107,7 +90,5 @@ mod tests {
         assert!(time_ms("today").is_err());
         assert!(share("1.1").is_err() && share("x").is_err());
         assert_eq!(speed("max"), Ok(Speed::Max));
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(grouped(12), "12");
     }
 }

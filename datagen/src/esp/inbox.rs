@@ -4,6 +4,7 @@
 //! Keeps a small entry for every key ever seen (about 100 bytes), and the latest messages whole.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -68,6 +69,15 @@ pub struct Message {
     pub body: Value,
 }
 
+/// That a message was taken, and how old its decision was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it was taken, in epoch milliseconds.
+    pub received_ms: i64,
+    /// `as_of` of the body, where it has such a text: the tick that decided it.
+    pub as_of: Option<String>,
+}
+
 /// A request to send one message.
 #[derive(Debug)]
 pub struct Request {
@@ -117,13 +127,27 @@ pub struct Inbox {
     latest: VecDeque<Message>,
     /// Requests that the rate limit still lets through, and when that was so.
     allowance: (f64, Instant),
+    /// Who hears of each message that is taken, if anybody does.
+    telling: Option<Sender<Arrival>>,
 }
 
 impl Inbox {
     /// An empty inbox.
     pub fn new(config: EspConfig) -> Inbox {
         let allowance = (config.rate_limit.map_or(0.0, f64::from), Instant::now());
-        Inbox { config, totals: Totals::default(), keys: HashMap::new(), latest: VecDeque::new(), allowance }
+        Inbox {
+            config,
+            totals: Totals::default(),
+            keys: HashMap::new(),
+            latest: VecDeque::new(),
+            allowance,
+            telling: None,
+        }
+    }
+
+    /// The same, which tells of each message that it takes.
+    pub fn telling(self, to: Sender<Arrival>) -> Inbox {
+        Inbox { telling: Some(to), ..self }
     }
 
     /// Counts a request and says what to answer.
@@ -216,6 +240,11 @@ impl Inbox {
             Some(key) => self.count_accepted(key, &message_id),
         }
         let (path, body) = (request.path, request.body);
+        if let Some(to) = &self.telling {
+            let as_of = body["as_of"].as_str().map(str::to_owned);
+            // Whoever hears no more has ended.
+            let _ = to.send(Arrival { received_ms: now_ms, as_of });
+        }
         self.latest.push_back(Message { message_id: message_id.clone(), key, path, received_ms: now_ms, body });
         if self.latest.len() > self.config.messages_kept {
             self.latest.pop_front();

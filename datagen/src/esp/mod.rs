@@ -17,11 +17,12 @@ mod inbox;
 mod routes;
 
 pub use draw::FaultShares;
-pub use inbox::{KeyCounts, Message, Totals};
+pub use inbox::{Arrival, KeyCounts, Message, Totals};
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -110,11 +111,19 @@ pub struct Esp;
 impl Esp {
     /// Listens and answers on the current tokio runtime, until [`EspHandle::stop`] or until the handle is dropped.
     pub async fn start(config: EspConfig) -> io::Result<EspHandle> {
+        Esp::serve(Inbox::new(config.clone()), config).await
+    }
+
+    /// The same, which tells of each message that it takes, in the order in which they came.
+    pub async fn start_telling(config: EspConfig, to: Sender<Arrival>) -> io::Result<EspHandle> {
+        Esp::serve(Inbox::new(config.clone()).telling(to), config).await
+    }
+
+    async fn serve(inbox: Inbox, config: EspConfig) -> io::Result<EspHandle> {
         let listener = TcpListener::bind(config.listen).await?;
         let addr = listener.local_addr()?;
         let (stop, stopping) = watch::channel(false);
-        let inbox = Mutex::new(Inbox::new(config.clone()));
-        let shared = Arc::new(Shared { config, inbox, stopping: stopping.clone() });
+        let shared = Arc::new(Shared { config, inbox: Mutex::new(inbox), stopping: stopping.clone() });
         let service = routes::router(shared.clone()).into_make_service_with_connect_info::<Cut>();
         let server = axum::serve(CuttableListener(listener), service).with_graceful_shutdown(until_set(stopping));
         let server = tokio::spawn(async move { server.await });

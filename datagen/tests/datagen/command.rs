@@ -64,6 +64,11 @@ fn bad_use_is_2_and_a_failure_is_1() {
         &["shop", "--out", "x", "--for", "soon"],
         &["shop", "--out", "x", "--customers", "0"],
         &["esp", "--fail-429", "1.5"],
+        &["load"],
+        &["load", "--rate", "0"],
+        &["load", "--rate", "10", "--for", "10ms"],
+        &["load", "--rate", "10", "--beckon", "ftp://beckon"],
+        &["load", "--rate", "10", "--p99-most", "1s"],
         &["otto", "file"],
         &["nonsense"],
         &[],
@@ -79,7 +84,7 @@ fn bad_use_is_2_and_a_failure_is_1() {
 
 #[test]
 fn help_teaches_by_example() {
-    for command in ["shop", "esp", "otto"] {
+    for command in ["shop", "esp", "load", "otto"] {
         let help = String::from_utf8(datagen(&[command, "--help"]).stdout).unwrap();
         assert!(help.contains("Example") && help.contains(&format!("datagen {command}")), "{help}");
     }

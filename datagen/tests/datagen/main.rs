@@ -2,6 +2,7 @@
 
 mod command;
 mod esp;
+mod load;
 mod otto;
 mod produce;
 mod record;
