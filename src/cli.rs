@@ -205,6 +205,7 @@ pub fn main() -> ExitCode {
 /// [`main`], with triggers of your own beside those of SPEC §4: see [`crate::trigger`]. Ends with code 2 when one of them has a
 /// name that cannot be, or that another has.
 pub fn main_with(triggers: Vec<Box<dyn TriggerKind>>) -> ExitCode {
+    crate::allocator::keep_memory();
     let kinds = match TriggerKinds::new(triggers) {
         Ok(kinds) => kinds,
         Err(fault) => {

@@ -1,6 +1,7 @@
 //! Beckon decides, at the moment it matters, which customer of a shop gets which e-mail, and never sends one that has stopped
 //! being true. [`pipeline`] is the way through it.
 
+pub mod allocator;
 pub mod authorities;
 pub mod body_template;
 pub mod cli;

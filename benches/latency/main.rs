@@ -4,7 +4,8 @@
 //! and tick: what passed, the 50th, 99th and 99.9th percentile of ticks and of mails, and what the service cost. Then what it costs
 //! while nothing comes. Fails when a mail came twice.
 //!
-//! Broker, shop, ESP and service share the machine.
+//! Broker, shop, ESP and service share the machine. The first three yield to the service (`nice 10`), because they would be elsewhere;
+//! `--equal` has all at one priority.
 //!
 //! `cargo bench --bench latency`
 
@@ -92,6 +93,9 @@ struct Arguments {
     /// Workers
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// Broker, shop and ESP do not yield to the service
+    #[arg(long)]
+    equal: bool,
     /// Serve in this folder, and tell of it: what the bench starts itself
     #[arg(long, hide = true)]
     serve: Option<PathBuf>,
@@ -128,7 +132,7 @@ fn main() -> Result<()> {
 
 /// Sells at a rate, and prints what came of it.
 fn measure(arguments: &Arguments, rate: u32, tick: &str) -> Result<()> {
-    let world = World::new(tick)?;
+    let world = World::new(tick, arguments.equal)?;
     let shop = ShopConfig {
         seed: 1,
         start_ms: now_ms() as i64,
@@ -146,8 +150,10 @@ fn measure(arguments: &Arguments, rate: u32, tick: &str) -> Result<()> {
     };
     let (stop, progress) = (AtomicBool::new(false), Arc::new(Progress::default()));
     let served = std::thread::scope(|scope| {
-        let selling = scope
-            .spawn(|| produce(world.broker.bootstrap(), Shop::new(shop).filter(rare), Pace::Live, &stop, &progress));
+        let selling = scope.spawn(|| {
+            yield_to_service(arguments.equal);
+            produce(world.broker.bootstrap(), Shop::new(shop).filter(rare), Pace::Live, &stop, &progress)
+        });
         let served = world.watch(arguments, Duration::from_secs(arguments.seconds));
         stop.store(true, Ordering::Relaxed);
         selling.join().expect("the shop does not panic")?;
@@ -176,10 +182,17 @@ fn measure(arguments: &Arguments, rate: u32, tick: &str) -> Result<()> {
 /// Watches a service to which nothing comes.
 fn idle(arguments: &Arguments) -> Result<()> {
     for tick in &arguments.ticks {
-        let served = World::new(tick)?.watch(arguments, IDLE)?;
+        let served = World::new(tick, arguments.equal)?.watch(arguments, IDLE)?;
         println!("nothing comes, ticks of {tick}: {:.1} % of one core", 100.0 * served.cpu_s / served.seconds);
     }
     Ok(())
+}
+
+/// Lets the service come before this thread and all that it starts.
+fn yield_to_service(equal: bool) {
+    if !equal {
+        let _ = rustix::process::nice(10);
+    }
 }
 
 /// The 50th, 99th and 99.9th percentile.
@@ -202,7 +215,19 @@ struct World {
 }
 
 impl World {
-    fn new(tick: &str) -> Result<World> {
+    fn new(tick: &str, equal: bool) -> Result<World> {
+        let started = std::thread::scope(|scope| {
+            let starting = scope.spawn(|| {
+                yield_to_service(equal);
+                World::start(tick)
+            });
+            starting.join()
+        });
+        started.expect("nothing in there panics")
+    }
+
+    /// Starts everything at the priority of this thread.
+    fn start(tick: &str) -> Result<World> {
         let broker = Broker::start_own().map_err(|missing| anyhow::anyhow!(missing.reason))?;
         STREAMS.iter().try_for_each(|stream| broker.create_topic(stream, PARTITIONS))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

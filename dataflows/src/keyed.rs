@@ -56,11 +56,6 @@ impl<V> Keyed<V> {
         self.shards[shard(key)].get(&key)
     }
 
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -265,7 +260,7 @@ mod tests {
             let heard = heard.lock().unwrap();
             proptest::prop_assert_eq!(heard.1, 1);
             proptest::prop_assert_eq!(read(&heard.0), expected.into_iter().collect::<Vec<_>>());
-            proptest::prop_assert_eq!(keyed.len(), keyed.iter().count());
+            proptest::prop_assert_eq!(keyed.len, keyed.iter().count());
         }
     }
 }
