@@ -47,7 +47,7 @@ const COST_GROWS_MOST: f64 = 4.0;
 /// The customer of one shop takes at most so many times as much memory as that of another: a hash table is full to between 44 and 87 %.
 const MEMORY_DIFFERS_MOST: f64 = 2.0;
 
-/// What the issue asks for: less than so many bytes a customer with an open cart, beside the live payload.
+/// The goal: less than so many bytes a customer with an open cart, beside the live payload.
 const BESIDE_PAYLOAD_GOAL: f64 = 300.0;
 
 /// Of the memory that could be had, hundredths that a point may take.
