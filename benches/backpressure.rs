@@ -7,6 +7,10 @@
 //!
 //! `cargo bench --bench backpressure [-- --seconds N --decisions N --requests N --send-within SECONDS]`
 
+#[path = "replay/cost.rs"]
+#[allow(dead_code)] // only memory is asked
+mod cost;
+
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -326,10 +330,8 @@ fn check_memory(looks: &[f64]) -> anyhow::Result<()> {
 }
 
 fn resident_mib() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("memory is read from /proc: Linux only")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
+    let kib = cost::kib("/proc/self/status", "VmRSS:").context("memory is read from /proc: Linux only")?;
+    Ok(kib as f64 / 1024.0)
 }
 
 fn now_ms() -> u64 {

@@ -4,6 +4,9 @@
 //!
 //! `cargo bench --bench memory [-- --days N --visits-a-day N --workers N --svg FILE]`
 
+#[path = "../replay/cost.rs"]
+#[allow(dead_code)] // only memory is asked
+mod cost;
 #[allow(dead_code)] // days go by evenly, and looks are many
 mod panel;
 mod picture;
@@ -231,7 +234,5 @@ fn wait_until(closed: &Receiver<(Tick, usize)>, upper: Tick) -> anyhow::Result<u
 
 /// Memory resident, MiB, by Linux's own account.
 fn resident_mib() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("/proc has no VmRSS")?;
-    Ok(resident.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+    Ok(cost::kib("/proc/self/status", "VmRSS:")? as f64 / 1024.0)
 }

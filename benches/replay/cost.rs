@@ -34,10 +34,16 @@ impl Cost {
 pub fn of_process(process: &str) -> anyhow::Result<Cost> {
     let folder = format!("/proc/{process}");
     let (user_s, system_s) = cpu_s(Path::new(&folder))?;
-    let status = std::fs::read_to_string(format!("{folder}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/…/status has no VmHWM")?;
-    let peak_kib = peak.trim().trim_end_matches(" kB").parse()?;
+    let peak_kib = kib(&format!("{folder}/status"), "VmHWM:")?;
     Ok(Cost { user_s, system_s, peak_kib, wall_s: 0.0 })
+}
+
+/// What a line of a file of `/proc`, such as `VmRSS:     1234 kB`, says, KiB.
+pub fn kib(file: &str, name: &str) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(file)?;
+    let value =
+        text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{file} has no {name}"))?;
+    Ok(value.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// The CPU time in user mode and in the kernel, s, of the process or thread whose folder of `/proc` this is.

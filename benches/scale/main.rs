@@ -25,12 +25,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use beckon_datagen::written::grouped;
 use clap::Parser;
 use serde::de::DeserializeOwned;
 
 use expected::Expected;
 use parts::Parts;
-use picture::grouped;
 use point::Point;
 use steps::{OTHERS, Steps};
 

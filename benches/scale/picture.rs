@@ -1,6 +1,8 @@
 //! The picture of the curves. In: the points. Out: an SVG of three panels: CPU time a record and memory a customer over the number of
 //! customers, and CPU time a record over the number of campaigns. Cannot fail.
 
+use beckon_datagen::written::grouped;
+
 use super::panel::{Along, HEIGHT, Panel, foot, picture, round_above};
 use super::point::Point;
 
@@ -74,13 +76,6 @@ fn name_sizes(panel: &Panel, svg: &mut String, points: &[Point]) {
         };
         panel.below(svg, point.customers as f64, &name);
     }
-}
-
-/// A number of customers, in groups of three digits.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
-    groups.collect::<Vec<_>>().join(",")
 }
 
 /// A value with as many digits as are worth something.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use super::cost::kib;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
@@ -28,16 +28,9 @@ pub fn settled_kib() -> anyhow::Result<u64> {
 
 /// What could still be had on this machine.
 pub fn available_kib() -> anyhow::Result<u64> {
-    field("/proc/meminfo", "MemAvailable:")
+    kib("/proc/meminfo", "MemAvailable:")
 }
 
 fn now_kib() -> anyhow::Result<u64> {
-    field("/proc/self/status", "VmRSS:")
-}
-
-fn field(file: &str, name: &str) -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string(file)?;
-    let value =
-        text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{file} has no {name}"))?;
-    Ok(value.trim().trim_end_matches(" kB").parse()?)
+    kib("/proc/self/status", "VmRSS:")
 }

@@ -320,8 +320,7 @@ fn list(title: &str, rows: &[(&str, String)]) -> String {
 }
 
 fn meaning(report: &Report) -> String {
-    let Terms { tick, lateness } =
-        Terms { tick: lasting(report.terms.tick_ms), lateness: lasting(report.terms.allowed_lateness_ms) };
+    let (tick, lateness) = (lasting(report.terms.tick_ms), lasting(report.terms.allowed_lateness_ms));
     let mut html = format!(
         "<section class=\"card words\"><h2>What these figures are</h2>\n\
          <p><b>Lag</b> is for how long the next tick has been overdue. Ticks are {tick} long, and one can be closed once records are {lateness} \
@@ -335,12 +334,6 @@ fn meaning(report: &Report) -> String {
     }
     html + "<p><b>CPU</b> and <b>memory</b> are those of the one process that answered. <code>report.json</code> has all of this, and \
             every look; the <code>.hgrm</code> files are for any plotter of HdrHistogram's.</p></section>\n"
-}
-
-/// By what the service goes, in words.
-struct Terms {
-    tick: String,
-    lateness: String,
 }
 
 #[cfg(test)]

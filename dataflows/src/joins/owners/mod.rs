@@ -3,7 +3,7 @@
 //!
 //! A link or an alias moves what was told before. Whom it concerns, on either side, is taken back whole (`Reset`) and told again
 //! from the beginning, by every worker what it has of it: what is kept of a customer is then the same as if the records had been
-//! theirs all along. For that each worker remembers what went through it, unsorted as long as no link asks for it: carts and orders
+//! theirs all along. For that each worker remembers what went through it, sorted some thousand rows at a time: carts and orders
 //! until they are retracted, the rest until no trigger can reach it (`horizon.rs`).
 
 mod known;
