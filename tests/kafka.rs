@@ -12,6 +12,7 @@ mod collect;
 #[path = "kafka/disk_full.rs"]
 mod disk_full;
 mod fetched;
+mod hosts;
 #[path = "kafka/load.rs"]
 mod load;
 #[path = "kafka/mirror.rs"]

@@ -5,6 +5,7 @@ mod engine;
 mod examples;
 #[path = "worlds/explain.rs"]
 mod explain;
+mod hosts;
 #[path = "worlds/kpis.rs"]
 mod kpis;
 #[path = "worlds/metamorphic.rs"]

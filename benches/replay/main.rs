@@ -8,6 +8,8 @@
 
 mod campaigns;
 mod cost;
+#[path = "../../tests/hosts/mod.rs"]
+mod hosts;
 mod limit;
 mod processes;
 mod shop;

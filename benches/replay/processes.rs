@@ -2,7 +2,6 @@
 //! and how many. Out: a table of what all of them cost together, and in a further run, over wires that count, what goes between
 //! them. Fails when they decide otherwise than one process.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -12,7 +11,7 @@ use anyhow::{Context, ensure};
 use super::cost::Cost;
 use super::shop::Shop;
 use super::wire::Wire;
-use super::{CONTESTANT, median, same_lines};
+use super::{CONTESTANT, hosts, median, same_lines};
 
 /// What a replay by some processes cost.
 struct Run {
@@ -33,7 +32,7 @@ pub fn compare(shop: &Shop, counts: &[u16], runs: usize) -> anyhow::Result<ExitC
     };
     for run in 0..runs {
         for (processes, measured) in counts.iter().zip(&mut measured) {
-            let hosts = free_hosts(*processes)?;
+            let hosts = hosts::free(*processes)?;
             let of_all = vec![hosts; *processes];
             let (cost, decisions) = replay(shop, &of_all)?;
             eprintln!("run {}, {processes} processes: {:.2} s of CPU", run + 1, cost.cpu_s());
@@ -77,7 +76,7 @@ impl Run {
 
 /// The bytes that go between the processes, and what they decide meanwhile.
 fn bytes_between(shop: &Shop, processes: usize) -> anyhow::Result<(u64, Vec<u8>)> {
-    let hosts = free_hosts(processes)?;
+    let hosts = hosts::free(processes)?;
     let (mut of_all, mut wires) = (Vec::new(), Vec::new());
     for process in 0..processes {
         // Each calls those before it, and listens to the others.
@@ -127,11 +126,4 @@ fn listed(shop: &Shop, process: usize, hosts: &[String]) -> anyhow::Result<PathB
     let file = shop.directory.join(format!("hosts-{process}"));
     std::fs::write(&file, hosts.join("\n") + "\n")?;
     Ok(file)
-}
-
-/// Ports of this machine that nobody has.
-fn free_hosts(processes: usize) -> anyhow::Result<Vec<String>> {
-    let held: Vec<TcpListener> =
-        (0..processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
-    held.iter().map(|it| Ok(it.local_addr()?.to_string())).collect()
 }

@@ -2,7 +2,6 @@
 //! made of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,6 +29,7 @@ use beckon_dataflows::snapshot::Pace as KeysAtATime;
 
 use rust_decimal::Decimal;
 
+use super::hosts;
 use super::oracle::kpis::Table;
 use super::oracle::state::OpenCart;
 use super::oracle::{self, Member, Until, World, write_world};
@@ -111,7 +111,7 @@ pub fn replay_among(world: &World, until: Until, processes: usize, pace: Pace) -
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
     let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
-    let hosts = free_hosts(processes);
+    let hosts = hosts::free(processes).unwrap();
     let run = |process: usize| {
         let cluster = Cluster::at(process, hosts.clone());
         let whole = cluster.share().of(source::files::open(directory.path()).unwrap());
@@ -304,7 +304,7 @@ pub fn measure_among(world: &World, processes: usize, pace: Pace, accepted: &[(i
     let directory = tempfile::tempdir().unwrap();
     write_world(world, directory.path()).unwrap();
     let config = Config::load(&directory.path().join("beckon.toml"), Purpose::Replay).unwrap();
-    let hosts = free_hosts(processes);
+    let hosts = hosts::free(processes).unwrap();
     let run = |process: usize| {
         let cluster = Cluster::at(process, hosts.clone());
         let partitions = cluster.share().of(source::files::open(directory.path()).unwrap());
@@ -395,7 +395,7 @@ pub fn replay_broken_among(world: &World, until: Until, broken: Broken, processe
     let twice = Twice::of(world, until, broken);
     let [(own, records), (_, later_records)] = broken.paces;
     let go = |records: usize, cut: &Cut| {
-        let hosts = free_hosts(processes);
+        let hosts = hosts::free(processes).unwrap();
         let run = |process: usize| {
             let cluster = Cluster::at(process, hosts.clone());
             let workers = Workers { total: processes * own, first: process * own, own };
@@ -493,12 +493,6 @@ fn resumed(from: Option<Tick>, records_read: u64, before: Heard, after: Heard) -
     };
     let decisions = before.decisions.into_iter().filter(is_known).chain(after.decisions).collect();
     Resumed { from, records_read, decisions, trigger_set, open_carts: after.open_carts }
-}
-
-/// Where processes can listen.
-fn free_hosts(processes: usize) -> Vec<String> {
-    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|it| it.local_addr().unwrap().to_string()).collect()
 }
 
 /// Breaks a replay off after so many pieces.

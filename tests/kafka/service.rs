@@ -1,7 +1,6 @@
 //! `beckon run` against a real broker and the simulated ESP.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +13,7 @@ use beckon_datagen::shop::{Shop, ShopConfig};
 use beckon_datagen::{Event, STREAMS};
 
 use crate::broker::Broker;
+use crate::hosts;
 
 /// How long a service may take to read, decide and deliver everything.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -156,10 +156,8 @@ pub fn start_ingest(directory: &Path) -> Running {
 
 /// Starts the processes of a cluster in `directory`, which share its folder `state`. Process I logs to `run-I.log`.
 pub fn start_cluster(directory: &Path, processes: usize, workers: usize) -> Running {
-    let held: Vec<TcpListener> = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let hosts: String = held.iter().map(|it| format!("{}\n", it.local_addr().unwrap())).collect();
-    drop(held);
-    std::fs::write(directory.join("hosts"), hosts).unwrap();
+    let hosts = hosts::free(processes).unwrap();
+    std::fs::write(directory.join("hosts"), hosts.join("\n") + "\n").unwrap();
     let process = |process: usize| {
         let (process, workers) = (process.to_string(), workers.to_string());
         let arguments = ["run", "--workers", &workers, "--process", &process, "--hosts", "hosts"];
