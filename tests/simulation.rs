@@ -40,7 +40,7 @@ use trace::Told;
 const SEEDS: u64 = 1000;
 
 /// What must come to pass.
-const MUST_OCCUR: [&str; 48] = [
+const MUST_OCCUR: [&str; 54] = [
     "broker: lost",
     "broker: repeated",
     "broker: silent",
@@ -51,6 +51,9 @@ const MUST_OCCUR: [&str; 48] = [
     "crash: ledger resize",
     "crash: ledger sync",
     "crash: ledger write",
+    "crash: ledger.journal append",
+    "crash: ledger.journal create",
+    "crash: ledger.journal sync",
     "crash: ledger.redb sync",
     "crash: ledger.redb write",
     "crash: timeline append",
@@ -60,6 +63,9 @@ const MUST_OCCUR: [&str; 48] = [
     "disk: ledger replace failed",
     "disk: ledger sync failed",
     "disk: ledger write failed",
+    "disk: ledger.journal append failed",
+    "disk: ledger.journal create failed",
+    "disk: ledger.journal sync failed",
     "disk: ledger.redb sync failed",
     "disk: ledger.redb write failed",
     "disk: timeline append failed",

@@ -40,6 +40,21 @@ pub enum OpenError {
     /// It could not be made again from its mirror.
     #[error("the ledger cannot be made again from its mirror: {0}")]
     Restore(LedgerError),
+    /// What was journaled last could not be written into its file.
+    #[error("the ledger cannot take up its journal: {0}")]
+    Recover(LedgerError),
+    /// The journal is of another version of Beckon.
+    #[error(
+        "the ledger's journal {path} has a frame {number} that cannot be read ({fault}); start the version of Beckon that wrote it once more, and stop it"
+    )]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// Which frame.
+        number: u64,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The disk is full.
     #[error("no space left for the ledger {path}; free some and start again")]
     Full {

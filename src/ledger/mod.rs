@@ -2,18 +2,19 @@
 //! delivery's state. Out: which decisions were new; after a restart, the deliveries that are still open. Fails when the
 //! disk does, or when a state is asked to follow one that it may not.
 //!
-//! One writer owns the file: a thread of its own, or, where whoever holds the ledger has but one, that one. It commits
+//! One writer owns the files: a thread of its own, or, where whoever holds the ledger has but one, that one. It commits
 //! everything that waits for it in one transaction, so that a busy sender pays for one sync a batch and not for one a mail.
-//! Nothing is acknowledged before its transaction is on the disk.
+//! Nothing is acknowledged before the disk has it: in the journal at first, in the database's file some time later.
 
 mod error;
+mod journal;
 mod mirror;
 mod storage;
 mod tables;
 mod writer;
 mod writing;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
 
 use beckon_dataflows::model::Tick;
@@ -26,12 +27,17 @@ pub use tables::{Counts, Owing};
 
 use crate::decision::{Decision, DecisionId, DeliveryRecord, Errand, OpenDelivery};
 use crate::durable::Machine;
+use journal::Journal;
 use mirror::Mirror;
 use tables::Tables;
-use writer::{Command, Hand};
+use writer::{Command, Hand, Waiter, Writer};
+use writing::{Done, Step};
 
-/// The file in the configured `state` folder.
+/// The database's file in the configured `state` folder. Beside it stands the journal, under the same name.
 const FILE: &str = "ledger.redb";
+
+/// How long the journal becomes where there is no thread to see when nobody waits.
+const JOURNAL_BYTES_IN_LINE: u64 = 16 << 10;
 
 /// How many entries of the mirror one transaction takes.
 const RESTORED_AT_ONCE: usize = 10_000;
@@ -63,9 +69,9 @@ impl Ledger {
             disk.replace(&unfinished, &path).map_err(failed)?;
         }
         let mirror = topics.cloned().map(Mirror::open).transpose()?;
-        let tables = Arc::new(Tables::open(disk, path)?);
+        let (tables, journal) = open(disk, path)?;
         let fault = Arc::new(OnceLock::new());
-        let hand = Hand::thread(tables.clone(), mirror, fault.clone());
+        let hand = Hand::thread(Writer::new(tables.clone(), journal, mirror, fault.clone()));
         let hand = hand.map_err(|error| OpenError::of(error.into(), tables.path()))?;
         Ok(Ledger { tables, hand, fault })
     }
@@ -75,9 +81,11 @@ impl Ledger {
     pub fn open_in_line(disk: Arc<dyn Storage>, dir: &Path) -> Result<Ledger, OpenError> {
         let path = dir.join(FILE);
         disk.make_folder(dir).map_err(|error| OpenError::of(redb::Error::Io(error), &path))?;
-        let tables = Arc::new(Tables::open(disk, path)?);
+        let (tables, journal) = open(disk, path)?;
         let fault = Arc::new(OnceLock::new());
-        Ok(Ledger { hand: Hand::in_line(tables.clone(), fault.clone()), tables, fault })
+        let journal = journal.at_most(JOURNAL_BYTES_IN_LINE);
+        let writer = Writer::new(tables.clone(), journal, None, fault.clone());
+        Ok(Ledger { hand: Hand::in_line(writer), tables, fault })
     }
 
     /// Writes what waits, in one transaction, where the ledger has no thread that does; and whether it can still write.
@@ -106,17 +114,14 @@ impl Ledger {
     pub fn record_with(
         &self,
         decisions: &[(Decision, Option<Errand>)],
-        mut account_of: impl FnMut(DecisionId) -> Option<Vec<u8>>,
+        mut account_of: impl FnMut(DecisionId) -> Option<String>,
     ) -> Result<Vec<DecisionId>, LedgerError> {
         if decisions.is_empty() {
             return Ok(Vec::new());
         }
         let encode = |decided: &(Decision, _)| self.tables.encode(decided, account_of(decided.0.decision_id));
         let entries = decisions.iter().map(encode).collect::<Result<_, _>>()?;
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.submit(Command::Record(entries, answer))?;
-        self.write_waiting();
-        answered.recv().map_err(|_| self.stopped())?
+        self.wait_for(Step::Record(entries)).map(|done| done.new)
     }
 
     /// Takes out of the decisions of these customers up to the tick `upto` what they are about, and out of their deliveries what the
@@ -124,18 +129,13 @@ impl Ledger {
     /// erased before are none. Blocks until the disk has it. In the file's free pages it may linger for a minute, in a
     /// file of more than 64 MiB until the ledger is opened the next time.
     pub fn erase(&self, customers: Vec<String>, upto: Tick) -> Result<usize, LedgerError> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.submit(Command::Erase(customers, upto, answer))?;
-        self.write_waiting();
-        answered.recv().map_err(|_| self.stopped())?
+        self.wait_for(Step::Erase(customers, upto)).map(|done| done.erased)
     }
 
     /// Makes a delivery's next state durable. Resolves when the disk has it. Fails, and changes nothing, when there is no
     /// such delivery or the state may not follow the one it is in.
     pub async fn advance(&self, id: DecisionId, record: DeliveryRecord) -> Result<(), LedgerError> {
-        let (answer, answered) = oneshot::channel();
-        self.submit(Command::Advance(id, record, answer))?;
-        answered.await.map_err(|_| self.stopped())?
+        self.done(Step::Advance(id, record)).await
     }
 
     /// The same of the ESP that is called `default`.
@@ -177,10 +177,7 @@ impl Ledger {
         if moved.is_empty() {
             return Ok(0);
         }
-        let (answer, answered) = mpsc::sync_channel(1);
-        self.submit(Command::Assign(moved, answer))?;
-        self.write_waiting();
-        answered.recv().map_err(|_| self.stopped())?
+        self.wait_for(Step::Assign(moved)).map(|done| done.assigned)
     }
 
     /// What the delivery of this decision needs to know that the decision does not say; `None` unless it is a send.
@@ -195,16 +192,12 @@ impl Ledger {
 
     /// Gives up waiting for a delivery's webhook, durably: it is no longer [`Ledger::unanswered`], and stays `unknown`.
     pub async fn bury(&self, id: DecisionId) -> Result<(), LedgerError> {
-        let (answer, answered) = oneshot::channel();
-        self.submit(Command::Bury(id, answer))?;
-        answered.await.map_err(|_| self.stopped())?
+        self.done(Step::Bury(id)).await
     }
 
     /// Writes a mark that means nothing. Resolves when the disk has it: so anything else could be written too.
     pub async fn probe(&self) -> Result<(), LedgerError> {
-        let (answer, answered) = oneshot::channel();
-        self.submit(Command::Probe(answer))?;
-        answered.await.map_err(|_| self.stopped())?
+        self.done(Step::Probe).await
     }
 
     /// All decisions, in the order in which they are written (SPEC §5). Holds them in memory.
@@ -261,14 +254,59 @@ impl Ledger {
         self.tables.accepted()
     }
 
-    fn submit(&self, command: Command) -> Result<(), LedgerError> {
-        if self.hand.submit(command) { Ok(()) } else { Err(self.stopped()) }
+    /// Has a step taken, and blocks until the disk has it.
+    fn wait_for(&self, step: Step) -> Result<Done, LedgerError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.submit(step, Waiter::Thread(answer))?;
+        self.write_waiting();
+        answered.recv().map_err(|_| self.stopped())?
+    }
+
+    /// Has a step taken. Resolves when the disk has it.
+    async fn done(&self, step: Step) -> Result<(), LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(step, Waiter::Task(answer))?;
+        answered.await.map_err(|_| self.stopped())?.map(drop)
+    }
+
+    fn submit(&self, step: Step, waiter: Waiter) -> Result<(), LedgerError> {
+        if self.hand.submit(Command { step, waiter }) { Ok(()) } else { Err(self.stopped()) }
     }
 
     fn stopped(&self) -> LedgerError {
         let unsaid = || LedgerError::Stopped { path: self.tables.path().to_owned() };
         self.fault.get().cloned().unwrap_or_else(unsaid)
     }
+}
+
+/// Opens the database at `path`, which has taken all that its journal says, and the journal, which is empty then.
+fn open(disk: Arc<dyn Storage>, path: PathBuf) -> Result<(Arc<Tables>, Journal), OpenError> {
+    let of = path.with_extension("journal");
+    let tables = Tables::open(disk.clone(), path.clone())?;
+    let failed = |error| OpenError::of(error, &path);
+    let mut number = tables.stand_at().map_err(failed)?;
+    let frames = Journal::read(&*disk, &of).map_err(|error| failed(error.into()))?;
+    for frame in frames.into_iter().filter(|frame| frame.number > number).collect::<Vec<_>>() {
+        let unreadable = |error: serde_json::Error| OpenError::Journal {
+            path: of.clone(),
+            number: frame.number,
+            fault: error.to_string(),
+        };
+        let steps: Vec<Step> = serde_json::from_slice(&frame.json).map_err(unreadable)?;
+        let taken = tables.commit(|tables, writing| {
+            // What failed for a fault of the caller's fails again, alone.
+            steps.into_iter().try_for_each(|step| writing.take(tables, step).map(drop))?;
+            writing.stands_at(frame.number)
+        });
+        taken.map_err(OpenError::Recover)?;
+        number = frame.number;
+    }
+    if tables.lingers().map_err(failed)? {
+        tables.rewrite().map_err(failed)?;
+    }
+    tables.write_back().map_err(OpenError::Recover)?;
+    let journal = Journal::begin(disk, of, number).map_err(|error| failed(error.into()))?;
+    Ok((Arc::new(tables), journal))
 }
 
 /// Makes a ledger at `path` of all that its mirror has.
@@ -286,6 +324,7 @@ fn restore(disk: Arc<dyn Storage>, path: &Path, topics: &MirrorTopics) -> Result
         }
     })?;
     tables.restore(batch.into_iter()).map_err(OpenError::Restore)?;
+    tables.write_back().map_err(OpenError::Restore)?;
     if count > 0 {
         tracing::warn!(entries = count, "the ledger was not there, and was made again from its mirror");
     }
@@ -322,6 +361,13 @@ mod tests {
     /// As it is recorded: with an errand if it is a send.
     fn entry(decision: &Decision) -> (Decision, Option<Errand>) {
         (decision.clone(), (decision.outcome == Outcome::Send).then(|| errand(0)))
+    }
+
+    /// The files as a crash leaves them.
+    fn copy(from: &Path, to: &Path) {
+        for file in [FILE, "ledger.journal"] {
+            std::fs::copy(from.join(file), to.join(file)).unwrap();
+        }
     }
 
     fn owed(ledger: &Ledger) -> Vec<OpenDelivery> {
@@ -361,16 +407,76 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_acknowledged_is_in_the_file_though_the_process_never_closes_it() {
+    async fn what_was_acknowledged_is_in_the_files_though_the_process_never_closes_them() {
         let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let ledger = Ledger::open(dir.path()).unwrap();
         let a = decision("a", Outcome::Send);
         ledger.record(&[entry(&a)]).unwrap();
         ledger.advance(a.decision_id, at(DeliveryState::InFlight)).await.unwrap();
-        std::fs::copy(dir.path().join(FILE), crashed.path().join(FILE)).unwrap();
+        // A fault of the caller's is journaled with the rest, and fails again.
+        ledger.advance(a.decision_id, at(DeliveryState::Pending)).await.unwrap();
+        ledger.advance(a.decision_id, at(DeliveryState::Accepted)).await.unwrap_err();
+        ledger.advance(a.decision_id, at(DeliveryState::InFlight)).await.unwrap();
+        copy(dir.path(), crashed.path());
         let after = Ledger::open(crashed.path()).unwrap();
         let open = OpenDelivery { decision: a, errand: errand(0), delivery: at(DeliveryState::InFlight) };
-        assert_eq!(owed(&after), [open]);
+        assert_eq!(owed(&after), [open.clone()]);
+        assert_eq!(after.counts().unwrap(), ledger.counts().unwrap());
+        // What goes on then is found as well, by the numbers of the journal that was.
+        after.advance(open.decision.decision_id, at(DeliveryState::Accepted)).await.unwrap();
+        let crashed_again = tempfile::tempdir().unwrap();
+        copy(crashed.path(), crashed_again.path());
+        assert!(owed(&Ledger::open(crashed_again.path()).unwrap()).is_empty());
+    }
+
+    /// It was written back, and the process died before the journal began anew.
+    #[tokio::test]
+    async fn what_the_file_has_already_is_not_taken_from_the_journal_again() {
+        let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let a = decision("a", Outcome::Send);
+        {
+            let ledger = Ledger::open(dir.path()).unwrap();
+            ledger.record(&[entry(&a)]).unwrap();
+            ledger.advance(a.decision_id, at(DeliveryState::InFlight)).await.unwrap();
+            copy(dir.path(), crashed.path());
+            ledger.advance(a.decision_id, at(DeliveryState::Accepted)).await.unwrap();
+        }
+        // The file as it was closed, with everything, and the journal of before.
+        std::fs::copy(dir.path().join(FILE), crashed.path().join(FILE)).unwrap();
+        let after = Ledger::open(crashed.path()).unwrap();
+        assert_eq!(after.delivery(a.decision_id).unwrap(), Some(at(DeliveryState::Accepted)));
+    }
+
+    #[tokio::test]
+    async fn the_file_is_written_when_nobody_waits() {
+        let (dir, alone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let a = decision("a", Outcome::Send);
+        ledger.record(&[entry(&a)]).unwrap();
+        let journal = dir.path().join("ledger.journal");
+        assert!(std::fs::metadata(&journal).unwrap().len() > 0);
+        let began = std::time::Instant::now();
+        while std::fs::metadata(&journal).unwrap().len() > 0 {
+            assert!(began.elapsed().as_secs() < 20, "the journal is never written back");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        // So the journal is not needed any more.
+        std::fs::copy(dir.path().join(FILE), alone.path().join(FILE)).unwrap();
+        assert_eq!(owed(&Ledger::open(alone.path()).unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_is_refused_and_one_that_is_cut_off_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Ledger::open(dir.path()).unwrap());
+        let path = dir.path().join("ledger.journal");
+        let mut journal = Journal::begin(Arc::new(Machine), path.clone(), 7).unwrap();
+        journal.append(b"[{\"Sing\":[]}]").unwrap();
+        let fault = Ledger::open(dir.path()).err().unwrap();
+        assert!(matches!(fault, OpenError::Journal { number: 8, .. }), "{fault}");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        drop(Ledger::open(dir.path()).unwrap());
     }
 
     /// Found by simulation: such a file was taken for a broken ledger at every later start.
@@ -503,17 +609,19 @@ mod tests {
         transaction.commit().unwrap();
         drop(database);
         let fault = Ledger::open(dir.path()).err().unwrap();
-        assert!(matches!(fault, OpenError::Format { known: 3, .. }), "{fault}");
+        assert!(matches!(fault, OpenError::Format { known: 4, .. }), "{fault}");
 
         std::fs::write(dir.path().join(FILE), "no ledger at all, but long enough to have a header".repeat(200))
             .unwrap();
         assert!(matches!(Ledger::open(dir.path()), Err(OpenError::Storage { .. })));
     }
 
-    /// Whether the file in `dir` holds these bytes anywhere.
+    /// Whether the files in `dir` hold these bytes anywhere.
     fn holds(dir: &Path, text: &str) -> bool {
-        let bytes = std::fs::read(dir.join(FILE)).unwrap();
-        memchr::memmem::find(&bytes, text.as_bytes()).is_some()
+        [FILE, "ledger.journal"].iter().any(|file| {
+            let bytes = std::fs::read(dir.join(file)).unwrap();
+            memchr::memmem::find(&bytes, text.as_bytes()).is_some()
+        })
     }
 
     /// A send to `customer` at the tick `as_of` about a product of this name.
@@ -545,9 +653,9 @@ mod tests {
         let of = |ledger: &Ledger| ids.map(|id| ledger.account(id).unwrap());
         {
             let ledger = Ledger::open(dir.path()).unwrap();
-            ledger.record_with(&entries, |id| (id == ids[0]).then(|| b"first".to_vec())).unwrap();
+            ledger.record_with(&entries, |id| (id == ids[0]).then(|| "first".to_owned())).unwrap();
             // Decided again after a restart, under another configuration.
-            ledger.record_with(&entries, |_| Some(b"second".to_vec())).unwrap();
+            ledger.record_with(&entries, |_| Some("second".to_owned())).unwrap();
             assert_eq!(of(&ledger), [Some(b"first".to_vec()), None]);
         }
         let ledger = Ledger::open(dir.path()).unwrap();
@@ -569,8 +677,8 @@ mod tests {
         {
             let ledger = Ledger::open(dir.path()).unwrap();
             let all = |decisions: &[Decision]| decisions.iter().map(entry).collect::<Vec<_>>();
-            ledger.record_with(&all(&early), |_| Some(b"[\"secret-zone\"]".to_vec())).unwrap();
-            ledger.record_with(&all(&others), |_| Some(b"[]".to_vec())).unwrap();
+            ledger.record_with(&all(&early), |_| Some("[\"secret-zone\"]".to_owned())).unwrap();
+            ledger.record_with(&all(&others), |_| Some("[]".to_owned())).unwrap();
             ledger.record(&[entry(&later)]).unwrap();
             let id = early[0].decision_id;
             ledger.advance(id, at(DeliveryState::InFlight)).await.unwrap();
@@ -610,12 +718,11 @@ mod tests {
     fn what_lingers_when_the_process_dies_is_gone_when_the_ledger_is_opened_again() {
         let (dir, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         {
-            let tables = Tables::open(Arc::new(Machine), dir.path().join(FILE)).unwrap();
+            let (tables, mut journal) = open(Arc::new(Machine), dir.path().join(FILE)).unwrap();
             let entry = tables.encode(&entry(&send("u1", "cart", 2_000, "Secret Slippers")), None).unwrap();
-            tables.commit(|_, writing| writing.record(vec![entry])).unwrap();
-            let erased = tables.commit(|tables, writing| writing.erase(tables, "u1", 5_000)).unwrap();
-            assert_eq!(erased.unwrap(), 1);
-            std::fs::copy(dir.path().join(FILE), crashed.path().join(FILE)).unwrap();
+            let erasing = Step::Erase(vec!["u1".to_owned()], 5_000);
+            journal.append(&serde_json::to_vec(&[Step::Record(vec![entry]), erasing]).unwrap()).unwrap();
+            copy(dir.path(), crashed.path());
         }
         assert!(holds(crashed.path(), "Secret Slippers"), "or there is nothing to be shown");
         drop(Ledger::open(crashed.path()).unwrap());

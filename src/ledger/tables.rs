@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use beckon_dataflows::model::Tick;
-use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{
+    Database, Durability, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value,
+    WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,8 +23,11 @@ use super::writing::Writing;
 use super::{LedgerError, OpenError, Storage, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState, Errand, OpenDelivery};
 
-/// Grows with every change of what the tables hold.
-const FORMAT: u64 = 3;
+/// Grows with every change of what the tables hold, or may lack.
+const FORMAT: u64 = 4;
+
+/// The format before, which is the same without a journal.
+const WITHOUT_JOURNAL: u64 = 3;
 
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 pub(super) const DECISIONS: TableDefinition<u128, &[u8]> = TableDefinition::new("decisions");
@@ -37,6 +43,9 @@ pub(super) const ACCOUNTS: TableDefinition<u128, &[u8]> = TableDefinition::new("
 
 /// The name in `META` under which stands whether what was erased may linger in the file.
 pub(super) const LINGERS: &str = "lingers";
+
+/// The name in `META` under which stands the number of the last frame of the journal that the tables have.
+pub(super) const JOURNAL: &str = "journal";
 
 /// The name in `COUNTS` under which decisions are counted; the others are states.
 pub(super) const DECISIONS_COUNT: &str = "decisions";
@@ -75,12 +84,13 @@ impl Owing<'_> {
 }
 
 /// A decision as it is written.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Entry {
     pub id: DecisionId,
     pub customer: String,
-    pub json: Vec<u8>,
-    /// What the gates answered.
-    pub account: Option<Vec<u8>>,
+    pub json: String,
+    /// What the gates answered, as JSON.
+    pub account: Option<String>,
     /// Of a send: pending since the decision's own tick, so that a replay writes the same.
     pub delivery: Option<Stored>,
 }
@@ -132,11 +142,7 @@ impl Tables {
         if !is_there {
             make(&disk, &path)?;
         }
-        let tables = Tables::at(disk, path)?;
-        if tables.lingers().map_err(|error| OpenError::of(error, &tables.path))? {
-            tables.rewrite().map_err(|error| OpenError::of(error, &tables.path))?;
-        }
-        Ok(tables)
+        Tables::at(disk, path)
     }
 
     /// The file at `path`, with its tables.
@@ -158,7 +164,7 @@ impl Tables {
     fn prepare(&self) -> Result<u64, redb::Error> {
         let transaction = self.database().begin_write()?;
         let found = transaction.open_table(META)?.get("format")?.map_or(FORMAT, |found| found.value());
-        if found != FORMAT {
+        if found != FORMAT && found != WITHOUT_JOURNAL {
             return Ok(found);
         }
         transaction.open_table(DECISIONS)?;
@@ -178,9 +184,18 @@ impl Tables {
     }
 
     /// Whether what was erased may linger in the file.
-    fn lingers(&self) -> Result<bool, redb::Error> {
+    pub fn lingers(&self) -> Result<bool, redb::Error> {
+        Ok(self.meta(LINGERS)? > 0)
+    }
+
+    /// The number of the last frame of the journal that they have.
+    pub fn stand_at(&self) -> Result<u64, redb::Error> {
+        self.meta(JOURNAL)
+    }
+
+    fn meta(&self, name: &str) -> Result<u64, redb::Error> {
         let meta = self.database().begin_read()?.open_table(META)?;
-        Ok(meta.get(LINGERS)?.is_some_and(|lingers| lingers.value() > 0))
+        Ok(meta.get(name)?.map_or(0, |value| value.value()))
     }
 
     /// How large the file is, bytes.
@@ -218,23 +233,25 @@ impl Tables {
     pub fn encode(
         &self,
         (decision, errand): &(Decision, Option<Errand>),
-        account: Option<Vec<u8>>,
+        account: Option<String>,
     ) -> Result<Entry, LedgerError> {
         let id = decision.decision_id;
         let unwritable = |error: serde_json::Error| LedgerError::Unwritable { id, fault: error.to_string() };
-        let json = serde_json::to_vec(decision).map_err(unwritable)?;
+        let json = serde_json::to_string(decision).map_err(unwritable)?;
         let (as_of, customer) = (decision.as_of, decision.customer_id.to_string());
         let pending = |errand: Errand| Stored { record: DeliveryRecord::pending(as_of), errand, as_of };
         Ok(Entry { id, customer, json, account, delivery: errand.clone().map(pending) })
     }
 
-    /// Runs `changes` as one transaction. When this returns, the disk has it.
+    /// Runs `changes` as one transaction, seen by all who read when this returns. The disk has it after the next
+    /// [`Tables::write_back`]: whoever needs it before has it in the journal.
     pub fn commit<T>(
         &self,
         changes: impl FnOnce(&Tables, &mut Writing<'_>) -> Result<T, redb::Error>,
     ) -> Result<T, LedgerError> {
         let attempt = || {
-            let transaction = self.database().begin_write()?;
+            let mut transaction = self.database().begin_write()?;
+            transaction.set_durability(Durability::None)?;
             let result = changes(self, &mut Writing::open(&transaction)?)?;
             transaction.commit()?;
             Ok(result)
@@ -242,7 +259,13 @@ impl Tables {
         attempt().map_err(|error| LedgerError::of(error, &self.path))
     }
 
-    /// Takes up entries of the mirror, in one transaction.
+    /// Writes all that was committed. When this returns, the disk has it.
+    pub fn write_back(&self) -> Result<(), LedgerError> {
+        let attempt = || Ok(self.database().begin_write()?.commit()?);
+        attempt().map_err(|error: redb::Error| LedgerError::of(error, &self.path))
+    }
+
+    /// Takes up entries of the mirror, in one transaction. The disk has them after the next [`Tables::write_back`].
     pub fn restore(
         &self,
         mut entries: impl Iterator<Item = (mirror::Entry, DecisionId, Vec<u8>)>,

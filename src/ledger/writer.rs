@@ -1,24 +1,24 @@
 //! Group commit. In: commands, each with someone waiting for its answer. All that wait are done in one transaction; the
-//! answers go out when the disk has it. After a storage fault the writer is gone, and everyone who comes later is told.
+//! answers go out when the journal has it on the disk. After a storage fault the writer is gone, and everyone who comes later is told.
 //!
 //! The writer has a thread of its own, or it writes when it is told to ([`Hand`]).
 //!
-//! Some time after something was erased the file is written anew, so that it does not linger there.
+//! When nobody waits the database's file is written, and the journal begins anew. Some time after something was erased both are written
+//! anew, so that it does not linger there.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use beckon_dataflows::model::Tick;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::LedgerError;
+use super::journal::Journal;
 use super::mirror::Mirror;
-use super::tables::{Entry, Tables};
-use super::writing::Writing;
-use crate::decision::{DecisionId, DeliveryRecord};
+use super::tables::Tables;
+use super::writing::{Done, Step, Writing};
 
 /// The most commands that one transaction takes, so that the first does not wait for ever.
 const BATCH_MAX: usize = 1024;
@@ -29,28 +29,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// and up to this size, which takes about a second; a larger one when the ledger is opened the next time.
 const SWEEP_BYTES_MAX: u64 = 64 << 20;
 
-/// Something to be made durable.
-pub(super) enum Command {
-    /// The decisions of a closed tick.
-    Record(Vec<Entry>, SyncSender<Result<Vec<DecisionId>, LedgerError>>),
-    /// That a delivery's webhook is waited for no longer.
-    Bury(DecisionId, oneshot::Sender<Result<(), LedgerError>>),
-    /// To which ESPs deliveries go from now on.
-    Assign(Vec<(DecisionId, Option<Arc<str>>)>, SyncSender<Result<usize, LedgerError>>),
-    /// A mark that means nothing.
-    Probe(oneshot::Sender<Result<(), LedgerError>>),
-    /// A delivery's next state.
-    Advance(DecisionId, DeliveryRecord, oneshot::Sender<Result<(), LedgerError>>),
-    /// What the decisions of customers up to a tick are about is to be forgotten.
-    Erase(Vec<String>, Tick, SyncSender<Result<usize, LedgerError>>),
+/// Something to be made durable, and who waits for that.
+pub(super) struct Command {
+    pub step: Step,
+    pub waiter: Waiter,
 }
 
-/// What is said to whoever waits, once the transaction is durable.
-enum Answer {
-    Recorded(SyncSender<Result<Vec<DecisionId>, LedgerError>>, Vec<DecisionId>),
-    Advanced(oneshot::Sender<Result<(), LedgerError>>, Result<(), LedgerError>),
-    Assigned(SyncSender<Result<usize, LedgerError>>, Result<usize, LedgerError>),
-    Erased(SyncSender<Result<usize, LedgerError>>, Result<usize, LedgerError>),
+/// Who waits for an answer.
+pub(super) enum Waiter {
+    Thread(SyncSender<Result<Done, LedgerError>>),
+    Task(oneshot::Sender<Result<Done, LedgerError>>),
 }
 
 /// By whose hand commands are done.
@@ -70,20 +58,14 @@ pub(super) struct InLine {
 
 impl Hand {
     /// Starts a thread. Fails when there can be none.
-    pub fn thread(
-        tables: Arc<Tables>,
-        mirror: Option<Mirror>,
-        fault: Arc<OnceLock<LedgerError>>,
-    ) -> std::io::Result<Hand> {
+    pub fn thread(writer: Writer) -> std::io::Result<Hand> {
         let (commands, waiting) = mpsc::channel();
-        let writer = Writer { tables, mirror, sweeps: Sweeps::default(), fault };
         let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || writer.run(&waiting))?;
         Ok(Hand::Thread { commands: Some(commands), writer: Some(thread) })
     }
 
     /// Nothing is written but by [`Hand::write_waiting`].
-    pub fn in_line(tables: Arc<Tables>, fault: Arc<OnceLock<LedgerError>>) -> Hand {
-        let writer = Writer { tables, mirror: None, sweeps: Sweeps::default(), fault };
+    pub fn in_line(writer: Writer) -> Hand {
         Hand::InLine(Mutex::new(InLine { writer: Some(writer), waiting: Vec::new() }))
     }
 
@@ -126,9 +108,10 @@ impl Drop for Hand {
     }
 }
 
-/// Who has the file.
-struct Writer {
+/// Who has the files.
+pub(super) struct Writer {
     tables: Arc<Tables>,
+    journal: Journal,
     mirror: Option<Mirror>,
     sweeps: Sweeps,
     /// Says why nothing is written any more, to whoever comes later.
@@ -136,17 +119,31 @@ struct Writer {
 }
 
 impl Writer {
+    /// Who writes to these.
+    pub fn new(
+        tables: Arc<Tables>,
+        journal: Journal,
+        mirror: Option<Mirror>,
+        fault: Arc<OnceLock<LedgerError>>,
+    ) -> Writer {
+        Writer { tables, journal, mirror, sweeps: Sweeps::default(), fault }
+    }
+
     /// Runs until the ledger is dropped or the storage fails, or the mirror, where there is one.
     fn run(mut self, commands: &Receiver<Command>) {
         loop {
-            let written = match self.sweeps.wait(commands) {
+            let written = match self.wait(commands) {
                 Ok(first) => {
                     let mut batch = vec![first];
                     batch.extend(commands.try_iter().take(BATCH_MAX - 1));
                     self.commit(batch)
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.sweep_if_due(),
+                Err(RecvTimeoutError::Timeout) => self.tidy(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    // The journal has it all, should that fail.
+                    let _ = self.write_back();
+                    return;
+                }
             };
             if written.is_err() {
                 return;
@@ -154,24 +151,60 @@ impl Writer {
         }
     }
 
+    /// The next command, unless it is time for something else before there is one.
+    fn wait(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
+        match self.sweeps.due.into_iter().chain(self.journal.due()).min() {
+            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => commands.recv_timeout(due.saturating_duration_since(Instant::now())),
+        }
+    }
+
     /// Does the whole batch in one transaction, and tells everybody who waits.
     fn commit(&mut self, batch: Vec<Command>) -> Result<(), LedgerError> {
         metrics::histogram!("beckon_ledger_batch_commands").record(batch.len() as f64);
-        let mut waiting = Vec::with_capacity(batch.len());
-        let (mirror, mut mirrored) = (&mut self.mirror, Ok(()));
-        let committed = self.tables.commit(|tables, writing| {
-            apply(tables, writing, batch, &mut waiting)?;
+        let (steps, waiters): (Vec<_>, Vec<_>) = batch.into_iter().map(|it| (it.step, it.waiter)).unzip();
+        let (mut done, mut mirrored) = (Vec::with_capacity(steps.len()), Ok(()));
+        let Writer { tables, journal, mirror, .. } = self;
+        let committed = tables.commit(|tables, writing| {
+            let frame = serde_json::to_vec(&steps).map_err(|error| redb::Error::Io(error.into()))?;
+            take(tables, writing, steps, &mut done)?;
+            writing.stands_at(journal.next())?;
             // Under way to the brokers while the disk syncs.
             mirrored = mirror.as_mut().map_or(Ok(()), |mirror| mirror.send_all(writing.take_changed()));
-            Ok(())
+            // Before anybody sees it.
+            Ok(journal.append(&frame)?)
         });
         let settled = mirrored.and_then(|()| mirror.as_mut().map_or(Ok(()), Mirror::settle));
         let committed = committed.and(settled.map_err(LedgerError::Mirror)).inspect_err(|error| self.stops(error));
-        for answer in waiting {
-            self.sweeps.heed(&answer);
-            answer.give(&committed);
+        let mut done = done.into_iter();
+        for waiter in waiters {
+            // There are fewer where it was cut short, and then there is an error for all.
+            let done = committed.clone().and_then(|()| done.next().unwrap_or(Ok(Done::default())));
+            self.sweeps.heed(&done);
+            waiter.tell(done);
         }
-        committed
+        committed?;
+        if self.journal.is_full() { self.write_back() } else { Ok(()) }
+    }
+
+    /// Does what is due when nobody waits.
+    fn tidy(&mut self) -> Result<(), LedgerError> {
+        self.sweep_if_due()?;
+        let due = self.journal.due().is_some_and(|due| due <= Instant::now());
+        if due { self.write_back() } else { Ok(()) }
+    }
+
+    /// Writes the database's file, and begins the journal anew.
+    fn write_back(&mut self) -> Result<(), LedgerError> {
+        if self.journal.is_empty() {
+            return Ok(());
+        }
+        let written = self.tables.write_back().and_then(|()| self.begin_journal());
+        written.inspect_err(|error| self.stops(error))
+    }
+
+    fn begin_journal(&mut self) -> Result<(), LedgerError> {
+        self.journal.clear().map_err(|error| LedgerError::of(error.into(), self.tables.path()))
     }
 
     fn stops(&self, fault: &LedgerError) {
@@ -181,7 +214,11 @@ impl Writer {
 
     fn sweep_if_due(&mut self) -> Result<(), LedgerError> {
         if self.sweeps.due.is_some_and(|due| due <= Instant::now()) {
-            self.sweeps.sweep(&self.tables).inspect_err(|error| self.stops(error))?;
+            let swept = self.sweeps.sweep(&self.tables).and_then(|is_swept| match is_swept {
+                true => self.begin_journal(),
+                false => Ok(()),
+            });
+            swept.inspect_err(|error| self.stops(error))?;
         }
         Ok(())
     }
@@ -195,80 +232,45 @@ struct Sweeps {
 }
 
 impl Sweeps {
-    /// The next command, unless it is time to write the file anew before there is one.
-    fn wait(&self, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
-        match self.due {
-            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => commands.recv_timeout(due.saturating_duration_since(Instant::now())),
-        }
-    }
-
-    fn heed(&mut self, answer: &Answer) {
-        if matches!(answer, Answer::Erased(_, Ok(1..))) && self.due.is_none() {
+    fn heed(&mut self, done: &Result<Done, LedgerError>) {
+        if matches!(done, Ok(Done { erased: 1.., .. })) && self.due.is_none() {
             let now = Instant::now();
             self.due = Some(self.last.map_or(now, |last| now.max(last + SWEEP_EVERY)));
         }
     }
 
-    fn sweep(&mut self, tables: &Tables) -> Result<(), LedgerError> {
+    /// Writes the file anew, unless it is too large.
+    fn sweep(&mut self, tables: &Tables) -> Result<bool, LedgerError> {
         self.due = None;
         if tables.bytes() > SWEEP_BYTES_MAX {
             tracing::info!("what was erased lingers in free pages of the ledger until it is opened the next time");
-            return Ok(());
+            return Ok(false);
         }
         tables.sweep()?;
         self.last = Some(Instant::now());
-        Ok(())
+        Ok(true)
     }
 }
 
-/// Does the whole batch; a command that is the caller's own fault fails alone.
-fn apply(
+/// Takes all steps; one that cannot be taken for a fault of its caller's fails alone.
+fn take(
     tables: &Tables,
     writing: &mut Writing<'_>,
-    batch: Vec<Command>,
-    waiting: &mut Vec<Answer>,
+    steps: Vec<Step>,
+    done: &mut Vec<Result<Done, LedgerError>>,
 ) -> Result<(), redb::Error> {
-    for command in batch {
-        match command {
-            Command::Record(entries, answer) => waiting.push(Answer::Recorded(answer, writing.record(entries)?)),
-            Command::Probe(answer) => {
-                writing.probe()?;
-                waiting.push(Answer::Advanced(answer, Ok(())));
-            }
-            Command::Bury(id, answer) => waiting.push(Answer::Advanced(answer, writing.bury(tables, id)?)),
-            Command::Advance(id, record, answer) => {
-                waiting.push(Answer::Advanced(answer, writing.advance(tables, id, &record)?));
-            }
-            Command::Assign(deliveries, answer) => {
-                let mut assigned = Ok(deliveries.len());
-                for (id, esp) in deliveries {
-                    let done = writing.assign(tables, id, esp)?;
-                    assigned = assigned.and_then(|count| done.map(|()| count));
-                }
-                waiting.push(Answer::Assigned(answer, assigned));
-            }
-            Command::Erase(customers, upto, answer) => {
-                let mut erased = Ok(0);
-                for customer in customers {
-                    let own = writing.erase(tables, &customer, upto)?;
-                    erased = erased.and_then(|erased| Ok(erased + own?));
-                }
-                waiting.push(Answer::Erased(answer, erased));
-            }
-        }
+    for step in steps {
+        done.push(writing.take(tables, step)?);
     }
     Ok(())
 }
 
-impl Answer {
+impl Waiter {
     /// Nobody may be listening any more (a task that was cut off); what is on the disk stays there.
-    fn give(self, committed: &Result<(), LedgerError>) {
-        let committed = committed.clone();
+    fn tell(self, done: Result<Done, LedgerError>) {
         match self {
-            Answer::Recorded(waiter, new) => drop(waiter.send(committed.map(|()| new))),
-            Answer::Advanced(waiter, done) => drop(waiter.send(committed.and(done))),
-            Answer::Assigned(waiter, done) | Answer::Erased(waiter, done) => drop(waiter.send(committed.and(done))),
+            Waiter::Thread(waiter) => drop(waiter.send(done)),
+            Waiter::Task(waiter) => drop(waiter.send(done)),
         }
     }
 }

@@ -1,20 +1,49 @@
-//! What one transaction does to the tables. In: decisions, states of deliveries, erasures, entries of the mirror. Out: what was new,
-//! and what the mirror is to be told. The inner error is the caller's own, or that of one entry, and leaves the transaction sound.
+//! What one transaction does to the tables. In: steps (decisions, states of deliveries, erasures), and entries of the mirror. Out: what
+//! came of them, and what the mirror is to be told. The inner error is the caller's own, or that of one entry, and leaves the transaction sound.
 
 use std::sync::Arc;
 
 use beckon_dataflows::model::Tick;
 use redb::{ReadableTable, Table, WriteTransaction};
+use serde::{Deserialize, Serialize};
 
 use super::tables::{
-    ACCOUNTS, BY_CUSTOMER, COUNTS, DECISIONS, DECISIONS_COUNT, DELIVERIES, Entry, LINGERS, META, OWED, Rank, Stored,
-    Tables, UNANSWERED,
+    ACCOUNTS, BY_CUSTOMER, COUNTS, DECISIONS, DECISIONS_COUNT, DELIVERIES, Entry, JOURNAL, LINGERS, META, OWED, Rank,
+    Stored, Tables, UNANSWERED,
 };
 use super::{LedgerError, mirror};
 use crate::decision::{Decision, DecisionId, DeliveryRecord, DeliveryState};
 
 /// The name in `META` under which stands how often it was tried whether anything can be written.
 const PROBES: &str = "probes";
+
+/// Something to be made durable. Taken again by the same tables it comes to the same.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Step {
+    /// The decisions of a closed tick.
+    Record(Vec<Entry>),
+    /// A delivery's next state.
+    Advance(DecisionId, DeliveryRecord),
+    /// That a delivery's webhook is waited for no longer.
+    Bury(DecisionId),
+    /// To which ESPs deliveries go from now on.
+    Assign(Vec<(DecisionId, Option<Arc<str>>)>),
+    /// What the decisions of customers up to a tick are about is to be forgotten.
+    Erase(Vec<String>, Tick),
+    /// A mark that means nothing.
+    Probe,
+}
+
+/// What a step came to.
+#[derive(Default)]
+pub(super) struct Done {
+    /// The decisions that were not there.
+    pub new: Vec<DecisionId>,
+    /// How many deliveries were given to another ESP.
+    pub assigned: usize,
+    /// How many decisions lost what they were about.
+    pub erased: usize,
+}
 
 /// The tables of one transaction.
 pub(super) struct Writing<'t> {
@@ -44,20 +73,61 @@ impl<'t> Writing<'t> {
         })
     }
 
-    /// Leaves a mark: another one each time, so that there is something to sync.
-    pub fn probe(&mut self) -> Result<(), redb::Error> {
+    /// Takes a step.
+    pub fn take(&mut self, tables: &Tables, step: Step) -> Result<Result<Done, LedgerError>, redb::Error> {
+        let mut done = Done::default();
+        let taken = match step {
+            Step::Record(entries) => {
+                done.new = self.record(entries)?;
+                Ok(())
+            }
+            Step::Advance(id, record) => self.advance(tables, id, &record)?,
+            Step::Bury(id) => self.bury(tables, id)?,
+            Step::Assign(deliveries) => {
+                done.assigned = deliveries.len();
+                // Each for itself: the first fault is told when all are done.
+                let mut all = Ok(());
+                for (id, esp) in deliveries {
+                    all = all.and(self.assign(tables, id, esp)?);
+                }
+                all
+            }
+            Step::Erase(customers, upto) => {
+                let mut all = Ok(());
+                for customer in customers {
+                    let erased = self.erase(tables, &customer, upto)?;
+                    all = all.and(erased.map(|count| done.erased += count));
+                }
+                all
+            }
+            Step::Probe => {
+                self.probe()?;
+                Ok(())
+            }
+        };
+        Ok(taken.map(|()| done))
+    }
+
+    /// Notes that what it does is in the journal up to the frame of this number.
+    pub fn stands_at(&mut self, number: u64) -> Result<(), redb::Error> {
+        self.meta.insert(JOURNAL, number)?;
+        Ok(())
+    }
+
+    /// Leaves a mark: another one each time.
+    fn probe(&mut self) -> Result<(), redb::Error> {
         let before = self.meta.get(PROBES)?.map_or(0, |count| count.value());
         self.meta.insert(PROBES, before.wrapping_add(1))?;
         Ok(())
     }
 
     /// Adds the decisions, and the deliveries, that are not there yet; returns of which there was one.
-    pub fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
+    fn record(&mut self, entries: Vec<Entry>) -> Result<Vec<DecisionId>, redb::Error> {
         let mut new = Vec::with_capacity(entries.len());
         for Entry { id, customer, json, account, delivery } in entries {
-            let is_new = self.add_decision(id, &customer, json)?;
+            let is_new = self.add_decision(id, &customer, json.into_bytes())?;
             if let Some(account) = account.filter(|_| is_new) {
-                self.accounts.insert(id.0, account.as_slice())?;
+                self.accounts.insert(id.0, account.as_bytes())?;
             }
             let is_owed = delivery.map_or(Ok(false), |delivery| self.add_delivery(id, is_new, &delivery))?;
             if is_new || is_owed {
@@ -93,7 +163,7 @@ impl<'t> Writing<'t> {
     }
 
     /// Moves a delivery to its next state. The inner error is the caller's own and leaves the transaction sound.
-    pub fn advance(
+    fn advance(
         &mut self,
         tables: &Tables,
         id: DecisionId,
@@ -113,7 +183,7 @@ impl<'t> Writing<'t> {
     }
 
     /// Gives a delivery that is owed to another ESP. What the first may have taken is given to nobody: only a webhook can tell.
-    pub fn assign(
+    fn assign(
         &mut self,
         tables: &Tables,
         id: DecisionId,
@@ -143,7 +213,7 @@ impl<'t> Writing<'t> {
     }
 
     /// Waits for the webhook of a delivery no longer. It stays `unknown`.
-    pub fn bury(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<(), LedgerError>, redb::Error> {
+    fn bury(&mut self, tables: &Tables, id: DecisionId) -> Result<Result<(), LedgerError>, redb::Error> {
         let since_ms = match self.stored(tables, id)? {
             Ok(stored) => stored.record.since_ms,
             Err(fault) => return Ok(Err(fault)),
@@ -154,7 +224,7 @@ impl<'t> Writing<'t> {
 
     /// Takes out of the decisions of `customer` up to the tick `upto` what they are about, and out of their deliveries what the
     /// ESP said. Returns of how many. The inner error is an entry that cannot be read; what is before it is erased.
-    pub fn erase(
+    fn erase(
         &mut self,
         tables: &Tables,
         customer: &str,

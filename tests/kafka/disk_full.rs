@@ -225,7 +225,9 @@ pub fn a_full_disk_loses_nothing(broker: &Broker) {
 
     // What was sent is durable, also on this disk as it is.
     let copied = tempfile::tempdir().unwrap();
-    fs::copy(directory.join("state/ledger.redb"), copied.path().join("ledger.redb")).unwrap();
+    for file in ["ledger.redb", "ledger.journal"] {
+        fs::copy(directory.join("state").join(file), copied.path().join(file)).unwrap();
+    }
     let ledger = Ledger::open(copied.path()).unwrap();
     let already = sent(&esp);
     for key in &already {

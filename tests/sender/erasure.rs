@@ -135,7 +135,8 @@ fn what_the_erased_were_told_of_leaves_the_ledger_and_stays_away() {
         }
         // Opened once more, it holds nothing of what was erased.
         drop(Ledger::open(state.path()).unwrap());
-        let bytes = std::fs::read(state.path().join("ledger.redb")).unwrap();
+        let bytes =
+            ["ledger.redb", "ledger.journal"].map(|file| std::fs::read(state.path().join(file)).unwrap()).concat();
         let holds = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
         assert!(holds("plain-shoes") && holds("new-boots") && !holds("secret-slippers"), "{erasure}");
     }

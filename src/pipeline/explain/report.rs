@@ -55,8 +55,8 @@ impl Serialize for Explanation {
 }
 
 /// What the gates answered, as the member `gates` of an explanation.
-pub fn gates(askings: &[Asking]) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&askings.iter().flat_map(lines).collect::<Vec<_>>())
+pub fn gates(askings: &[Asking]) -> serde_json::Result<String> {
+    serde_json::to_string(&askings.iter().flat_map(lines).collect::<Vec<_>>())
 }
 
 fn lines(asking: &Asking) -> impl Iterator<Item = Line<'_>> {
