@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use beckon_dataflows::joins::identities::Identities;
 use beckon_dataflows::model::{
-    Change, Contact, Engagement, Episode, History, Id, OpenCart, Opening, OrderFact, Product, Tick,
+    Change, Contact, Engagement, Episode, History, Id, IdHasher, OpenCart, Opening, OrderFact, Product, Tick,
 };
-use beckon_dataflows::per_key::IdHasher;
 use hashbrown::{HashMap, HashSet};
 use similar::Similar;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use beckon::decode::{Bad, Decoded, Decoder, Dictionary, RECORD_BYTES_MAX};
 use beckon_dataflows::model::{
     Action, CartRecord, CatalogRecord, Click, Contact, EngagementKind, EngagementRecord, Fold, Id, Line, MessageId,
-    Money, Namespace, OrderRecord, OrderStatus, Position, Product, ProfileRecord, Record, StockRecord, Stream, Written,
+    Money, Namespace, OrderRecord, OrderStatus, Position, Product, ProfileRecord, Record, StockRecord, Stream, Words,
+    Written,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -366,18 +367,14 @@ fn an_order_falls_back_on_the_time_that_it_has() {
 
 #[test]
 fn a_profile_keeps_its_attributes_as_text_and_a_deleted_one_nothing() {
-    let contact = Contact {
-        known: true,
-        erased: false,
-        consent: true,
-        withheld: false,
-        declined: Box::default(),
-        email: Some("u1@example.com".to_owned()),
-        first_name: Some("Ada".to_owned()),
-        locale: Some("en-GB".to_owned()),
-        timezone: Some("Europe/London".to_owned()),
-        attributes: Some(r#"{"tier":"gold card","n":[1,2.50]}"#.to_owned()),
+    let words = Words {
+        email: Some("u1@example.com"),
+        first_name: Some("Ada"),
+        locale: Some("en-GB"),
+        timezone: Some("Europe/London"),
+        attributes: Some(r#"{"tier":"gold card","n":[1,2.50]}"#),
     };
+    let contact = Contact { known: true, consent: true, said: words.into(), ..Contact::default() };
     let record = |version, contact| {
         let written = written(Stream::Profiles, version, TEN_MS);
         Record::Profile(ProfileRecord { user: user("u1"), written, contact: Arc::new(contact) })
@@ -887,7 +884,8 @@ proptest! {
     fn profiles_come_back((ms, time) in any_time(), key in ".+", email in prop::option::of(".+"), consent: Option<bool>, attributes in prop::collection::hash_map(".*", any_json(), 0..4), extra in any_json(), seed: usize) {
         let attributes = Value::Object(attributes.into_iter().collect());
         let row = json!({"user_id": key, "email": email, "consent": {"email": consent}, "attributes": attributes, "updated_at": time});
-        let contact = Contact { known: true, consent: consent == Some(true), email, attributes: Some(attributes.to_string()), ..Contact::default() };
+        let words = Words { email: email.as_deref(), attributes: Some(&attributes.to_string()), ..Words::default() };
+        let contact = Contact { known: true, consent: consent == Some(true), said: words.into(), ..Contact::default() };
         let record = ProfileRecord { user: user(&key), written: written(Stream::Profiles, 0, ms), contact: Arc::new(contact) };
         prop_assert_eq!(decode(Stream::Profiles, &shuffled(row, extra, seed)), Ok(Decoded { record: Record::Profile(record), event_ms: ms }));
     }

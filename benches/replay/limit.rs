@@ -18,10 +18,10 @@ use anyhow::{Context, bail, ensure};
 use beckon::decision::{Decision, DecisionId, Outcome, Payload, PayloadLine, Reason};
 use beckon::decode::{Decoder, Dictionary};
 use beckon_dataflows::model::{
-    Action, CartRecord, Click, Id, Line, MessageId, OrderRecord, OrderStatus, Position, Product, ProfileRecord, Record,
-    StockRecord, Stream, Tick, Written,
+    Action, CartRecord, Click, Id, IdHasher, Line, MessageId, OrderRecord, OrderStatus, Position, Product,
+    ProfileRecord, Record, StockRecord, Stream, Tick, Written,
 };
-use beckon_dataflows::per_key::IdHasher;
+
 use beckon_dataflows::time::tick_at;
 use hashbrown::{HashMap, HashSet};
 
@@ -228,7 +228,7 @@ impl Shop {
         let known = self.contacts.get(&record.user).map(|(written, _)| *written);
         if known.is_none_or(|known| record.written > known) {
             let contact = &record.contact;
-            let gate = match (contact.email.is_some(), contact.consent) {
+            let gate = match (contact.words().email.is_some(), contact.consent) {
                 (false, _) => Err(Reason::Unreachable),
                 (true, false) => Err(Reason::NoConsent),
                 (true, true) => Ok(()),

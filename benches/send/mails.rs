@@ -7,7 +7,7 @@ use std::sync::Arc;
 use beckon::config::{Config, Purpose};
 use beckon::decision::{self, Decision, DecisionId, Errand, Outcome, Payload, PayloadLine};
 use beckon::state::State;
-use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening, Product};
+use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening, Product, Words};
 
 /// When all of it is decided and sent, epoch ms.
 pub const NOW_MS: u64 = 1_767_261_600_000;
@@ -103,13 +103,9 @@ pub fn state(mails: u64) -> State {
         apply(Change::Stock(sku, 7));
     }
     for number in 0..mails {
-        let contact = Contact {
-            known: true,
-            consent: true,
-            email: Some(format!("u{number}@example.org")),
-            first_name: Some("Ada".into()),
-            ..Contact::default()
-        };
+        let email = format!("u{number}@example.org");
+        let words = Words { email: Some(&email), first_name: Some("Ada"), ..Words::default() };
+        let contact = Contact { known: true, consent: true, said: words.into(), ..Contact::default() };
         apply(Change::Contact(customer(number), Arc::new(contact)));
         apply(Change::Entered(Opening { episode: episode(number), currency: Id::NONE, lines: Arc::new([]) }));
     }

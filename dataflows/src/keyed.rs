@@ -6,24 +6,26 @@
 //! one, so that no change ever waits for all of them.
 
 use std::hash::BuildHasherDefault;
+use std::hint::black_box;
 
-use hashbrown::hash_map::Entry;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::model::{Id, Tick};
-use crate::per_key::IdHasher;
+use crate::dense::Dense;
+use crate::model::{Id, IdHasher, Tick};
 use crate::snapshot::Section;
 
 /// Chosen by the highest bits of an id: the lowest say whose it is of the workers, those between are the hash in a shard.
 const SHARDS: usize = 256;
 
-type Shard<V> = HashMap<Id, V, BuildHasherDefault<IdHasher>>;
+/// Shards are the wider the further on, the last twice as wide as the first. Were all alike, they would all grow within a few ticks,
+/// which would take so much longer for it.
+const BEND: u64 = 3;
 
 /// Values by key.
 pub(crate) struct Keyed<V> {
-    shards: Box<[Shard<V>]>,
+    shards: Box<[Dense<V>]>,
     len: usize,
     /// Where they are written; none: nowhere.
     section: Option<Section>,
@@ -41,19 +43,22 @@ struct Writing {
 }
 
 fn shard(key: Id) -> usize {
-    (key.0 >> 56) as usize
+    const WHOLE: u64 = 1 << u32::BITS;
+    let part = key.0 / WHOLE;
+    let bent = part + part * (WHOLE - part) / (BEND * WHOLE);
+    (bent * SHARDS as u64 / WHOLE) as usize
 }
 
 impl<V> Default for Keyed<V> {
     fn default() -> Self {
-        Keyed { shards: (0..SHARDS).map(|_| Shard::default()).collect(), len: 0, section: None, writing: None }
+        Keyed { shards: (0..SHARDS).map(|_| Dense::default()).collect(), len: 0, section: None, writing: None }
     }
 }
 
 impl<V> Keyed<V> {
     /// What is kept of a key.
     pub fn get(&self, key: Id) -> Option<&V> {
-        self.shards[shard(key)].get(&key)
+        self.shards[shard(key)].get(key)
     }
 
     /// Whether there is no key.
@@ -63,7 +68,7 @@ impl<V> Keyed<V> {
 
     /// All keys, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
-        self.shards.iter().flatten().map(|(key, value)| (*key, value))
+        self.shards.iter().flat_map(Dense::iter)
     }
 
     /// The tick of a snapshot that is to be begun before the ticks before `upper` are visited whole.
@@ -87,7 +92,7 @@ impl<V: Serialize> Keyed<V> {
     /// What is kept of a key, to be changed.
     pub fn get_mut(&mut self, key: Id) -> Option<&mut V> {
         self.before_change(key);
-        self.shards[shard(key)].get_mut(&key)
+        self.shards[shard(key)].get_mut(key)
     }
 
     /// Keeps a value in the place of what was kept of the key.
@@ -101,7 +106,7 @@ impl<V: Serialize> Keyed<V> {
     /// Keeps nothing of a key any more.
     pub fn remove(&mut self, key: Id) -> Option<V> {
         self.before_change(key);
-        let before = self.shards[shard(key)].remove(&key);
+        let before = self.shards[shard(key)].remove(key);
         self.len -= usize::from(before.is_some());
         before
     }
@@ -124,8 +129,8 @@ impl<V: Serialize> Keyed<V> {
                 self.writing = None;
                 return false;
             };
-            for (key, value) in shard.iter().filter(|(key, _)| !writing.ahead.contains(*key)) {
-                section.write(&(*key, value));
+            for (key, value) in shard.iter().filter(|(key, _)| !writing.ahead.contains(key)) {
+                section.write(&(key, value));
                 written += 1;
             }
             writing.next += 1;
@@ -144,7 +149,7 @@ impl<V: Serialize> Keyed<V> {
         let (Some(writing), Some(section)) = (&mut self.writing, &mut self.section) else { return };
         if shard(key) >= writing.next
             && writing.ahead.insert(key)
-            && let Some(value) = self.shards[shard(key)].get(&key)
+            && let Some(value) = self.shards[shard(key)].get(key)
         {
             section.write(&(key, value));
         }
@@ -156,32 +161,48 @@ impl<V: Serialize + Default> Keyed<V> {
     /// goes at once never gets a place.
     pub fn change(&mut self, key: Id, change: impl FnOnce(&mut V) -> bool) {
         self.before_change(key);
-        match self.shards[shard(key)].entry(key) {
-            Entry::Occupied(mut known) => {
-                if !change(known.get_mut()) {
-                    known.remove();
-                    self.len -= 1;
-                }
-            }
-            Entry::Vacant(place) => {
-                let mut value = V::default();
-                if change(&mut value) {
-                    place.insert(value);
-                    self.len += 1;
-                }
-            }
-        }
+        let shard = &mut self.shards[shard(key)];
+        let before = shard.len();
+        shard.change(key, change);
+        self.len = self.len - before + shard.len();
     }
 
     /// What is kept of a key, to be changed; its default when nothing is.
     pub fn get_or_default(&mut self, key: Id) -> &mut V {
         self.before_change(key);
-        match self.shards[shard(key)].entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                self.len += 1;
-                place.insert(V::default())
+        let Keyed { shards, len, .. } = self;
+        shards[shard(key)].get_or_insert_with(key, || {
+            *len += 1;
+            V::default()
+        })
+    }
+}
+
+/// Looks for keys before it is their turn. Memory is far away, and to look for many of which none waits for another takes hardly longer
+/// than for one.
+pub(crate) struct Ahead {
+    /// It is looked again when no more rows than this are left.
+    left: usize,
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Ahead { left: usize::MAX }
+    }
+}
+
+impl Ahead {
+    /// So many rows at a time: what they need stays in a core's own cache until their turn.
+    const ROWS: usize = 32;
+
+    /// To be called before the first of these `rows` has its turn, each time with those that are left.
+    pub fn look<T, V>(&mut self, keyed: &Keyed<V>, rows: &[T], key: impl Fn(&T) -> Id) {
+        if rows.len() <= self.left {
+            let next = &rows[..rows.len().min(Ahead::ROWS)];
+            for row in next {
+                black_box(keyed.get(key(row)).is_some());
             }
+            self.left = rows.len() - next.len();
         }
     }
 }
@@ -221,6 +242,16 @@ mod tests {
         }
         rows.sort_unstable();
         rows
+    }
+
+    #[test]
+    fn shards_are_all_used_and_the_last_is_twice_as_wide_as_the_first() {
+        let mut widths = [0; SHARDS];
+        (0..1 << 20).for_each(|part: u64| widths[shard(Id(part << 44))] += 1);
+        let of_all = |shard: usize| f64::from(widths[shard]) * SHARDS as f64 / f64::from(1 << 20);
+        assert!((0.74..0.76).contains(&of_all(0)) && (1.48..1.51).contains(&of_all(SHARDS - 1)));
+        assert!(widths.is_sorted_by(|one, next| *one <= next + 1), "{widths:?}");
+        assert_eq!([0, u64::MAX].map(|key| shard(Id(key))), [0, SHARDS - 1]);
     }
 
     /// Keys of a few shards.

@@ -4,6 +4,7 @@
 mod by_tick;
 pub mod counts;
 pub mod custom;
+mod dense;
 pub mod flat;
 pub mod horizon;
 pub mod inputs;

@@ -11,7 +11,6 @@
 //! force, an early one is kept, finds nothing to do, and asks again. There is no scan of pending deadlines.
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use serde::de::DeserializeOwned;
@@ -22,7 +21,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::by_tick::ByTick;
-use crate::keyed::Keyed;
+use crate::keyed::{Ahead, Keyed};
 use crate::model::{Diff, Id, Tick};
 use crate::snapshot::{Fault, Section, Snapshots};
 
@@ -205,7 +204,10 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
                 self.change(logic, now, &mut heap, emit);
                 pending.give_back(heap);
             }
-            for key in self.wakes.remove(&now).unwrap_or_default() {
+            let (mut woken, mut ahead) = (self.wakes.remove(&now).unwrap_or_default().into_iter(), Ahead::default());
+            loop {
+                ahead.look(&self.slots, woken.as_slice(), |key| *key);
+                let Some(key) = woken.next() else { break };
                 // A key that was visited at this tick, or has put its wake-up off, has another one in force.
                 if self.slots.get(key).is_some_and(|slot| slot.wake == now) {
                     self.visit(logic, now, key, &mut std::iter::empty(), &mut |out, diff| emit(out, now, diff));
@@ -223,10 +225,14 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
         emit: &mut impl FnMut(L::Out, Tick, Diff),
     ) {
         changes.sort_unstable_by_key(|((key, _), diff)| (*key, *diff));
-        let mut changes = changes.drain(..).peekable();
-        while let Some(key) = changes.peek().map(|((key, _), _)| *key) {
+        let (mut changes, mut ahead) = (changes.drain(..), Ahead::default());
+        while let [((key, _), _), ..] = changes.as_slice() {
+            let key = *key;
+            ahead.look(&self.slots, changes.as_slice(), |((key, _), _)| *key);
             let mut own = std::iter::from_fn(|| {
-                changes.next_if(|((next, _), _)| *next == key).map(|((_, change), diff)| (change, diff))
+                let is_own = matches!(changes.as_slice(), [((next, _), _), ..] if *next == key);
+                let next = if is_own { changes.next() } else { None };
+                next.map(|((_, change), diff)| (change, diff))
             });
             self.visit(logic, now, key, &mut own, &mut |out, diff| emit(out, now, diff));
             own.for_each(drop);
@@ -260,23 +266,5 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
             }
             true
         });
-    }
-}
-
-/// Ids are hashes already. Turned, because the workers share them out by their lowest bits, which are then equal in a map.
-#[derive(Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        debug_assert!(false, "only ids are hashed here, not {} bytes", bytes.len());
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id.rotate_right(20);
     }
 }

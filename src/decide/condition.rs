@@ -126,16 +126,15 @@ impl From<Object> for Value {
 }
 
 fn customer(about: &About<'_>) -> Value {
-    let of = |pick: fn(&Contact) -> Option<&String>| about.contact.and_then(pick).map(String::as_str);
-    let attributes = of(|contact| contact.attributes.as_ref());
+    let words = about.contact.map(Contact::words).unwrap_or_default();
     // The decoder let only objects pass.
-    let attributes = attributes.and_then(|text| serde_json::from_str(text).ok()).map(value);
+    let attributes = words.attributes.and_then(|text| serde_json::from_str(text).ok()).map(value);
     Object::default()
         .with("user_id", about.customer_id)
-        .with_known("email", of(|contact| contact.email.as_ref()))
-        .with_known("first_name", of(|contact| contact.first_name.as_ref()))
-        .with_known("locale", of(|contact| contact.locale.as_ref()))
-        .with_known("timezone", of(|contact| contact.timezone.as_ref()))
+        .with_known("email", words.email)
+        .with_known("first_name", words.first_name)
+        .with_known("locale", words.locale)
+        .with_known("timezone", words.timezone)
         .with("attributes", attributes.unwrap_or_else(|| Object::default().into()))
         .with("orders", i64::try_from(about.history.orders).unwrap_or(i64::MAX))
         .with("total", double(about.history.total.0))
@@ -200,6 +199,8 @@ fn value(json: serde_json::Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use beckon_dataflows::model::Words;
+
     use super::*;
 
     fn line(sku: &str, quantity: Option<u32>, price: &str) -> PayloadLine {
@@ -208,12 +209,12 @@ mod tests {
     }
 
     fn ask(text: &str) -> Result<bool, Undecidable> {
-        let contact = Contact {
-            known: true,
-            locale: Some("de-DE".into()),
-            attributes: Some(r#"{"tier":"gold","age":30,"ratio":0.5,"tags":["a","b"],"deep":{"n":null}}"#.into()),
-            ..Contact::default()
+        let words = Words {
+            locale: Some("de-DE"),
+            attributes: Some(r#"{"tier":"gold","age":30,"ratio":0.5,"tags":["a","b"],"deep":{"n":null}}"#),
+            ..Words::default()
         };
+        let contact = Contact { known: true, said: words.into(), ..Contact::default() };
         let lines = vec![line("s1", Some(2), "19.90"), line("s2", Some(1), ""), line("s3", None, "5")];
         let payload = Payload { lines, ..Payload::default() };
         let about = About {

@@ -69,7 +69,7 @@ impl Decider {
 fn unreachable<F>(case: &Case<'_, F>, hear: &mut impl Hear) -> Option<Reason> {
     let profile = case.contact.is_some_and(|contact| contact.known);
     let erased = case.contact.is_some_and(|contact| contact.erased);
-    let email = case.contact.is_some_and(|contact| contact.email.is_some());
+    let email = case.contact.is_some_and(|contact| contact.words().email.is_some());
     let refuses = !(profile && !erased && email);
     hear.hear(Gate::Unreachable, Answer::refused_if(refuses), || Why::Unreachable { profile, email, erased });
     refuses.then_some(Reason::Unreachable)
@@ -154,7 +154,7 @@ fn stock_budget<F: Facts>(case: &Case<'_, F>, budgets: Option<&Budgets>, hear: &
 
 /// Until when it is quiet for the customer; none when it is not.
 fn quiet_hours<F>(case: &Case<'_, F>, hours: &QuietHours, hear: &mut impl Hear) -> Option<Tick> {
-    let timezone = case.contact.and_then(|contact| contact.timezone.as_deref());
+    let timezone = case.contact.and_then(|contact| contact.words().timezone);
     let until = hours.until(case.tick, timezone);
     let answer = if until.is_some() { Answer::Waits } else { Answer::Passed };
     hear.hear(Gate::QuietHours, answer, || {

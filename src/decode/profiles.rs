@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Contact, Namespace, Position, ProfileRecord, Record};
+use beckon_dataflows::model::{Contact, Namespace, Position, ProfileRecord, Record, Words};
 
 use super::json::{Value, compact};
 use super::row::{Object, row};
@@ -52,20 +52,21 @@ fn contact(row: &Profile<'_>) -> Result<Contact, Bad> {
         Some(consent) => consent.email.flag("consent.email")?,
         None => None,
     };
-    Ok(Contact {
-        known: true,
-        erased: false,
-        consent: consent.unwrap_or(false),
-        withheld: false,
-        declined: Box::default(),
-        email: row.email.owned("email")?.filter(|email| !email.is_empty()),
-        first_name: row.first_name.owned("first_name")?,
-        locale: row.locale.owned("locale")?,
-        timezone: row.timezone.owned("timezone")?.filter(|timezone| !timezone.is_empty()),
-        attributes: match &row.attributes {
-            Value::Missing => None,
-            Value::Object(text) => Some(compact(text)),
-            _ => return Err(Bad::WrongType { field: "attributes", expected: "an object" }),
-        },
-    })
+    let attributes = match &row.attributes {
+        Value::Missing => None,
+        Value::Object(text) => Some(compact(text)),
+        _ => return Err(Bad::WrongType { field: "attributes", expected: "an object" }),
+    };
+    let email = row.email.text("email")?;
+    let first_name = row.first_name.text("first_name")?;
+    let locale = row.locale.text("locale")?;
+    let timezone = row.timezone.text("timezone")?;
+    let words = Words {
+        email: email.as_deref().filter(|email| !email.is_empty()),
+        first_name: first_name.as_deref(),
+        locale: locale.as_deref(),
+        timezone: timezone.as_deref().filter(|timezone| !timezone.is_empty()),
+        attributes: attributes.as_deref(),
+    };
+    Ok(Contact { known: true, consent: consent.unwrap_or(false), said: words.into(), ..Contact::default() })
 }

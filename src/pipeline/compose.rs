@@ -221,12 +221,12 @@ pub(super) fn void_links_of(config: &Config) -> anyhow::Result<Option<Links>> {
 
 fn may_be_written_to(contact: &Contact, campaign: &str) -> bool {
     let consents = contact.consent && !contact.withheld && !contact.declines(campaign);
-    contact.known && !contact.erased && consents && contact.email.is_some()
+    contact.known && !contact.erased && consents && contact.words().email.is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use beckon_dataflows::model::{Change, Episode};
+    use beckon_dataflows::model::{Change, Episode, Words};
 
     use super::*;
     use crate::decision::{Decision, DecisionId, Outcome, Payload};
@@ -244,7 +244,7 @@ mod tests {
             known: true,
             erased,
             consent: !erased,
-            email: (!erased).then(|| "ada@example.com".into()),
+            said: Words { email: (!erased).then_some("ada@example.com"), ..Words::default() }.into(),
             ..Contact::default()
         };
         let mut state = State::default();

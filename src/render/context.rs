@@ -226,13 +226,14 @@ pub(super) fn sum(amounts: impl Iterator<Item = Option<Decimal>>) -> Option<Stri
 
 impl Customer {
     fn new(id: &Arc<str>, contact: &Contact) -> Customer {
-        let attributes = contact.attributes.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let words = contact.words();
+        let attributes = words.attributes.and_then(|text| serde_json::from_str(text).ok());
         Customer {
             id: id.clone(),
-            first_name: contact.first_name.as_deref().map(named).filter(|name| !name.is_empty()),
-            email: contact.email.clone(),
-            locale: contact.locale.clone(),
-            timezone: contact.timezone.clone(),
+            first_name: words.first_name.map(named).filter(|name| !name.is_empty()),
+            email: words.email.map(str::to_owned),
+            locale: words.locale.map(str::to_owned),
+            timezone: words.timezone.map(str::to_owned),
             attributes: attributes.filter(Value::is_object).unwrap_or_else(|| Value::Object(Default::default())),
             orders: 0,
             total: "0".into(),
@@ -276,6 +277,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use beckon_dataflows::model::Words;
+
     use super::*;
     use crate::decision::{Outcome, Payload};
 
@@ -308,7 +311,8 @@ mod tests {
             },
         };
         let product = Product { name: Some("now".into()), price: "15".parse().ok(), ..Product::default() };
-        let contact = Contact { attributes: Some("[1]".into()), first_name: Some(" ".into()), ..Contact::default() };
+        let words = Words { attributes: Some("[1]"), first_name: Some(" "), ..Words::default() };
+        let contact = Contact { said: words.into(), ..Contact::default() };
         let find = |sku: &str| (sku != "c").then_some(&product);
         let on_hand = |sku: &str| match sku {
             "a" => Some(2),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use beckon::config::Config;
 use beckon::decision::{Decision, DecisionId, Discount as Promised, Message, Outcome, Payload, PayloadLine, Percent};
 use beckon::render::{Context, Discount, Templates};
-use beckon_dataflows::model::{Contact, History, Product};
+use beckon_dataflows::model::{Contact, History, Product, Words};
 use html5gum::{Token, Tokenizer};
 use proptest::prelude::*;
 
@@ -105,14 +105,14 @@ impl Said {
                 discount: Some(Promised { percent }),
             },
         };
-        let contact = Contact {
-            email: Some("ada@example.com".into()),
-            first_name: Some(text(5)),
-            locale: Some(text(6)),
-            timezone: Some(text(7)),
-            attributes: Some(serde_json::json!({"city": text(8), "page": self.address(0, is_harmless)}).to_string()),
-            ..Contact::default()
+        let words = Words {
+            email: Some("ada@example.com"),
+            first_name: Some(&text(5)),
+            locale: Some(&text(6)),
+            timezone: Some(&text(7)),
+            attributes: Some(&serde_json::json!({"city": text(8), "page": self.address(0, is_harmless)}).to_string()),
         };
+        let contact = Contact { said: words.into(), ..Contact::default() };
         let product = Product { name: Some(text(9)), ..Product::default() };
         let currency: Option<Arc<str>> = Some(text(9).as_str().into());
         let context =

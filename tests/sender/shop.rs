@@ -10,7 +10,7 @@ use beckon::decision::{Decision, DecisionId, DeliveryState, Errand, Outcome, Pay
 use beckon::ledger::Ledger;
 use beckon::pipeline::deliver::Sender;
 use beckon::state::State;
-use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening};
+use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening, Words};
 
 use crate::world::AS_OF_MS;
 
@@ -26,8 +26,8 @@ fn episode(campaign: u16, number: usize) -> Episode {
 fn state(customers: usize) -> Arc<RwLock<State>> {
     let mut state = State::default();
     for number in 0..customers {
-        let email = Some(format!("u{number}@example.org"));
-        let contact = Contact { known: true, consent: true, email, ..Contact::default() };
+        let words = Words { email: Some(&format!("u{number}@example.org")), ..Words::default() };
+        let contact = Contact { known: true, consent: true, said: words.into(), ..Contact::default() };
         state.apply(AS_OF_MS, Change::Contact(customer(number), Arc::new(contact)), |_| "".into());
         for campaign in [0, 1] {
             let opening = Opening { episode: episode(campaign, number), currency: Id::NONE, lines: Arc::new([]) };

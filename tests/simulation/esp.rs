@@ -213,7 +213,7 @@ impl Desk {
         }
         let reachable = |contact: &beckon_dataflows::model::Contact| {
             let consents = contact.consent && !contact.withheld && !contact.declines(&decision.campaign);
-            contact.known && !contact.erased && consents && contact.email.is_some()
+            contact.known && !contact.erased && consents && contact.words().email.is_some()
         };
         if !state.contact(episode.customer).is_some_and(|contact| reachable(contact)) {
             return Err("its customer may not be written to".into());

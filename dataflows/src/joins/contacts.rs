@@ -30,13 +30,22 @@ pub struct Contacts {
 }
 
 /// The last write of a profile, whether consent is withheld, and the last choice.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct LastContact {
     profile: Option<(Written, Arc<Contact>)>,
     /// The tick at which a profile first consented.
-    consented: Option<Tick>,
-    withheld: Option<Tick>,
+    consented: Tick,
+    withheld: Tick,
     choice: Option<Arc<Choice>>,
+}
+
+/// The tick of what has not come to pass.
+const NEVER: Tick = Tick::MAX;
+
+impl Default for LastContact {
+    fn default() -> LastContact {
+        LastContact { profile: None, consented: NEVER, withheld: NEVER, choice: None }
+    }
 }
 
 /// A contact as it stands.
@@ -68,10 +77,8 @@ impl PerKey for Contacts {
         for (change, _) in changes {
             match change {
                 ContactChange::Profile(record) => profiles.push(record),
-                ContactChange::Reset => (last.withheld, last.choice) = (None, None),
-                ContactChange::ConsentWithheld(at) => {
-                    last.withheld = Some(last.withheld.map_or(at, |known| known.min(at)));
-                }
+                ContactChange::Reset => (last.withheld, last.choice) = (NEVER, None),
+                ContactChange::ConsentWithheld(at) => last.withheld = last.withheld.min(at),
                 ContactChange::Chosen(choice) => last.choice = last.choice.take().max(Some(choice)),
             }
         }
@@ -84,7 +91,7 @@ impl PerKey for Contacts {
             }
         }
         if last.profile.as_ref().is_some_and(|(_, contact)| contact.consent && !contact.erased) {
-            last.consented.get_or_insert(now);
+            last.consented = last.consented.min(now);
         }
         let after = last.row(key);
         if before != after {
@@ -101,18 +108,18 @@ impl PerKey for Contacts {
 
 impl LastContact {
     fn row(&self, customer: Id) -> Option<ContactRow> {
-        let consented = self.consented.filter(|at| self.withheld.is_none_or(|withheld| *at < withheld));
+        let consented = (self.consented < self.withheld).then_some(self.consented);
         self.contact().map(|contact| ContactRow { customer, contact, consented })
     }
 
     fn contact(&self) -> Option<Arc<Contact>> {
         let profile = self.profile.as_ref().map(|(_, profile)| profile);
         let declined = self.choice.as_ref().map(|choice| &choice.declined).filter(|declined| !declined.is_empty());
-        if self.withheld.is_none() && declined.is_none() {
+        if self.withheld == NEVER && declined.is_none() {
             return profile.cloned();
         }
         let profile = profile.map(|profile| Contact::clone(profile)).unwrap_or_default();
-        let declined = declined.cloned().unwrap_or_default();
-        Some(Arc::new(Contact { withheld: self.withheld.is_some(), declined, ..profile }))
+        let declined = declined.into_iter().flatten().cloned().collect();
+        Some(Arc::new(Contact { withheld: self.withheld < NEVER, declined, ..profile }))
     }
 }

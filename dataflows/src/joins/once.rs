@@ -10,8 +10,8 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
-use crate::model::{Click, Diff, EngagementRecord, Id, MessageId, Position, Stream, Tick};
-use crate::per_key::{IdHasher, Next, PerKey, per_key};
+use crate::model::{Click, Diff, EngagementRecord, Id, IdHasher, MessageId, Position, Stream, Tick};
+use crate::per_key::{Next, PerKey, per_key};
 use crate::snapshot::{Fault, Snapshots};
 
 /// How long an id is remembered, ms of event time.

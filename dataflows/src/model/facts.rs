@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EngagementKind, Id, Line, Money, OrderStatus, Tick};
+use super::{Contact, EngagementKind, Id, Line, Money, OrderStatus, Tick};
 
 /// One true interval of a campaign's condition (SPEC, "Terms"), by the campaign's place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,31 +47,6 @@ pub struct Product {
     pub image_url: Option<String>,
     /// Address of its page.
     pub url: Option<String>,
-}
-
-/// A customer, as far as a mail needs them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Contact {
-    /// There is a profile. Without one the customer is unreachable.
-    pub known: bool,
-    /// The profile says `deleted`: nothing else is kept.
-    pub erased: bool,
-    /// Consents to e-mail.
-    pub consent: bool,
-    /// Unsubscribed, complained or bounced (SPEC §5, `no_consent`).
-    pub withheld: bool,
-    /// The campaigns whose mails they have chosen not to get (ARCHITECTURE, "Choices"), by name, sorted.
-    pub declined: Box<[Box<str>]>,
-    /// Address.
-    pub email: Option<String>,
-    /// First name.
-    pub first_name: Option<String>,
-    /// BCP 47 tag.
-    pub locale: Option<String>,
-    /// IANA time zone.
-    pub timezone: Option<String>,
-    /// The profile's `attributes`, as JSON text.
-    pub attributes: Option<String>,
 }
 
 /// What a customer has bought: orders neither cancelled nor refunded (SPEC §3, "History").
@@ -131,13 +106,6 @@ pub struct OpenCart {
     pub currency: Id,
     /// What is still to be bought.
     pub lines: Arc<[Line]>,
-}
-
-impl Contact {
-    /// Whether they have chosen to get no mails of this campaign.
-    pub fn declines(&self, campaign: &str) -> bool {
-        self.declined.iter().any(|declined| **declined == *campaign)
-    }
 }
 
 impl History {

@@ -1,6 +1,8 @@
 //! Keys as integers: a string becomes a stable 64-bit hash at the edge, the same in every process and every run. The strings
 //! themselves stay in the shell's dictionary, which also detects collisions.
 
+use std::hash::Hasher;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -50,6 +52,30 @@ impl Id {
     /// Whether this stands for a missing name.
     pub fn is_none(self) -> bool {
         self == Id::NONE
+    }
+
+    /// Its hash in a table. It is one already; turned, because the workers share ids out by their lowest bits, which are then
+    /// equal in a table.
+    pub(crate) fn for_table(self) -> u64 {
+        self.0.rotate_right(20)
+    }
+}
+
+/// Hashes an [`Id`], and nothing else.
+#[derive(Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert!(false, "only ids are hashed here, not {} bytes", bytes.len());
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = Id(id).for_table();
     }
 }
 

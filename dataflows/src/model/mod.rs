@@ -1,14 +1,16 @@
 //! The words that every stage shares: identifiers, times, money, records, and what the graph says of them.
 //! Plain rows without behaviour of their own; no I/O, no clock, cannot fail.
 
+mod contact;
 mod facts;
 mod id;
 mod money;
 mod record;
 mod stream;
 
-pub use facts::{Change, Contact, Engagement, Episode, History, Interests, OpenCart, Opening, OrderFact, Product};
-pub use id::{Id, Namespace};
+pub use contact::{Contact, Said, Words};
+pub use facts::{Change, Engagement, Episode, History, Interests, OpenCart, Opening, OrderFact, Product};
+pub use id::{Id, IdHasher, Namespace};
 pub use money::Money;
 pub use record::{
     Action, CartRecord, CatalogRecord, Choice, Click, EngagementKind, EngagementRecord, Fold, Line, MessageId,

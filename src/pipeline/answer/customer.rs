@@ -145,15 +145,15 @@ fn look(view: &View<'_>, customer: Id, kind: &'static str, campaigns: u16) -> Op
 
 fn profile(contact: &Contact) -> Value {
     // What a profile says in its attributes is JSON that the decoder has read.
-    let attributes: Option<Value> =
-        contact.attributes.as_deref().and_then(|attributes| serde_json::from_str(attributes).ok());
+    let words = contact.words();
+    let attributes: Option<Value> = words.attributes.and_then(|attributes| serde_json::from_str(attributes).ok());
     json!({
         "known": contact.known,
         "erased": contact.erased,
-        "email": contact.email,
-        "first_name": contact.first_name,
-        "locale": contact.locale,
-        "timezone": contact.timezone,
+        "email": words.email,
+        "first_name": words.first_name,
+        "locale": words.locale,
+        "timezone": words.timezone,
         "consent": contact.consent,
         "withheld": contact.withheld,
         "declined": contact.declined,

@@ -68,7 +68,7 @@ impl Live for Now {
 }
 
 fn language(contact: Option<Arc<Contact>>) -> String {
-    contact.and_then(|contact| contact.locale.clone()).unwrap_or_else(|| "en".into())
+    contact.and_then(|contact| contact.words().locale.map(str::to_owned)).unwrap_or_else(|| "en".into())
 }
 
 /// The mail's line of this SKU; without one that of the most expensive, of several the first.

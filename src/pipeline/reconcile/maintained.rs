@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use beckon_dataflows::joins::carts::LastCart;
-use beckon_dataflows::model::{Action, Contact, Fold, Id, MessageId, Position, Record, Stream, Written};
+use beckon_dataflows::model::{Action, Contact, Fold, Id, MessageId, Position, Record, Stream, Words, Written};
 use beckon_dataflows::reconcile::{Content, Key, Row};
 use serde_json::Value;
 
@@ -164,12 +164,11 @@ impl Folds {
 
 /// A profile whose attributes are the same whatever their order: an export may write them otherwise.
 pub(super) fn in_order(contact: &Arc<Contact>) -> Arc<Contact> {
-    let sorted =
-        |text: &String| serde_json::from_str(text).map_or_else(|_| text.clone(), |value| ordered(value).to_string());
-    match &contact.attributes {
-        None => contact.clone(),
-        Some(text) => Arc::new(Contact { attributes: Some(sorted(text)), ..Contact::clone(contact) }),
-    }
+    let words = contact.words();
+    let Some(value) = words.attributes.and_then(|text| serde_json::from_str(text).ok()) else { return contact.clone() };
+    let sorted = ordered(value).to_string();
+    let said = Words { attributes: Some(&sorted), ..words }.into();
+    Arc::new(Contact { said, ..Contact::clone(contact) })
 }
 
 fn ordered(value: Value) -> Value {

@@ -186,16 +186,13 @@ fn clicked(click: &Click) -> Clicked {
     }
 }
 
-/// Sends `rows` out, all at once.
+/// Sends `rows` out.
 fn send<D: 'static>(
-    output: &mut OutputBuilder<Tick, CapacityContainerBuilder<Out<D>>>,
+    output: &mut OutputBuilder<Tick, CapacityContainerBuilder<told::Rows<D>>>,
     capability: &Capability<Tick>,
     rows: &mut Out<D>,
 ) {
-    if !rows.is_empty() {
-        output.activate().session(capability).give_container(rows);
-        rows.clear();
-    }
+    rows.take().for_each(|mut piece| output.activate().session(capability).give_container(&mut piece));
 }
 
 /// Runs `owners` tick by tick, once each is closed.

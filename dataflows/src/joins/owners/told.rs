@@ -60,8 +60,40 @@ pub(super) struct Clicked {
     pub(super) interest: Id,
 }
 
-/// Rows on their way to one output.
-pub(super) type Out<D> = Vec<(D, Tick, Diff)>;
+/// Rows on their way to one output, in pieces: a row of them that grows with the tick would be copied over and over, each time to
+/// memory that nobody has touched yet.
+pub(super) struct Out<D>(Vec<Rows<D>>);
+
+/// A piece.
+pub(super) type Rows<D> = Vec<(D, Tick, Diff)>;
+
+/// Rows of a piece.
+const ROWS: usize = 1 << 10;
+
+impl<D> Default for Out<D> {
+    fn default() -> Self {
+        Out(Vec::new())
+    }
+}
+
+impl<D> Out<D> {
+    pub(super) fn push(&mut self, row: (D, Tick, Diff)) {
+        match self.0.last_mut() {
+            Some(piece) if piece.len() < ROWS => piece.push(row),
+            last => {
+                // The first may stay small.
+                let mut piece = Vec::with_capacity(last.map_or(1, |_| ROWS));
+                piece.push(row);
+                self.0.push(piece);
+            }
+        }
+    }
+
+    /// Takes all of them.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Rows<D>> {
+        self.0.drain(..)
+    }
+}
 
 /// What is told at a tick.
 #[derive(Default)]

@@ -17,7 +17,7 @@ use crate::joins::identities::Identities;
 use crate::joins::implicit::ImplicitChange;
 use crate::joins::interests::Interest;
 use crate::joins::skus::SkuEvent;
-use crate::keyed::Keyed;
+use crate::keyed::{Ahead, Keyed};
 use crate::model::{Diff, Fold, History, Id, OrderStatus, Tick};
 use crate::snapshot::{Section, Snapshots};
 
@@ -99,7 +99,7 @@ impl Owners {
     /// Tells of all aliases once more.
     pub(super) fn restate(&self, tick: Tick, emit: &mut Emit) {
         let aliases = self.identities.aliases().filter(|_| self.speaks);
-        emit.aliases.extend(aliases.map(|alias| (alias, tick, 1)));
+        aliases.for_each(|alias| emit.aliases.push((alias, tick, 1)));
     }
 
     /// Takes up what is told before `upper` (all when there is none), tick by tick.
@@ -362,7 +362,10 @@ impl Owners {
     /// Sorts what was told lately by whom it names.
     fn sort_out(&mut self, now: Tick) {
         let Owners { recent, known, wakes, remember, identities, .. } = self;
-        for ((raw, told), at, diff) in recent.drain(..) {
+        let (mut recent, mut ahead) = (recent.drain(..), Ahead::default());
+        loop {
+            ahead.look(known, recent.as_slice(), |((raw, _), ..)| *raw);
+            let Some(((raw, told), at, diff)) = recent.next() else { return };
             known.change(raw, |known| {
                 known.add(told, at, diff, remember, |time| identities.link_before(raw, time));
                 known.sweep(now, remember);
