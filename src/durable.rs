@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,12 +34,15 @@ pub trait Disk: Debug + Send + Sync {
     fn clear(&self, path: &Path) -> io::Result<()>;
 }
 
-/// A file that is appended to.
+/// A file that is appended to, or written over from some place on.
 pub trait Appended: Debug + Send + Sync {
     /// Appends all of it; where that fails, perhaps its beginning.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes durable what was appended before.
+    /// Writes all of it over what is at `place`; where that fails, perhaps a part. A file is either appended to or written over.
+    fn write_at(&self, place: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes durable what was written before.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -75,7 +78,8 @@ impl Disk for Machine {
 
     fn create(&self, path: &Path, bytes: &[u8]) -> io::Result<Arc<dyn Appended>> {
         fs::write(path, bytes)?;
-        let file = File::options().append(true).open(path)?;
+        let mut file = File::options().write(true).open(path)?;
+        file.seek(SeekFrom::End(0))?;
         file.sync_all()?;
         Ok(Arc::new(file))
     }
@@ -106,6 +110,12 @@ pub fn clear(path: &Path) -> io::Result<()> {
 impl Appended for File {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         (&*self).write_all(bytes)
+    }
+
+    fn write_at(&self, place: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self;
+        file.seek(SeekFrom::Start(place))?;
+        file.write_all(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {

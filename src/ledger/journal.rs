@@ -1,13 +1,14 @@
 //! What was committed since the database's file was last written to the disk. In: frames, each the steps of one batch. Out: after a crash the same
 //! frames, in their order. Fails when the disk does.
 //!
-//! A transaction that the database makes durable by itself writes some thirty pages for one decision. Here a batch is one append and
-//! one sync, and whoever waits for it waits for no more; the pages are written once for many batches, when nobody waits.
+//! A transaction that the database makes durable by itself writes some thirty pages for one decision. Here a batch is one write and
+//! one sync, and whoever waits for it waits for no more; the pages are written once for many batches, when nobody waits. Then the
+//! frames are wiped out, and others come in their place: to write over what is there takes the disk half as long as to let a file grow.
 //!
-//! A frame is its length and a checksum of the rest, then a number that grows by one with each, then JSON. What was being appended when the process
+//! A frame is its length and a checksum of the rest, then a number that grows by one with each, then JSON. What was being written when the process
 //! died is no whole frame; nobody was told that it is durable.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
@@ -21,11 +22,14 @@ use crate::durable::Appended;
 /// How long nobody must have waited before the database's file is written,
 const IDLE: Duration = Duration::from_millis(20);
 
-/// and it is not written more often than this,
-const EVERY: Duration = Duration::from_secs(1);
+/// and it is not written more often than this, because whoever comes while it is waits for some ten milliseconds,
+const EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
 /// unless the journal has grown so long: reading it again takes a fraction of a second.
-const BYTES_MAX: u64 = 4 << 20;
+pub(super) const BYTES_MAX: u64 = 4 << 20;
+
+/// For so great a part of that the file has room from the beginning.
+const ROOM: u64 = 4;
 
 /// What comes before a frame's number.
 const HEAD: usize = mem::size_of::<u32>() + mem::size_of::<u64>();
@@ -34,17 +38,15 @@ const NUMBER: usize = mem::size_of::<u64>();
 
 /// The open journal.
 pub(super) struct Journal {
-    disk: Arc<dyn Storage>,
-    path: PathBuf,
     file: Arc<dyn Appended>,
     /// The last frame's, ever.
     number: u64,
-    /// How long the file is.
+    /// How long the frames are.
     bytes: u64,
     bytes_max: u64,
-    /// When it was last empty, and last appended to.
+    /// When there was last none, and when one last came.
     emptied: Instant,
-    appended: Instant,
+    written: Instant,
 }
 
 /// A batch of steps that is known to be whole.
@@ -64,15 +66,10 @@ impl Journal {
         Ok(std::iter::from_fn(|| Frame::take(&mut rest)).collect())
     }
 
-    /// An empty one in the place of what is at `path`. Its frames are numbered on from `number`.
-    pub fn begin(disk: Arc<dyn Storage>, path: PathBuf, number: u64) -> io::Result<Journal> {
-        let (file, now) = (empty(&*disk, &path)?, Instant::now());
-        Ok(Journal { disk, path, file, number, bytes: 0, bytes_max: BYTES_MAX, emptied: now, appended: now })
-    }
-
-    /// The same, which is written back when it is so long, however busy it is.
-    pub fn at_most(self, bytes_max: u64) -> Journal {
-        Journal { bytes_max, ..self }
+    /// An empty one in the place of what is at `path`. Its frames are numbered on from `number`; with so many bytes it is full.
+    pub fn begin(disk: &dyn Storage, path: &Path, number: u64, bytes_max: u64) -> io::Result<Journal> {
+        let (file, now) = (empty(disk, path, bytes_max)?, Instant::now());
+        Ok(Journal { file, number, bytes: 0, bytes_max, emptied: now, written: now })
     }
 
     /// The number that the next frame has.
@@ -83,17 +80,18 @@ impl Journal {
     /// Appends a frame. When this returns, the disk has it.
     pub fn append(&mut self, json: &[u8]) -> io::Result<()> {
         let frame = Frame::bytes(self.next(), json)?;
-        self.file.append(&frame)?;
+        self.file.write_at(self.bytes, &frame)?;
         self.file.sync()?;
         self.number += 1;
         self.bytes += frame.len() as u64;
-        self.appended = Instant::now();
+        self.written = Instant::now();
         Ok(())
     }
 
-    /// Forgets all frames, once what they say is durable elsewhere.
+    /// Wipes out all frames, once what they say is durable elsewhere.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.file = empty(&*self.disk, &self.path)?;
+        self.file.write_at(0, &vec![0; self.bytes as usize])?;
+        self.file.sync()?;
         (self.bytes, self.emptied) = (0, Instant::now());
         Ok(())
     }
@@ -110,14 +108,14 @@ impl Journal {
 
     /// When it is time if nobody waits; never while it is empty.
     pub fn due(&self) -> Option<Instant> {
-        (!self.is_empty()).then(|| (self.appended + IDLE).max(self.emptied + EVERY))
+        (!self.is_empty()).then(|| (self.written + IDLE).max(self.emptied + EVERY))
     }
 }
 
-/// Puts an empty file at `path`, whole and in one step.
-fn empty(disk: &dyn Storage, path: &Path) -> io::Result<Arc<dyn Appended>> {
+/// Puts a file without a frame at `path`, whole and in one step, with some room.
+fn empty(disk: &dyn Storage, path: &Path, bytes_max: u64) -> io::Result<Arc<dyn Appended>> {
     let new = path.with_extension("journal.new");
-    let file = disk.create(&new, &[])?;
+    let file = disk.create(&new, &vec![0; (bytes_max / ROOM) as usize])?;
     disk.replace(&new, path)?;
     Ok(file)
 }
@@ -161,8 +159,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.journal");
         assert!(read(&path).is_empty());
-        let mut journal = Journal::begin(Arc::new(Machine), path.clone(), 41).unwrap();
-        assert!(journal.due().is_none() && journal.is_empty());
+        let mut journal = Journal::begin(&Machine, &path, 41, 160).unwrap();
+        assert!(read(&path).is_empty() && journal.due().is_none() && journal.is_empty());
         for json in ["[1]", "[]", "[\"three\"]"] {
             journal.append(json.as_bytes()).unwrap();
         }
@@ -182,10 +180,21 @@ mod tests {
             std::fs::write(&path, damaged).unwrap();
             assert_eq!(read(&path), all[..2], "damaged at {at}");
         }
+    }
 
+    #[test]
+    fn what_was_cleared_leaves_not_a_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.journal");
+        let mut journal = Journal::begin(&Machine, &path, 0, 160).unwrap();
+        while !journal.is_full() {
+            journal.append(b"[1234]").unwrap();
+        }
+        let bytes = std::fs::read(&path).unwrap().len();
         journal.clear().unwrap();
-        assert!(read(&path).is_empty() && journal.due().is_none());
-        journal.append(b"[4]").unwrap();
-        assert_eq!(read(&path), [(45, "[4]".to_owned())]);
+        assert!(journal.is_empty() && journal.due().is_none());
+        assert_eq!(std::fs::read(&path).unwrap(), vec![0; bytes]);
+        journal.append(b"[5]").unwrap();
+        assert_eq!(read(&path), [(8, "[5]".to_owned())]);
     }
 }

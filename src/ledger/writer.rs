@@ -3,7 +3,7 @@
 //!
 //! The writer has a thread of its own, or it writes when it is told to ([`Hand`]).
 //!
-//! When nobody waits the database's file is written, and the journal begins anew. Some time after something was erased both are written
+//! When nobody waits the database's file is written, and the journal is wiped out. Some time after something was erased that file is written
 //! anew, so that it does not linger there.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -46,7 +46,7 @@ pub(super) enum Hand {
     /// A thread's. Its channel is unbounded, and yet short: every caller waits for the answer before it comes again.
     Thread { commands: Option<Sender<Command>>, writer: Option<JoinHandle<()>> },
     /// The holder's, when it says so.
-    InLine(Mutex<InLine>),
+    InLine(Box<Mutex<InLine>>),
 }
 
 /// A writer without a thread.
@@ -66,7 +66,7 @@ impl Hand {
 
     /// Nothing is written but by [`Hand::write_waiting`].
     pub fn in_line(writer: Writer) -> Hand {
-        Hand::InLine(Mutex::new(InLine { writer: Some(writer), waiting: Vec::new() }))
+        Hand::InLine(Box::new(Mutex::new(InLine { writer: Some(writer), waiting: Vec::new() })))
     }
 
     /// Takes a command; false when nobody will do it any more.
@@ -199,11 +199,11 @@ impl Writer {
         if self.journal.is_empty() {
             return Ok(());
         }
-        let written = self.tables.write_back().and_then(|()| self.begin_journal());
+        let written = self.tables.write_back().and_then(|()| self.clear_journal());
         written.inspect_err(|error| self.stops(error))
     }
 
-    fn begin_journal(&mut self) -> Result<(), LedgerError> {
+    fn clear_journal(&mut self) -> Result<(), LedgerError> {
         self.journal.clear().map_err(|error| LedgerError::of(error.into(), self.tables.path()))
     }
 
@@ -215,7 +215,7 @@ impl Writer {
     fn sweep_if_due(&mut self) -> Result<(), LedgerError> {
         if self.sweeps.due.is_some_and(|due| due <= Instant::now()) {
             let swept = self.sweeps.sweep(&self.tables).and_then(|is_swept| match is_swept {
-                true => self.begin_journal(),
+                true => self.clear_journal(),
                 false => Ok(()),
             });
             swept.inspect_err(|error| self.stops(error))?;

@@ -1,5 +1,6 @@
 //! From decisions to the ledger (SPEC §6). In: the decisions of closed ticks. Out: all of them durable, and the sender woken. A
-//! decided send is in the ledger before any request for it leaves.
+//! decided send is in the ledger before any request for it leaves. Ticks that are closed at once are recorded at once: the disk is
+//! waited for once, and not for each.
 //!
 //! While the log is still being read up to where it ended when the process started, the sender sleeps: the trigger set of an
 //! old tick does not say what is true now.
@@ -16,9 +17,13 @@ use super::{Act, View};
 use crate::config::Config;
 use crate::decide::{Asking, Decided};
 use crate::decision::{Decision, DecisionId, Errand, Outcome};
+use crate::kpis::Part;
 use crate::ledger::Ledger;
 use crate::mails::Mails;
 use crate::reclock::Timeline;
+
+/// Decisions are recorded when so many wait for it, though there are more.
+const WAITING_MAX: usize = 1024;
 
 /// Records decisions and wakes the sender.
 pub struct Recorder {
@@ -28,7 +33,9 @@ pub struct Recorder {
     sender: mpsc::Sender<()>,
     live_from: Tick,
     live: bool,
-    /// What the gates answered at this tick, by decision, where somebody listens to them.
+    /// Decided, and not recorded yet.
+    waiting: Vec<(Decision, Option<Errand>)>,
+    /// What the gates answered about those, and at this tick, by decision, where somebody listens to them.
     accounts: HashMap<DecisionId, Asking>,
     /// Where mails are kept, if they are.
     mails: Option<Arc<Mails>>,
@@ -43,8 +50,8 @@ impl Recorder {
         live_from: Tick,
         sender: mpsc::Sender<()>,
     ) -> Recorder {
-        let (campaigns, accounts) = (Campaigns::of(config), HashMap::new());
-        Recorder { ledger, timeline, campaigns, sender, live_from, live: false, accounts, mails: None }
+        let (campaigns, waiting, accounts) = (Campaigns::of(config), Vec::new(), HashMap::new());
+        Recorder { ledger, timeline, campaigns, sender, live_from, live: false, waiting, accounts, mails: None }
     }
 
     /// The same, which forgets the mails of who is erased.
@@ -61,6 +68,22 @@ impl Recorder {
         let Episode { customer, subject, .. } = opening.episode;
         let (priority, esp) = self.campaigns.priority_and_esp(&decision.campaign);
         Some(Errand { customer, subject, currency, priority, esp })
+    }
+
+    /// Makes durable what was decided.
+    fn record(&mut self) -> anyhow::Result<()> {
+        // Those that wait for the end of quiet hours are asked again, and what decides is then.
+        let mut accounts = std::mem::take(&mut self.accounts);
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
+        self.timeline.sync()?;
+        let account_of = |id| explain::gates(&[accounts.remove(&id)?]).ok();
+        self.ledger.record_with(&self.waiting, account_of)?;
+        self.waiting.clear();
+        self.wake();
+        Ok(())
     }
 
     /// One that is awake already finds what is new; one that has stopped leaves it to the ledger, and the service ends with
@@ -91,28 +114,17 @@ impl Act for Elsewhere {
 
 impl Act for Recorder {
     fn decided(&mut self, _tick: Tick, decided: Vec<Decided>, view: &View<'_>) -> anyhow::Result<()> {
-        // Those that wait for the end of quiet hours are asked again, and what decides is then.
-        let mut accounts = std::mem::take(&mut self.accounts);
-        if decided.is_empty() {
-            return Ok(());
-        }
-        let entries = decided.into_iter().map(|decided| {
+        for decided in decided {
             let errand = self.errand(&decided, view);
             // Of the erased no more is kept than that something was decided.
             let contact = view.state.contact(decided.1.episode.customer);
             let is_erased = contact.is_some_and(|contact| contact.erased);
             if is_erased {
-                accounts.remove(&decided.0.decision_id);
+                self.accounts.remove(&decided.0.decision_id);
             }
-            (if is_erased { decided.0.erased() } else { decided.0 }, errand)
-        });
-        let entries: Vec<(Decision, Option<Errand>)> = entries.collect();
-        // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
-        self.timeline.sync()?;
-        let account_of = |id| explain::gates(&[accounts.remove(&id)?]).ok();
-        self.ledger.record_with(&entries, account_of)?;
-        self.wake();
-        Ok(())
+            self.waiting.push((if is_erased { decided.0.erased() } else { decided.0 }, errand));
+        }
+        if self.waiting.len() >= WAITING_MAX { self.record() } else { Ok(()) }
     }
 
     fn asked(&mut self, asking: Asking) {
@@ -121,6 +133,7 @@ impl Act for Recorder {
 
     /// Also those who are aliases of the erased. What is owed to them is withdrawn by the sender, which finds them unreachable.
     fn erased(&mut self, tick: Tick, customers: &[Id], view: &View<'_>) -> anyhow::Result<()> {
+        self.record()?;
         let all: HashSet<Id> =
             customers.iter().flat_map(|id| view.state.all_of(*id)).chain(customers.iter().copied()).collect();
         let names: Vec<String> = all.into_iter().filter_map(|id| view.dictionary.text(id)).collect();
@@ -135,7 +148,13 @@ impl Act for Recorder {
         Ok(())
     }
 
+    fn kept(&mut self, _tick: Tick) -> anyhow::Result<Vec<Part>> {
+        self.record()?;
+        Ok(Vec::new())
+    }
+
     fn closed(&mut self, upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
+        self.record()?;
         if !self.live && upper.is_some_and(|upper| upper >= self.live_from) {
             self.live = true;
             self.wake();

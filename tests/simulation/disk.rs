@@ -339,6 +339,14 @@ impl Appended for Open {
         })
     }
 
+    fn write_at(&self, place: u64, bytes: &[u8]) -> io::Result<()> {
+        self.act("write", |content, share| {
+            content.grows = false;
+            content.write(place as usize, &bytes[..share.of(bytes.len())]);
+            Ok(())
+        })
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.sync_content()
     }
