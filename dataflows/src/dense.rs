@@ -1,26 +1,23 @@
 //! Values by key, close together. In: keys and values. Out: the same. Cannot fail.
 //!
 //! A hash table doubles, so for a while half of it is empty, and where values are wide that is most of the memory. Here the table
-//! has only places, of four bytes; keys and values lie in one row, which grows and shrinks by a part of itself.
+//! has only places, of four bytes; keys and values lie in one row, which grows and shrinks piece by piece.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::model::Id;
 
-/// A full row grows by this part of itself.
-const GROWTH: usize = 8;
-
 /// Values by key.
 pub(crate) struct Dense<V> {
     /// Where in the row each key is. There is no memory for as many keys as a place could not tell apart.
     places: HashTable<u32>,
-    row: Vec<(Id, V)>,
+    row: Row<V>,
 }
 
 impl<V> Default for Dense<V> {
     fn default() -> Self {
-        Dense { places: HashTable::new(), row: Vec::new() }
+        Dense { places: HashTable::new(), row: Row { pieces: Vec::new() } }
     }
 }
 
@@ -32,35 +29,31 @@ impl<V> Dense<V> {
 
     /// All keys, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
-        self.row.iter().map(|(key, value)| (*key, value))
+        self.row.pieces.iter().flatten().map(|(key, value)| (*key, value))
     }
 
     /// What is kept of a key.
     pub fn get(&self, key: Id) -> Option<&V> {
         let Dense { places, row } = self;
-        let place = places.find(key.for_table(), |place| row[*place as usize].0 == key)?;
-        Some(&row[*place as usize].1)
+        let place = places.find(key.for_table(), |place| row.key(*place) == key)?;
+        Some(&row.at(*place).1)
     }
 
     /// What is kept of a key, to be changed.
     pub fn get_mut(&mut self, key: Id) -> Option<&mut V> {
         let Dense { places, row } = self;
-        let place = places.find(key.for_table(), |place| row[*place as usize].0 == key)?;
-        Some(&mut row[*place as usize].1)
+        let place = places.find(key.for_table(), |place| row.key(*place) == key)?;
+        Some(&mut row.at_mut(*place).1)
     }
 
     /// What is kept of a key, to be changed; `made` when nothing is.
     pub fn get_or_insert_with(&mut self, key: Id, made: impl FnOnce() -> V) -> &mut V {
         let Dense { places, row } = self;
         let place = match entry(places, row, key) {
-            Entry::Occupied(place) => *place.get() as usize,
-            Entry::Vacant(place) => {
-                place.insert(row.len() as u32);
-                push(row, key, made());
-                row.len() - 1
-            }
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => *place.insert(row.push(key, made())).get(),
         };
-        &mut row[place].1
+        &mut row.at_mut(place).1
     }
 
     /// Keeps a value in the place of what was kept of the key.
@@ -82,8 +75,8 @@ impl<V> Dense<V> {
         let Dense { places, row } = self;
         match entry(places, row, key) {
             Entry::Occupied(place) => {
-                let at = *place.get() as usize;
-                if !change(&mut row[at].1) {
+                let at = *place.get();
+                if !change(&mut row.at_mut(at).1) {
                     place.remove();
                     self.take(at);
                 }
@@ -91,8 +84,7 @@ impl<V> Dense<V> {
             Entry::Vacant(place) => {
                 let mut value = V::default();
                 if change(&mut value) {
-                    place.insert(row.len() as u32);
-                    push(row, key, value);
+                    place.insert(row.push(key, value));
                 }
             }
         }
@@ -101,40 +93,83 @@ impl<V> Dense<V> {
     /// Keeps nothing of a key any more.
     pub fn remove(&mut self, key: Id) -> Option<V> {
         let Dense { places, row } = self;
-        let place = places.find_entry(key.for_table(), |place| row[*place as usize].0 == key).ok()?;
+        let place = places.find_entry(key.for_table(), |place| row.key(*place) == key).ok()?;
         let (at, _) = place.remove();
-        Some(self.take(at as usize))
+        self.take(at)
     }
 
     /// Takes what is at a place that is no key's any more, and gives the place to the last.
-    fn take(&mut self, at: usize) -> V {
+    fn take(&mut self, at: u32) -> Option<V> {
         let Dense { places, row } = self;
-        let (_, value) = row.swap_remove(at);
+        let mut taken = row.pop()?;
         let was = row.len() as u32;
-        if let Some((moved, _)) = row.get(at)
-            && let Some(place) = places.find_mut(moved.for_table(), |place| *place == was)
-        {
-            *place = at as u32;
-        }
-        if row.len() < row.capacity() / 4 * 3 {
-            row.shrink_to(row.len() + row.len() / GROWTH);
+        if at != was {
+            let moved = taken.0;
+            taken = std::mem::replace(row.at_mut(at), taken);
+            if let Some(place) = places.find_mut(moved.for_table(), |place| *place == was) {
+                *place = at;
+            }
         }
         if row.len() < places.capacity() / 4 {
-            places.shrink_to(2 * row.len(), |place| row[*place as usize].0.for_table());
+            places.shrink_to(2 * row.len(), |place| row.key(*place).for_table());
         }
-        value
+        Some(taken.1)
     }
 }
 
-fn entry<'p, V>(places: &'p mut HashTable<u32>, row: &[(Id, V)], key: Id) -> Entry<'p, u32> {
-    places.entry(key.for_table(), |place| row[*place as usize].0 == key, |place| row[*place as usize].0.for_table())
+fn entry<'p, V>(places: &'p mut HashTable<u32>, row: &Row<V>, key: Id) -> Entry<'p, u32> {
+    places.entry(key.for_table(), |place| row.key(*place) == key, |place| row.key(*place).for_table())
 }
 
-fn push<V>(row: &mut Vec<(Id, V)>, key: Id, value: V) {
-    if row.len() == row.capacity() {
-        row.reserve_exact((row.len() / GROWTH).max(1));
+/// Keys and values, in pieces that are full but for the last: what grows as a whole is copied, to memory that nobody has touched yet.
+struct Row<V> {
+    pieces: Vec<Vec<(Id, V)>>,
+}
+
+impl<V> Row<V> {
+    /// Of a piece.
+    const ROWS: usize = 64;
+
+    fn len(&self) -> usize {
+        self.pieces.last().map_or(0, |last| (self.pieces.len() - 1) * Self::ROWS + last.len())
     }
-    row.push((key, value));
+
+    fn at(&self, place: u32) -> &(Id, V) {
+        &self.pieces[place as usize / Self::ROWS][place as usize % Self::ROWS]
+    }
+
+    fn at_mut(&mut self, place: u32) -> &mut (Id, V) {
+        &mut self.pieces[place as usize / Self::ROWS][place as usize % Self::ROWS]
+    }
+
+    fn key(&self, place: u32) -> Id {
+        self.at(place).0
+    }
+
+    /// Adds one, and says where.
+    fn push(&mut self, key: Id, value: V) -> u32 {
+        let place = self.len() as u32;
+        match self.pieces.last_mut() {
+            Some(last) if last.len() < Self::ROWS => last.push((key, value)),
+            last => {
+                // The first may stay small.
+                let mut piece = Vec::with_capacity(last.map_or(1, |_| Self::ROWS));
+                piece.push((key, value));
+                self.pieces.push(piece);
+            }
+        }
+        place
+    }
+
+    /// Takes the last.
+    fn pop(&mut self) -> Option<(Id, V)> {
+        let last = self.pieces.last_mut()?;
+        let taken = last.pop();
+        if last.is_empty() {
+            self.pieces.pop();
+        }
+        taken
+    }
 }
 
 #[cfg(test)]
@@ -179,15 +214,16 @@ mod tests {
 
     #[test]
     fn it_takes_no_more_memory_than_what_lives() {
+        let room = |dense: &Dense<[u64; 8]>| dense.row.pieces.iter().map(Vec::capacity).sum::<usize>();
         let mut dense = Dense::default();
         let key = |number: u64| Id(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for number in 0..10_000 {
             dense.insert(key(number), [0u64; 8]);
-            assert!(dense.row.capacity() <= dense.len() + dense.len() / GROWTH + 1);
+            assert!(room(&dense) <= 2 * dense.len() && room(&dense) <= dense.len() + Row::<u64>::ROWS);
         }
         for number in 0..10_000 {
             dense.remove(key(number));
-            assert!(dense.row.capacity() <= dense.len() * 4 / 3 + 4, "{} of {}", dense.row.capacity(), dense.len());
+            assert!(room(&dense) <= dense.len() + Row::<u64>::ROWS);
             assert!(dense.places.capacity() <= dense.len() * 4 + 16);
         }
     }
