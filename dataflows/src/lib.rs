@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use differential_dataflow::VecCollection;
 use timely::dataflow::Scope;
+use timely::dataflow::operators::probe::Handle;
 
 use counts::Counts;
 use horizon::Horizon;
@@ -53,6 +54,9 @@ use triggers::welcome::Welcomes;
 use triggers::{cart_abandonment, low_stock};
 
 type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
+
+/// How far everything is concluded: who asks can leave for later what nobody waits for.
+type Concluded = Handle<Tick>;
 
 /// Builds the graph of one worker. Records go in through the inputs; what changed by each closed tick comes out of the outputs
 /// at its destination, which is the same for all workers. What is kept is written to `snapshots`, and begins with what those have.
@@ -93,7 +97,9 @@ pub fn build(
     let profiles = profiles.map(|record| (record.user, record));
     let erased = plan.forget_erased.then(|| per_key(profiles.clone(), "Erasures by user", Erasures, snapshots));
     let told = Raw { messages, carts, implicit: lines, orders, refusals, choices, erased };
-    let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } = owners(told, remember, snapshots);
+    let concluded = Concluded::new();
+    let Owned { deeds, implicit, skus: wishes, interests, refusals, aliases } =
+        owners(told, remember, concluded.clone(), snapshots);
     let implicit = per_key(implicit, "Implicit carts by owner", ImplicitCarts, snapshots);
     // What only some plans ask for is copied for those.
     let ordered =
@@ -142,7 +148,7 @@ pub fn build(
         episodes.push(per_key(consents, "Welcomes", welcomes, snapshots));
     }
 
-    let outputs = outputs::collect(scope, destination, |changes| {
+    let outputs = outputs::collect(scope, destination, &concluded, |changes| {
         changes.entries(episodes);
         changes.state(stock.flat_map(|fact| match fact {
             StockFact::OnHand(sku, units) => Some(Change::Stock(sku, units)),

@@ -4,11 +4,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use differential_dataflow::VecCollection;
 use differential_dataflow::consolidation::consolidate_updates;
+use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::{Exchange, ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::probe::{Handle, Probe};
 
 use crate::model::{Change, Diff, Opening, Tick};
 
@@ -85,15 +86,17 @@ impl<'scope> Watched<'scope> {
 /// A change on its way out.
 type Row = (Change, Tick, Diff);
 
-/// Gathers the changes of the collections that `watch` names, at their destination.
+/// Gathers the changes of the collections that `watch` names, at their destination, and shows how far they are `concluded`.
 pub(crate) fn collect<'scope>(
     scope: Scope<'scope, Tick>,
     destination: Destination,
+    concluded: &Handle<Tick>,
     watch: impl FnOnce(&mut Watched<'scope>),
 ) -> Outputs {
     let mut watched = Watched::default();
     watch(&mut watched);
     let changes = differential_dataflow::collection::concatenate(scope, watched.0);
+    let changes = changes.inner.probe_with(concluded).as_collection();
     match destination {
         Destination::Here => gather(changes, Pipeline),
         Destination::First(workers) => {

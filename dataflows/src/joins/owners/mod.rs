@@ -11,6 +11,7 @@ mod told;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::container::CapacityContainerBuilder;
@@ -18,6 +19,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::carts::Raw as RawCart;
@@ -37,6 +39,9 @@ use told::{Clicked, Emit, Link, Out, Told};
 use worker::Owners;
 
 type Rows<'scope, D> = VecCollection<'scope, Tick, D, Diff>;
+
+/// After this it is asked again whether all is concluded.
+const LATER: Duration = Duration::from_millis(1);
 
 /// What owners are told, and SKUs by owners.
 pub struct Owned<'scope> {
@@ -102,8 +107,13 @@ pub struct Raw<'scope> {
     pub erased: Option<Rows<'scope, Id>>,
 }
 
-/// Gives what is told to its owners.
-pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember, snapshots: &Snapshots) -> Owned<'scope> {
+/// Gives what is told to its owners. What is to be remembered of a tick is sorted once all of it is `concluded`.
+pub fn owners<'scope>(
+    raw: Raw<'scope>,
+    remember: Remember,
+    concluded: Handle<Tick>,
+    snapshots: &Snapshots,
+) -> Owned<'scope> {
     let Raw { messages, carts, implicit, orders, refusals, choices, erased } = raw;
     let Messages { told, say_more } = messages;
     let speaks = told.inner.scope().index() == 0;
@@ -131,7 +141,7 @@ pub fn owners<'scope>(raw: Raw<'scope>, remember: Remember, snapshots: &Snapshot
         Some(erased) => told.concat(erased.inner.broadcast().as_collection().map(|user| (user, Told::Erased))),
         None => told,
     };
-    by_tick(told, Owners::new(remember, speaks, snapshots), snapshots)
+    by_tick(told, Owners::new(remember, speaks, snapshots), concluded, snapshots)
 }
 
 /// Takes messages apart.
@@ -196,7 +206,12 @@ fn send<D: 'static>(
 }
 
 /// Runs `owners` tick by tick, once each is closed.
-fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners, snapshots: &Snapshots) -> Owned<'scope> {
+fn by_tick<'scope>(
+    told: Rows<'scope, (Id, Told)>,
+    mut owners: Owners,
+    concluded: Handle<Tick>,
+    snapshots: &Snapshots,
+) -> Owned<'scope> {
     let scope = told.inner.scope();
     let mut builder = OperatorBuilder::new("Owners".to_owned(), scope);
     let again = scope.activator_for(builder.operator_info().address);
@@ -229,6 +244,11 @@ fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners, snapshots
                 again.activate();
             }
             if upper.is_some_and(|upper| upper <= *for_deeds.time()) {
+                match (owners.has_many_unsorted(), concluded.less_than(for_deeds.time())) {
+                    (false, _) => {}
+                    (true, false) => owners.sort_out(),
+                    (true, true) => again.activate_after(LATER),
+                }
                 return;
             }
             if let Some(tick) = owners.due(upper) {
@@ -243,6 +263,9 @@ fn by_tick<'scope>(told: Rows<'scope, (Id, Told)>, mut owners: Owners, snapshots
             send(&mut interests_out, for_interests, &mut emit.interests);
             send(&mut refusals_out, for_refusals, &mut emit.refusals);
             send(&mut aliases_out, for_aliases, &mut emit.aliases);
+            if owners.has_many_unsorted() {
+                again.activate_after(LATER);
+            }
             match upper {
                 Some(upper) => capabilities.iter_mut().for_each(|held| held.downgrade(&upper)),
                 None => capabilities.clear(),

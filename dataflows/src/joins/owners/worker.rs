@@ -81,7 +81,7 @@ impl Owners {
 
     /// Writes the snapshot of `tick` from now on: that is the last that was taken up.
     pub(super) fn begin(&mut self, tick: Tick) {
-        self.sort_out(tick);
+        self.sort_out();
         self.known.begin(tick);
         self.folded.begin(tick);
         self.identities.begin(tick);
@@ -110,12 +110,13 @@ impl Owners {
             let next = told.into_iter().chain(lapse).min();
             let Some(now) = next.filter(|now| upper.is_none_or(|upper| *now < upper)) else { return };
             emit.now = now;
+            // Not after the last tick: it is waited for.
+            if self.has_many_unsorted() {
+                self.sort_out();
+            }
             let mut heap = pending.take(now);
             self.tick(now, &mut heap, emit);
             pending.give_back(heap);
-            if self.recent.len() >= RECENT {
-                self.sort_out(now);
-            }
             self.look_through(now);
         }
     }
@@ -139,7 +140,7 @@ impl Owners {
             self.take(now, raw, told, diff, &moved, &mut carts, emit);
         }
         if !erased.is_empty() {
-            self.erase(now, &erased, &moved, &mut carts, emit);
+            self.erase(&erased, &moved, &mut carts, emit);
         }
         for (cart, before) in carts {
             let after = self.folded.get(cart).and_then(|folded| folded.cart.row());
@@ -172,7 +173,7 @@ impl Owners {
         for from in aliased.into_iter().filter(|_| self.speaks) {
             emit.aliases.push(((from, self.identities.next(from)), now, 1));
         }
-        self.sort_out(now);
+        self.sort_out();
         for raw in self.identities.all_of(moved.iter().copied()) {
             for cart in self.known.get(raw).into_iter().filter_map(|known| known.rare()).flat_map(|rare| &rare.folded) {
                 if let Some(folded) = self.folded.get_mut(*cart) {
@@ -271,7 +272,7 @@ impl Owners {
 
     /// Forgets what was told before `now` of a SKU in an implicit cart.
     fn forget_implicit_lines(&mut self, now: Tick, raw: Id, sku: Id, moved: &HashSet<Id>, emit: &mut Emit) {
-        self.sort_out(now);
+        self.sort_out();
         let Some(known) = self.known.get_mut(raw) else { return };
         let are = |(at, fold): &mut (Tick, Fold)| fold.sku == sku && *at < now;
         for (at, fold) in known.rare_mut().folds.extract_if(.., are) {
@@ -289,13 +290,12 @@ impl Owners {
     /// again: what is forgotten may have been another's until this tick.
     fn erase(
         &mut self,
-        now: Tick,
         erased: &HashSet<Id>,
         moved: &HashSet<Id>,
         carts: &mut HashMap<Id, Option<(Id, Arc<Cart>)>>,
         emit: &mut Emit,
     ) {
-        self.sort_out(now);
+        self.sort_out();
         let mut whole = Vec::new();
         for raw in self.identities.all_of(erased.iter().copied()) {
             let Some(known) = self.known.get_mut(raw) else { continue };
@@ -328,7 +328,7 @@ impl Owners {
 
     /// Takes `moved` back and tells everything of them again.
     fn tell_again(&mut self, now: Tick, moved: &HashSet<Id>, emit: &mut Emit) {
-        self.sort_out(now);
+        self.sort_out();
         for owner in moved {
             emit.deed(*owner, 0, Deed::Reset, -1);
             emit.implicit(*owner, ImplicitChange::Reset, -1);
@@ -359,9 +359,15 @@ impl Owners {
         }
     }
 
+    /// Whether more was told lately than a core's own cache has room for.
+    pub(super) fn has_many_unsorted(&self) -> bool {
+        self.recent.len() >= RECENT
+    }
+
     /// Sorts what was told lately by whom it names.
-    fn sort_out(&mut self, now: Tick) {
+    pub(super) fn sort_out(&mut self) {
         let Owners { recent, known, wakes, remember, identities, .. } = self;
+        let now = recent.last().map_or(0, |(_, at, _)| *at);
         let (mut recent, mut ahead) = (recent.drain(..), Ahead::default());
         loop {
             ahead.look(known, recent.as_slice(), |((raw, _), ..)| *raw);
