@@ -7,6 +7,12 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::model::Id;
+use crate::pieces::Pieces;
+
+/// How many keys lie in a piece of the row.
+const ROWS: usize = 64;
+
+type Row<V> = Pieces<(Id, V), ROWS>;
 
 /// Values by key.
 pub(crate) struct Dense<V> {
@@ -17,7 +23,7 @@ pub(crate) struct Dense<V> {
 
 impl<V> Default for Dense<V> {
     fn default() -> Self {
-        Dense { places: HashTable::new(), row: Row { pieces: Vec::new() } }
+        Dense { places: HashTable::new(), row: Row::default() }
     }
 }
 
@@ -29,21 +35,21 @@ impl<V> Dense<V> {
 
     /// All keys, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
-        self.row.pieces.iter().flatten().map(|(key, value)| (*key, value))
+        self.row.iter().map(|(key, value)| (*key, value))
     }
 
     /// What is kept of a key.
     pub fn get(&self, key: Id) -> Option<&V> {
         let Dense { places, row } = self;
-        let place = places.find(key.for_table(), |place| row.key(*place) == key)?;
-        Some(&row.at(*place).1)
+        let place = places.find(key.for_table(), |place| key_at(row, *place) == key)?;
+        Some(&row.at(*place as usize).1)
     }
 
     /// What is kept of a key, to be changed.
     pub fn get_mut(&mut self, key: Id) -> Option<&mut V> {
         let Dense { places, row } = self;
-        let place = places.find(key.for_table(), |place| row.key(*place) == key)?;
-        Some(&mut row.at_mut(*place).1)
+        let place = places.find(key.for_table(), |place| key_at(row, *place) == key)?;
+        Some(&mut row.at_mut(*place as usize).1)
     }
 
     /// What is kept of a key, to be changed; `made` when nothing is.
@@ -51,9 +57,9 @@ impl<V> Dense<V> {
         let Dense { places, row } = self;
         let place = match entry(places, row, key) {
             Entry::Occupied(place) => *place.get(),
-            Entry::Vacant(place) => *place.insert(row.push(key, made())).get(),
+            Entry::Vacant(place) => *place.insert(push(row, key, made())).get(),
         };
-        &mut row.at_mut(place).1
+        &mut row.at_mut(place as usize).1
     }
 
     /// Keeps a value in the place of what was kept of the key.
@@ -76,7 +82,7 @@ impl<V> Dense<V> {
         match entry(places, row, key) {
             Entry::Occupied(place) => {
                 let at = *place.get();
-                if !change(&mut row.at_mut(at).1) {
+                if !change(&mut row.at_mut(at as usize).1) {
                     place.remove();
                     self.take(at);
                 }
@@ -84,7 +90,7 @@ impl<V> Dense<V> {
             Entry::Vacant(place) => {
                 let mut value = V::default();
                 if change(&mut value) {
-                    place.insert(row.push(key, value));
+                    place.insert(push(row, key, value));
                 }
             }
         }
@@ -93,7 +99,7 @@ impl<V> Dense<V> {
     /// Keeps nothing of a key any more.
     pub fn remove(&mut self, key: Id) -> Option<V> {
         let Dense { places, row } = self;
-        let place = places.find_entry(key.for_table(), |place| row.key(*place) == key).ok()?;
+        let place = places.find_entry(key.for_table(), |place| key_at(row, *place) == key).ok()?;
         let (at, _) = place.remove();
         self.take(at)
     }
@@ -105,71 +111,31 @@ impl<V> Dense<V> {
         let was = row.len() as u32;
         if at != was {
             let moved = taken.0;
-            taken = std::mem::replace(row.at_mut(at), taken);
+            taken = std::mem::replace(row.at_mut(at as usize), taken);
             if let Some(place) = places.find_mut(moved.for_table(), |place| *place == was) {
                 *place = at;
             }
         }
         if row.len() < places.capacity() / 4 {
-            places.shrink_to(2 * row.len(), |place| row.key(*place).for_table());
+            places.shrink_to(2 * row.len(), |place| key_at(row, *place).for_table());
         }
         Some(taken.1)
     }
 }
 
+fn key_at<V>(row: &Row<V>, place: u32) -> Id {
+    row.at(place as usize).0
+}
+
+/// Adds a key at the end of the row, and says where that is.
+fn push<V>(row: &mut Row<V>, key: Id, value: V) -> u32 {
+    let place = row.len() as u32;
+    row.push((key, value));
+    place
+}
+
 fn entry<'p, V>(places: &'p mut HashTable<u32>, row: &Row<V>, key: Id) -> Entry<'p, u32> {
-    places.entry(key.for_table(), |place| row.key(*place) == key, |place| row.key(*place).for_table())
-}
-
-/// Keys and values, in pieces that are full but for the last: what grows as a whole is copied, to memory that nobody has touched yet.
-struct Row<V> {
-    pieces: Vec<Vec<(Id, V)>>,
-}
-
-impl<V> Row<V> {
-    /// Of a piece.
-    const ROWS: usize = 64;
-
-    fn len(&self) -> usize {
-        self.pieces.last().map_or(0, |last| (self.pieces.len() - 1) * Self::ROWS + last.len())
-    }
-
-    fn at(&self, place: u32) -> &(Id, V) {
-        &self.pieces[place as usize / Self::ROWS][place as usize % Self::ROWS]
-    }
-
-    fn at_mut(&mut self, place: u32) -> &mut (Id, V) {
-        &mut self.pieces[place as usize / Self::ROWS][place as usize % Self::ROWS]
-    }
-
-    fn key(&self, place: u32) -> Id {
-        self.at(place).0
-    }
-
-    /// Adds one, and says where.
-    fn push(&mut self, key: Id, value: V) -> u32 {
-        let place = self.len() as u32;
-        match self.pieces.last_mut() {
-            Some(last) if last.len() < Self::ROWS => last.push((key, value)),
-            last => {
-                // The first may stay small.
-                let mut piece = Vec::with_capacity(last.map_or(1, |_| Self::ROWS));
-                piece.push((key, value));
-                self.pieces.push(piece);
-            }
-        }
-        place
-    }
-
-    /// Takes the last.
-    fn pop(&mut self) -> Option<(Id, V)> {
-        let last = self.pieces.last_mut()?;
-        let taken = last.pop();
-        if last.is_empty() {
-            self.pieces.pop();
-        }
-        taken
-    }
+    places.entry(key.for_table(), |place| key_at(row, *place) == key, |place| key_at(row, *place).for_table())
 }
 
 #[cfg(test)]
@@ -214,16 +180,15 @@ mod tests {
 
     #[test]
     fn it_takes_no_more_memory_than_what_lives() {
-        let room = |dense: &Dense<[u64; 8]>| dense.row.pieces.iter().map(Vec::capacity).sum::<usize>();
         let mut dense = Dense::default();
         let key = |number: u64| Id(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for number in 0..10_000 {
             dense.insert(key(number), [0u64; 8]);
-            assert!(room(&dense) <= 2 * dense.len() && room(&dense) <= dense.len() + Row::<u64>::ROWS);
+            assert!(dense.row.room() <= 2 * dense.len() && dense.row.room() <= dense.len() + ROWS);
         }
         for number in 0..10_000 {
             dense.remove(key(number));
-            assert!(room(&dense) <= dense.len() + Row::<u64>::ROWS);
+            assert!(dense.row.room() <= dense.len() + ROWS);
             assert!(dense.places.capacity() <= dense.len() * 4 + 16);
         }
     }

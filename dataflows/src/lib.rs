@@ -14,6 +14,7 @@ pub mod kpis;
 pub mod model;
 pub mod outputs;
 pub mod per_key;
+mod pieces;
 pub mod plan;
 pub mod reconcile;
 pub mod snapshot;

@@ -283,9 +283,10 @@ fn open(disk: Arc<dyn Storage>, path: PathBuf, journal_bytes: u64) -> Result<(Ar
     let of = path.with_extension("journal");
     let tables = Tables::open(disk.clone(), path.clone())?;
     let failed = |error| OpenError::of(error, &path);
-    let mut number = tables.stand_at().map_err(failed)?;
+    let stands = tables.stand_at().map_err(failed)?;
+    let mut number = stands;
     let frames = Journal::read(&*disk, &of).map_err(|error| failed(error.into()))?;
-    for frame in frames.into_iter().filter(|frame| frame.number > number).collect::<Vec<_>>() {
+    for frame in frames.into_iter().filter(|frame| frame.number > stands) {
         let unreadable = |error: serde_json::Error| OpenError::Journal {
             path: of.clone(),
             number: frame.number,

@@ -194,7 +194,7 @@ impl Writer {
         if due { self.write_back() } else { Ok(()) }
     }
 
-    /// Writes the database's file, and begins the journal anew.
+    /// Writes the database's file, and wipes out the journal.
     fn write_back(&mut self) -> Result<(), LedgerError> {
         if self.journal.is_empty() {
             return Ok(());

@@ -198,7 +198,7 @@ fn clicked(click: &Click) -> Clicked {
 
 /// Sends `rows` out.
 fn send<D: 'static>(
-    output: &mut OutputBuilder<Tick, CapacityContainerBuilder<told::Rows<D>>>,
+    output: &mut OutputBuilder<Tick, CapacityContainerBuilder<Vec<told::Row<D>>>>,
     capability: &Capability<Tick>,
     rows: &mut Out<D>,
 ) {

@@ -12,6 +12,7 @@ use crate::joins::interests::Interest;
 use crate::joins::orders::Order;
 use crate::joins::skus::SkuEvent;
 use crate::model::{Choice, Diff, Fold, History, Id, Position, Tick};
+use crate::pieces::Pieces;
 
 /// What is told of whoever a record names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,40 +61,14 @@ pub(super) struct Clicked {
     pub(super) interest: Id,
 }
 
-/// Rows on their way to one output, in pieces: a row of them that grows with the tick would be copied over and over, each time to
-/// memory that nobody has touched yet.
-pub(super) struct Out<D>(Vec<Rows<D>>);
+/// Rows on their way to one output.
+pub(super) type Out<D> = Pieces<Row<D>, ROWS>;
 
-/// A piece.
-pub(super) type Rows<D> = Vec<(D, Tick, Diff)>;
+/// A row.
+pub(super) type Row<D> = (D, Tick, Diff);
 
-/// Rows of a piece.
+/// How many lie in a piece of them.
 const ROWS: usize = 1 << 10;
-
-impl<D> Default for Out<D> {
-    fn default() -> Self {
-        Out(Vec::new())
-    }
-}
-
-impl<D> Out<D> {
-    pub(super) fn push(&mut self, row: (D, Tick, Diff)) {
-        match self.0.last_mut() {
-            Some(piece) if piece.len() < ROWS => piece.push(row),
-            last => {
-                // The first may stay small.
-                let mut piece = Vec::with_capacity(last.map_or(1, |_| ROWS));
-                piece.push(row);
-                self.0.push(piece);
-            }
-        }
-    }
-
-    /// Takes all of them.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Rows<D>> {
-        self.0.drain(..)
-    }
-}
 
 /// What is told at a tick.
 #[derive(Default)]
