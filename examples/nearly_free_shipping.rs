@@ -90,7 +90,7 @@ impl CustomerTrigger for Carts {
     /// retracted: the episode leaves the trigger set, and its mail is not sent. There is nothing to undo by hand, and no clock
     /// to be looked at: the same records give the same decisions, live or replayed.
     fn find(&self, customer: &Customer, found: &mut Found) {
-        for cart in &customer.carts {
+        for cart in customer.carts() {
             // What is still to be bought: nothing, once an order has closed the cart.
             let lines: Vec<Line> = customer.open_lines(cart).map(|line| line.line).collect();
             let Some(lacks) = total(&lines).and_then(|total| self.free_from.checked_sub(total)) else { continue };

@@ -57,7 +57,7 @@ pub struct View<'v> {
 
 impl Facts for View<'_> {
     fn contact(&self, customer: Id) -> Option<&Contact> {
-        self.state.contact(customer).map(|contact| &**contact)
+        self.state.contact(customer)
     }
 
     fn all_of(&self, customer: Id) -> Vec<Id> {

@@ -11,6 +11,7 @@ use beckon_dataflows::joins::identities::Identities;
 use beckon_dataflows::model::{
     Change, Contact, Engagement, Episode, History, Id, IdHasher, OpenCart, Opening, OrderFact, Product, Tick,
 };
+use beckon_dataflows::sharded::Sharded;
 use hashbrown::{HashMap, HashSet};
 use similar::Similar;
 
@@ -54,7 +55,7 @@ pub struct State {
     as_of: Tick,
     stock: ById<Stock>,
     products: ById<Arc<Product>>,
-    contacts: ById<Arc<Contact>>,
+    contacts: Sharded<Contact>,
     /// When whose profile was last deleted.
     erased: ById<Tick>,
     histories: ById<History>,
@@ -90,7 +91,7 @@ impl State {
             Change::Stock(sku, units) => self.stock.entry(sku).or_default().become_at(tick, units),
             Change::Product(sku, product) => drop(self.products.insert(sku, product)),
             Change::Contact(customer, contact) => {
-                let erased = contact.erased;
+                let erased = contact.standing().erased;
                 self.contacts.insert(customer, contact);
                 if erased {
                     self.erased.insert(customer, tick);
@@ -162,8 +163,8 @@ impl State {
     }
 
     /// The customer, if there is a profile or an engagement of theirs.
-    pub fn contact(&self, customer: Id) -> Option<&Arc<Contact>> {
-        self.contacts.get(&customer)
+    pub fn contact(&self, customer: Id) -> Option<&Contact> {
+        self.contacts.get(customer)
     }
 
     /// Whether the customer was erased at the tick `since` or later.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use beckon::decode::{Bad, Decoded, Decoder, Dictionary, RECORD_BYTES_MAX};
 use beckon_dataflows::model::{
     Action, CartRecord, CatalogRecord, Click, Contact, EngagementKind, EngagementRecord, Fold, Id, Line, MessageId,
-    Money, Namespace, OrderRecord, OrderStatus, Position, Product, ProfileRecord, Record, StockRecord, Stream, Words,
-    Written,
+    Money, Namespace, OrderRecord, OrderStatus, Position, Product, ProfileRecord, Record, Standing, StockRecord,
+    Stream, Words, Written,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -374,16 +374,16 @@ fn a_profile_keeps_its_attributes_as_text_and_a_deleted_one_nothing() {
         timezone: Some("Europe/London"),
         attributes: Some(r#"{"tier":"gold card","n":[1,2.50]}"#),
     };
-    let contact = Contact { known: true, consent: true, said: words.into(), ..Contact::default() };
+    let contact = Contact::new(Standing { known: true, consent: true, ..Standing::default() }, &words);
     let record = |version, contact| {
         let written = written(Stream::Profiles, version, TEN_MS);
-        Record::Profile(ProfileRecord { user: user("u1"), written, contact: Arc::new(contact) })
+        Record::Profile(ProfileRecord { user: user("u1"), written, contact })
     };
     check(Stream::Profiles, VALID[12].1, TEN_MS, record(7, contact));
-    let erased = Contact { known: true, erased: true, ..Contact::default() };
+    let erased = Contact::new(Standing { known: true, erased: true, ..Standing::default() }, &Words::default());
     let text = r#"{"user_id":"u1","email":"u1@example.com","consent":5,"deleted":true,"updated_at":1767261600000}"#;
     check(Stream::Profiles, text, TEN_MS, record(0, erased));
-    let unstated = Contact { known: true, ..Contact::default() };
+    let unstated = Contact::new(Standing { known: true, ..Standing::default() }, &Words::default());
     let text = r#"{"user_id":"u1","email":"","consent":{},"deleted":false,"updated_at":1767261600000}"#;
     check(Stream::Profiles, text, TEN_MS, record(0, unstated));
 }
@@ -885,8 +885,8 @@ proptest! {
         let attributes = Value::Object(attributes.into_iter().collect());
         let row = json!({"user_id": key, "email": email, "consent": {"email": consent}, "attributes": attributes, "updated_at": time});
         let words = Words { email: email.as_deref(), attributes: Some(&attributes.to_string()), ..Words::default() };
-        let contact = Contact { known: true, consent: consent == Some(true), said: words.into(), ..Contact::default() };
-        let record = ProfileRecord { user: user(&key), written: written(Stream::Profiles, 0, ms), contact: Arc::new(contact) };
+        let contact = Contact::new(Standing { known: true, consent: consent == Some(true), ..Standing::default() }, &words);
+        let record = ProfileRecord { user: user(&key), written: written(Stream::Profiles, 0, ms), contact };
         prop_assert_eq!(decode(Stream::Profiles, &shuffled(row, extra, seed)), Ok(Decoded { record: Record::Profile(record), event_ms: ms }));
     }
 

@@ -228,7 +228,7 @@ impl Shop {
         let known = self.contacts.get(&record.user).map(|(written, _)| *written);
         if known.is_none_or(|known| record.written > known) {
             let contact = &record.contact;
-            let gate = match (contact.words().email.is_some(), contact.consent) {
+            let gate = match (contact.words().email.is_some(), contact.standing().consent) {
                 (false, _) => Err(Reason::Unreachable),
                 (true, false) => Err(Reason::NoConsent),
                 (true, true) => Ok(()),

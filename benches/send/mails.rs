@@ -7,7 +7,7 @@ use std::sync::Arc;
 use beckon::config::{Config, Purpose};
 use beckon::decision::{self, Decision, DecisionId, Errand, Outcome, Payload, PayloadLine};
 use beckon::state::State;
-use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening, Product, Words};
+use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening, Product, Standing, Words};
 
 /// When all of it is decided and sent, epoch ms.
 pub const NOW_MS: u64 = 1_767_261_600_000;
@@ -105,8 +105,8 @@ pub fn state(mails: u64) -> State {
     for number in 0..mails {
         let email = format!("u{number}@example.org");
         let words = Words { email: Some(&email), first_name: Some("Ada"), ..Words::default() };
-        let contact = Contact { known: true, consent: true, said: words.into(), ..Contact::default() };
-        apply(Change::Contact(customer(number), Arc::new(contact)));
+        let contact = Contact::new(Standing { known: true, consent: true, ..Standing::default() }, &words);
+        apply(Change::Contact(customer(number), contact));
         apply(Change::Entered(Opening { episode: episode(number), currency: Id::NONE, lines: Arc::new([]) }));
     }
     state

@@ -1,13 +1,11 @@
 //! Values by key, close together. In: keys and values. Out: the same. Cannot fail.
 //!
 //! A hash table doubles, so for a while half of it is empty, and where values are wide that is most of the memory. Here the table
-//! has only places, of four bytes; keys and values lie in one row, which grows and shrinks piece by piece.
-
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+//! has only places; keys and values lie in one row, which grows and shrinks piece by piece.
 
 use crate::model::Id;
 use crate::pieces::Pieces;
+use crate::places::Places;
 
 /// How many keys lie in a piece of the row.
 const ROWS: usize = 64;
@@ -16,14 +14,13 @@ type Row<V> = Pieces<(Id, V), ROWS>;
 
 /// Values by key.
 pub(crate) struct Dense<V> {
-    /// Where in the row each key is. There is no memory for as many keys as a place could not tell apart.
-    places: HashTable<u32>,
+    places: Places,
     row: Row<V>,
 }
 
 impl<V> Default for Dense<V> {
     fn default() -> Self {
-        Dense { places: HashTable::new(), row: Row::default() }
+        Dense { places: Places::default(), row: Row::default() }
     }
 }
 
@@ -40,26 +37,18 @@ impl<V> Dense<V> {
 
     /// What is kept of a key.
     pub fn get(&self, key: Id) -> Option<&V> {
-        let Dense { places, row } = self;
-        let place = places.find(key.for_table(), |place| key_at(row, *place) == key)?;
-        Some(&row.at(*place as usize).1)
+        self.find(key).map(|at| &self.row.at(at).1)
     }
 
     /// What is kept of a key, to be changed.
     pub fn get_mut(&mut self, key: Id) -> Option<&mut V> {
-        let Dense { places, row } = self;
-        let place = places.find(key.for_table(), |place| key_at(row, *place) == key)?;
-        Some(&mut row.at_mut(*place as usize).1)
+        self.find(key).map(|at| &mut self.row.at_mut(at).1)
     }
 
     /// What is kept of a key, to be changed; `made` when nothing is.
     pub fn get_or_insert_with(&mut self, key: Id, made: impl FnOnce() -> V) -> &mut V {
-        let Dense { places, row } = self;
-        let place = match entry(places, row, key) {
-            Entry::Occupied(place) => *place.get(),
-            Entry::Vacant(place) => *place.insert(push(row, key, made())).get(),
-        };
-        &mut row.at_mut(place as usize).1
+        let at = self.find(key).unwrap_or_else(|| self.push(key, made()));
+        &mut self.row.at_mut(at).1
     }
 
     /// Keeps a value in the place of what was kept of the key.
@@ -78,64 +67,58 @@ impl<V> Dense<V> {
     where
         V: Default,
     {
-        let Dense { places, row } = self;
-        match entry(places, row, key) {
-            Entry::Occupied(place) => {
-                let at = *place.get();
-                if !change(&mut row.at_mut(at as usize).1) {
-                    place.remove();
-                    self.take(at);
+        match self.find(key) {
+            Some(at) => {
+                if !change(&mut self.row.at_mut(at).1) {
+                    self.remove(key);
                 }
             }
-            Entry::Vacant(place) => {
+            None => {
                 let mut value = V::default();
                 if change(&mut value) {
-                    place.insert(push(row, key, value));
+                    self.push(key, value);
                 }
             }
         }
     }
 
-    /// Keeps nothing of a key any more.
-    pub fn remove(&mut self, key: Id) -> Option<V> {
-        let Dense { places, row } = self;
-        let place = places.find_entry(key.for_table(), |place| key_at(row, *place) == key).ok()?;
-        let (at, _) = place.remove();
-        self.take(at)
-    }
-
-    /// Takes what is at a place that is no key's any more, and gives the place to the last.
-    fn take(&mut self, at: u32) -> Option<V> {
-        let Dense { places, row } = self;
-        let mut taken = row.pop()?;
-        let was = row.len() as u32;
-        if at != was {
-            let moved = taken.0;
-            taken = std::mem::replace(row.at_mut(at as usize), taken);
-            if let Some(place) = places.find_mut(moved.for_table(), |place| *place == was) {
-                *place = at;
+    /// Keeps those of which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(Id, &mut V) -> bool) {
+        // From the end: the last takes the place of one that goes, and was looked at by then.
+        for at in (0..self.row.len()).rev() {
+            let (key, value) = self.row.at_mut(at);
+            let key = *key;
+            if !keep(key, value) {
+                self.remove(key);
             }
         }
-        if row.len() < places.capacity() / 4 {
-            places.shrink_to(2 * row.len(), |place| key_at(row, *place).for_table());
+    }
+
+    /// Keeps nothing of a key any more. The last of the row takes its place.
+    pub fn remove(&mut self, key: Id) -> Option<V> {
+        let Dense { places, row } = self;
+        let at = places.remove(key.for_table(), |place| row.at(place).0 == key)?;
+        let mut taken = row.pop()?;
+        if at < row.len() {
+            places.replace(taken.0.for_table(), row.len(), at);
+            taken = std::mem::replace(row.at_mut(at), taken);
         }
+        places.shrink(|place| row.at(place).0.for_table());
         Some(taken.1)
     }
-}
 
-fn key_at<V>(row: &Row<V>, place: u32) -> Id {
-    row.at(place as usize).0
-}
+    fn find(&self, key: Id) -> Option<usize> {
+        self.places.find(key.for_table(), |place| self.row.at(place).0 == key)
+    }
 
-/// Adds a key at the end of the row, and says where that is.
-fn push<V>(row: &mut Row<V>, key: Id, value: V) -> u32 {
-    let place = row.len() as u32;
-    row.push((key, value));
-    place
-}
-
-fn entry<'p, V>(places: &'p mut HashTable<u32>, row: &Row<V>, key: Id) -> Entry<'p, u32> {
-    places.entry(key.for_table(), |place| key_at(row, *place) == key, |place| key_at(row, *place).for_table())
+    /// Adds a key at the end of the row, and says where that is.
+    fn push(&mut self, key: Id, value: V) -> usize {
+        let Dense { places, row } = self;
+        let place = row.len();
+        row.push((key, value));
+        places.insert(place, |place| row.at(place).0.for_table());
+        place
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +155,9 @@ mod tests {
                 proptest::prop_assert_eq!(dense.get(key).copied(), plain.get(&key.0).copied());
             }
             proptest::prop_assert_eq!(dense.len(), plain.len());
+            let is_odd = |value: &u64| value % 2 == 1;
+            dense.retain(|_, value| is_odd(value));
+            plain.retain(|_, value| is_odd(value));
             let all: HashMap<u64, u64> = dense.iter().map(|(key, value)| (key.0, *value)).collect();
             proptest::prop_assert!(all.iter().all(|(key, value)| dense.get(Id(*key)) == Some(value)));
             proptest::prop_assert_eq!(all, plain);

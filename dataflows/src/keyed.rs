@@ -2,8 +2,7 @@
 //! snapshot all of them as they were when it began. Cannot fail.
 //!
 //! The keys lie in shards. A snapshot walks these, a few at a time; a key that is to change before its shard's turn is written
-//! first, and skipped then. While no snapshot is under way that costs one comparison a change. Shards also grow one by
-//! one, so that no change ever waits for all of them.
+//! first, and skipped then. While no snapshot is under way that costs one comparison a change.
 
 use std::hash::BuildHasherDefault;
 use std::hint::black_box;
@@ -12,21 +11,13 @@ use hashbrown::HashSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::dense::Dense;
 use crate::model::{Id, IdHasher, Tick};
+use crate::sharded::{SHARDS, Sharded};
 use crate::snapshot::Section;
-
-/// Chosen by the highest bits of an id: the lowest say whose it is of the workers, those between are the hash in a shard.
-const SHARDS: usize = 256;
-
-/// Shards are the wider the further on, the last twice as wide as the first. Were all alike, they would all grow within a few ticks,
-/// which would take so much longer for it.
-const BEND: u64 = 3;
 
 /// Values by key.
 pub(crate) struct Keyed<V> {
-    shards: Box<[Dense<V>]>,
-    len: usize,
+    all: Sharded<V>,
     /// Where they are written; none: nowhere.
     section: Option<Section>,
     /// Set while a snapshot is under way.
@@ -42,33 +33,26 @@ struct Writing {
     ahead: HashSet<Id, BuildHasherDefault<IdHasher>>,
 }
 
-fn shard(key: Id) -> usize {
-    const WHOLE: u64 = 1 << u32::BITS;
-    let part = key.0 / WHOLE;
-    let bent = part + part * (WHOLE - part) / (BEND * WHOLE);
-    (bent * SHARDS as u64 / WHOLE) as usize
-}
-
 impl<V> Default for Keyed<V> {
     fn default() -> Self {
-        Keyed { shards: (0..SHARDS).map(|_| Dense::default()).collect(), len: 0, section: None, writing: None }
+        Keyed { all: Sharded::default(), section: None, writing: None }
     }
 }
 
 impl<V> Keyed<V> {
     /// What is kept of a key.
     pub fn get(&self, key: Id) -> Option<&V> {
-        self.shards[shard(key)].get(key)
+        self.all.get(key)
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.all.is_empty()
     }
 
     /// All keys, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
-        self.shards.iter().flat_map(Dense::iter)
+        self.all.iter()
     }
 
     /// The tick of a snapshot that is to be begun before the ticks before `upper` are visited whole.
@@ -92,23 +76,19 @@ impl<V: Serialize> Keyed<V> {
     /// What is kept of a key, to be changed.
     pub fn get_mut(&mut self, key: Id) -> Option<&mut V> {
         self.before_change(key);
-        self.shards[shard(key)].get_mut(key)
+        self.all.get_mut(key)
     }
 
     /// Keeps a value in the place of what was kept of the key.
     pub fn insert(&mut self, key: Id, value: V) -> Option<V> {
         self.before_change(key);
-        let before = self.shards[shard(key)].insert(key, value);
-        self.len += usize::from(before.is_none());
-        before
+        self.all.insert(key, value)
     }
 
     /// Keeps nothing of a key any more.
     pub fn remove(&mut self, key: Id) -> Option<V> {
         self.before_change(key);
-        let before = self.shards[shard(key)].remove(key);
-        self.len -= usize::from(before.is_some());
-        before
+        self.all.remove(key)
     }
 
     /// Writes a snapshot of `tick`, as all is now: [`Keyed::write_some`] does it from now on.
@@ -124,18 +104,25 @@ impl<V: Serialize> Keyed<V> {
         let (Some(writing), Some(section)) = (&mut self.writing, &mut self.section) else { return false };
         let mut written = 0;
         while written < section.pace() {
-            let Some(shard) = self.shards.get(writing.next) else {
+            let Some(shard) = self.all.of_shard(writing.next) else {
                 section.end();
                 self.writing = None;
                 return false;
             };
-            for (key, value) in shard.iter().filter(|(key, _)| !writing.ahead.contains(key)) {
+            for (key, value) in shard.filter(|(key, _)| !writing.ahead.contains(key)) {
                 section.write(&(key, value));
                 written += 1;
             }
             writing.next += 1;
         }
         true
+    }
+
+    /// Keeps, of those whose turn has come by `now`, those of which `keep` says so. None has a turn while a snapshot is under way.
+    pub fn look_through(&mut self, turns: &mut Turns, now: Tick, mut keep: impl FnMut(Id, &mut V) -> bool) {
+        for shard in turns.due(now).filter(|_| self.writing.is_none()) {
+            self.all.retain(shard, &mut keep);
+        }
     }
 
     fn before_change(&mut self, key: Id) {
@@ -147,9 +134,9 @@ impl<V: Serialize> Keyed<V> {
     #[cold]
     fn write_ahead(&mut self, key: Id) {
         let (Some(writing), Some(section)) = (&mut self.writing, &mut self.section) else { return };
-        if shard(key) >= writing.next
+        if key.shard(SHARDS) >= writing.next
             && writing.ahead.insert(key)
-            && let Some(value) = self.shards[shard(key)].get(key)
+            && let Some(value) = self.all.get(key)
         {
             section.write(&(key, value));
         }
@@ -161,20 +148,41 @@ impl<V: Serialize + Default> Keyed<V> {
     /// goes at once never gets a place.
     pub fn change(&mut self, key: Id, change: impl FnOnce(&mut V) -> bool) {
         self.before_change(key);
-        let shard = &mut self.shards[shard(key)];
-        let before = shard.len();
-        shard.change(key, change);
-        self.len = self.len - before + shard.len();
+        self.all.change(key, change);
     }
 
     /// What is kept of a key, to be changed; its default when nothing is.
     pub fn get_or_default(&mut self, key: Id) -> &mut V {
         self.before_change(key);
-        let Keyed { shards, len, .. } = self;
-        shards[shard(key)].get_or_insert_with(key, || {
-            *len += 1;
-            V::default()
-        })
+        self.all.get_or_insert_with(key, V::default)
+    }
+}
+
+/// When keys are looked through for what does not matter any more, a shard at a time, by the clock of the records. That costs no memory, and
+/// a read now and then; but it is not foreseen when a key is looked at.
+pub(crate) struct Turns {
+    each_ms: u64,
+    taken: u64,
+}
+
+impl Turns {
+    /// In the time for which a thing matters all are looked through so often.
+    const PASSES: u64 = 4;
+
+    /// Things matter so long, ms.
+    pub fn within(lasts_ms: u64) -> Turns {
+        Turns { each_ms: (lasts_ms / (Turns::PASSES * SHARDS as u64)).max(1), taken: 0 }
+    }
+
+    /// The shards whose turn has come since this was last asked; none twice.
+    fn due(&mut self, now: Tick) -> impl Iterator<Item = usize> + use<> {
+        let turns = now / self.each_ms;
+        let first = match std::mem::replace(&mut self.taken, turns) {
+            // Whoever has just begun has nothing old, or was looked through before.
+            0 => turns,
+            taken => taken.max(turns.saturating_sub(SHARDS as u64)),
+        };
+        (first..turns).map(|turn| turn as usize % SHARDS)
     }
 }
 
@@ -244,16 +252,6 @@ mod tests {
         rows
     }
 
-    #[test]
-    fn shards_are_all_used_and_the_last_is_twice_as_wide_as_the_first() {
-        let mut widths = [0; SHARDS];
-        (0..1 << 20).for_each(|part: u64| widths[shard(Id(part << 44))] += 1);
-        let of_all = |shard: usize| f64::from(widths[shard]) * SHARDS as f64 / f64::from(1 << 20);
-        assert!((0.74..0.76).contains(&of_all(0)) && (1.48..1.51).contains(&of_all(SHARDS - 1)));
-        assert!(widths.is_sorted_by(|one, next| *one <= next + 1), "{widths:?}");
-        assert_eq!([0, u64::MAX].map(|key| shard(Id(key))), [0, SHARDS - 1]);
-    }
-
     /// Keys of a few shards.
     fn key(number: u64) -> Id {
         Id(number << 53 | number)
@@ -264,7 +262,7 @@ mod tests {
         #[test]
         fn a_snapshot_has_each_key_once_as_it_was_when_it_began(
             before in proptest::collection::vec((0u64..40, 0u64..9), 0..60),
-            meanwhile in proptest::collection::vec((0u64..60, 0u64..9, 0u8..6), 0..120),
+            meanwhile in proptest::collection::vec((0u64..60, 0u64..9, 0u8..7), 0..120),
             pace in 1usize..5,
         ) {
             let (snapshots, mut keyed, heard) = keyed(pace);
@@ -275,6 +273,7 @@ mod tests {
             snapshots.take(7);
             proptest::prop_assert_eq!((keyed.due(Some(7)), keyed.due(Some(8))), (None, Some(7)));
             keyed.begin(7);
+            let mut turns = Turns::within(8 * SHARDS as u64);
             for (number, value, what) in meanwhile {
                 match what {
                     0 => drop(keyed.insert(key(number), value)),
@@ -284,6 +283,7 @@ mod tests {
                         *kept += value;
                         what == 3
                     }),
+                    5 => keyed.look_through(&mut turns, number, |_, kept| *kept != value),
                     _ => drop(keyed.write_some()),
                 }
             }
@@ -291,7 +291,7 @@ mod tests {
             let heard = heard.lock().unwrap();
             proptest::prop_assert_eq!(heard.1, 1);
             proptest::prop_assert_eq!(read(&heard.0), expected.into_iter().collect::<Vec<_>>());
-            proptest::prop_assert_eq!(keyed.len, keyed.iter().count());
+            proptest::prop_assert_eq!(keyed.all.len(), keyed.iter().count());
         }
     }
 }

@@ -13,10 +13,13 @@ mod keyed;
 pub mod kpis;
 pub mod model;
 pub mod outputs;
+mod packed;
 pub mod per_key;
 mod pieces;
+mod places;
 pub mod plan;
 pub mod reconcile;
+pub mod sharded;
 pub mod snapshot;
 pub mod time;
 pub mod triggers;
@@ -145,8 +148,7 @@ pub fn build(
         episodes.push(per_key(events, "SKUs", skus, snapshots));
     }
     if let Some(welcomes) = Welcomes::of(plan) {
-        let consents = contacts.clone().map(|row| (row.customer, (row.contact, row.consented)));
-        episodes.push(per_key(consents, "Welcomes", welcomes, snapshots));
+        episodes.push(per_key(contacts.clone(), "Welcomes", welcomes, snapshots));
     }
 
     let outputs = outputs::collect(scope, destination, &concluded, |changes| {
@@ -156,7 +158,7 @@ pub fn build(
             StockFact::InStockSince(..) => None,
         }));
         changes.state(products.map(|(sku, product)| Change::Product(sku, product)));
-        changes.state(contacts.map(|row| Change::Contact(row.customer, row.contact)));
+        changes.state(contacts.map(|(customer, contact)| Change::Contact(customer, contact)));
         changes.state(aliases.map(|(from, to)| Change::Aliased(from, to)));
         histories.into_iter().for_each(|rows| changes.state(rows.map(|(id, history)| Change::History(id, history))));
         open_carts.into_iter().for_each(|rows| changes.state(rows.map(|(id, carts)| Change::Carts(id, carts))));

@@ -8,7 +8,8 @@
 //! ordinary differential collection.
 //!
 //! A deadline is a wake-up that the logic asks for. One that is superseded costs nothing: a key has at most one wake-up in
-//! force, an early one is kept, finds nothing to do, and asks again. There is no scan of pending deadlines.
+//! force, an early one is kept, finds nothing to do, and asks again. There is no scan of pending deadlines. Where nobody would notice
+//! when a key is dropped, none is asked for: keys are looked through now and then.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +22,9 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::by_tick::ByTick;
-use crate::keyed::{Ahead, Keyed};
+use crate::keyed::{Ahead, Keyed, Turns};
 use crate::model::{Diff, Id, Tick};
+use crate::pieces::Pieces;
 use crate::snapshot::{Fault, Section, Snapshots};
 
 /// What becomes of a key's state after it was visited.
@@ -43,6 +45,42 @@ impl Next {
     }
 }
 
+/// What a key's slot has room for of its wake-up.
+pub trait Wake: Copy + Default + Serialize + DeserializeOwned + 'static {
+    /// The tick of the one in force; [`ASLEEP`] for none.
+    fn tick(self) -> Tick;
+
+    /// This is the one in force now.
+    fn set(&mut self, tick: Tick);
+}
+
+/// None is in force.
+pub const ASLEEP: Tick = 0;
+
+impl Wake for Tick {
+    fn tick(self) -> Tick {
+        self
+    }
+
+    fn set(&mut self, tick: Tick) {
+        *self = tick;
+    }
+}
+
+/// The rule never asks for any.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Never;
+
+impl Wake for Never {
+    fn tick(self) -> Tick {
+        ASLEEP
+    }
+
+    fn set(&mut self, tick: Tick) {
+        debug_assert!(tick == ASLEEP, "a rule without wake-ups asked for one");
+    }
+}
+
 /// The rule that a key follows.
 pub trait PerKey: 'static {
     /// A change of the key.
@@ -51,6 +89,15 @@ pub trait PerKey: 'static {
     type State: Default + Serialize + DeserializeOwned + 'static;
     /// What is concluded about it.
     type Out: Clone + 'static;
+    /// [`Tick`] where keys are woken, else [`Never`].
+    type Wake: Wake;
+
+    /// Whether all keys are woken at few ticks, such as the multiples of a grain. Which key is at which is then not noted, but seen when such a
+    /// tick comes.
+    const WAKES_AT_FEW_TICKS: bool = false;
+
+    /// How long after its last visit a key matters at most, ms, where it is dropped when it [`PerKey::is_over`].
+    const LASTS_MS: u64 = u64::MAX;
 
     /// Visits `key` at the tick `now`, with the changes that take effect at it: retractions first, otherwise in no particular
     /// order; none when the key was woken. Whatever is emitted is a difference at `now`.
@@ -62,6 +109,11 @@ pub trait PerKey: 'static {
         changes: &mut dyn Iterator<Item = (Self::In, Diff)>,
         emit: &mut dyn FnMut(Self::Out, Diff),
     ) -> Next;
+
+    /// Whether `key` does not matter any more at `now`, and no visit to come would tell it from one that is not known. Asked now and then.
+    fn is_over(&mut self, _now: Tick, _key: Id, _state: &mut Self::State) -> bool {
+        false
+    }
 
     /// Says once more all that was emitted of `key` and not retracted, when it is kept since an earlier snapshot. Only for those
     /// who do not themselves keep what they were told: who reads this by key alone needs nothing.
@@ -97,7 +149,7 @@ pub fn per_key<'scope, L: PerKey>(
                 let again = scope.activator_for(operator.address);
                 let mut capability = Some(capability);
                 let mut pending = ByTick::<(Id, L::In)>::default();
-                let mut keys = Keys::<L::State>::of(&mut logic, name, &snapshots);
+                let mut keys = Keys::<L>::of(&mut logic, name, &snapshots);
                 let mut restated = snapshots.earlier();
                 move |(input, frontier), output| {
                     input.for_each(|_, updates| pending.add(snapshots.new_in(updates)));
@@ -132,31 +184,43 @@ pub fn per_key<'scope, L: PerKey>(
         .as_collection()
 }
 
-/// A key's state and the wake-up in force for it; [`ASLEEP`] for none.
+/// A key's state and the wake-up in force for it.
 #[derive(Default, Serialize, Deserialize)]
-struct Slot<State> {
+struct Slot<State, Wake> {
     state: State,
-    wake: Tick,
+    wake: Wake,
 }
 
-const ASLEEP: Tick = 0;
+/// So many wake-ups of a tick lie in a piece: of one at which things are forgotten there are those of many customers.
+const WAKES: usize = 128;
+
+type Wakes = BTreeMap<Tick, Pieces<Id, WAKES>>;
+
+/// Notes that `key` is to be woken at `tick`.
+fn note<L: PerKey>(wakes: &mut Wakes, tick: Tick, key: Id) {
+    let woken = wakes.entry(tick).or_default();
+    if !L::WAKES_AT_FEW_TICKS {
+        woken.push(key);
+    }
+}
 
 /// All keys of this worker.
-struct Keys<State> {
-    slots: Keyed<Slot<State>>,
-    wakes: BTreeMap<Tick, Vec<Id>>,
+struct Keys<L: PerKey> {
+    slots: Keyed<Slot<L::State, L::Wake>>,
+    wakes: Wakes,
+    turns: Turns,
     /// Where what is kept beside them is written.
     beside: Section,
 }
 
-impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
+impl<L: PerKey> Keys<L> {
     /// Those of the earlier snapshot, if there is one.
-    fn of<L: PerKey<State = State>>(logic: &mut L, name: &str, snapshots: &Snapshots) -> Keys<State> {
-        let mut wakes: BTreeMap<Tick, Vec<Id>> = BTreeMap::new();
-        let slots = Keyed::in_section(snapshots.section(name), |slots, key, slot: Slot<State>| {
+    fn of(logic: &mut L, name: &str, snapshots: &Snapshots) -> Keys<L> {
+        let mut wakes = Wakes::new();
+        let slots = Keyed::in_section(snapshots.section(name), |slots, key, slot: Slot<_, L::Wake>| {
             if snapshots.owns(key.0) {
-                if slot.wake != ASLEEP {
-                    wakes.entry(slot.wake).or_default().push(key);
+                if slot.wake.tick() != ASLEEP {
+                    note::<L>(&mut wakes, slot.wake.tick(), key);
                 }
                 slots.insert(key, slot);
             }
@@ -165,16 +229,16 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
         let mut fault = None;
         beside.read(|bytes: Vec<u8>| fault = logic.restore_beside(&bytes).err());
         snapshots.fail(fault);
-        Keys { slots, wakes, beside }
+        Keys { slots, wakes, turns: Turns::within(L::LASTS_MS), beside }
     }
 
     /// Says all that is out once more.
-    fn restate<L: PerKey<State = State>>(&self, logic: &L, mut emit: impl FnMut(L::Out)) {
+    fn restate(&self, logic: &L, mut emit: impl FnMut(L::Out)) {
         self.slots.iter().for_each(|(key, slot)| logic.restate(key, &slot.state, &mut emit));
     }
 
     /// Begins the snapshot of `tick`, up to which all ticks have been visited and no later one.
-    fn begin<L: PerKey<State = State>>(&mut self, logic: &L, tick: Tick) {
+    fn begin(&mut self, logic: &L, tick: Tick) {
         self.slots.begin(tick);
         self.beside.begin(tick);
         let beside = logic.beside();
@@ -185,7 +249,7 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
     }
 
     /// Visits the ticks before `upper` in order, and in each the changed keys, then those woken.
-    fn advance<L: PerKey<State = State>>(
+    fn advance(
         &mut self,
         logic: &mut L,
         pending: &mut ByTick<(Id, L::In)>,
@@ -204,20 +268,31 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
                 self.change(logic, now, &mut heap, emit);
                 pending.give_back(heap);
             }
-            let (mut woken, mut ahead) = (self.wakes.remove(&now).unwrap_or_default().into_iter(), Ahead::default());
-            loop {
-                ahead.look(&self.slots, woken.as_slice(), |key| *key);
-                let Some(key) = woken.next() else { break };
-                // A key that was visited at this tick, or has put its wake-up off, has another one in force.
-                if self.slots.get(key).is_some_and(|slot| slot.wake == now) {
-                    self.visit(logic, now, key, &mut std::iter::empty(), &mut |out, diff| emit(out, now, diff));
+            if let Some(mut woken) = self.wakes.remove(&now) {
+                if L::WAKES_AT_FEW_TICKS {
+                    let due = self.slots.iter().filter(|(_, slot)| slot.wake.tick() == now);
+                    due.for_each(|(key, _)| woken.push(key));
                 }
+                woken.take().for_each(|woken| self.wake(logic, now, woken, emit));
+            }
+            self.slots.look_through(&mut self.turns, now, |key, slot| !logic.is_over(now, key, &mut slot.state));
+        }
+    }
+
+    /// Visits those of the `woken` whose wake-up is still in force: a key that was visited at this tick, or has put it off, has another one.
+    fn wake(&mut self, logic: &mut L, now: Tick, woken: Vec<Id>, emit: &mut impl FnMut(L::Out, Tick, Diff)) {
+        let (mut woken, mut ahead) = (woken.into_iter(), Ahead::default());
+        loop {
+            ahead.look(&self.slots, woken.as_slice(), |key| *key);
+            let Some(key) = woken.next() else { return };
+            if self.slots.get(key).is_some_and(|slot| slot.wake.tick() == now) {
+                self.visit(logic, now, key, &mut std::iter::empty(), &mut |out, diff| emit(out, now, diff));
             }
         }
     }
 
     /// Visits the keys that change at `now`, each with its changes, retractions first.
-    fn change<L: PerKey<State = State>>(
+    fn change(
         &mut self,
         logic: &mut L,
         now: Tick,
@@ -239,7 +314,7 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
         }
     }
 
-    fn visit<L: PerKey<State = State>>(
+    fn visit(
         &mut self,
         logic: &mut L,
         now: Tick,
@@ -252,15 +327,15 @@ impl<State: Default + Serialize + DeserializeOwned> Keys<State> {
             match logic.visit(now, key, &mut slot.state, changes, emit) {
                 Next::Forget => return false,
                 Next::Keep => {
-                    if slot.wake <= now {
-                        slot.wake = ASLEEP;
+                    if slot.wake.tick() <= now {
+                        slot.wake.set(ASLEEP);
                     }
                 }
                 Next::WakeAt(wake) => {
                     debug_assert!(wake > now, "a wake-up lies in the future");
-                    if slot.wake <= now || wake < slot.wake {
-                        slot.wake = wake;
-                        wakes.entry(wake).or_default().push(key);
+                    if slot.wake.tick() <= now || wake < slot.wake.tick() {
+                        slot.wake.set(wake);
+                        note::<L>(wakes, wake, key);
                     }
                 }
             }

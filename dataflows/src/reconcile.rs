@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
 use serde::{Deserialize, Serialize};
@@ -34,7 +33,7 @@ pub enum Content {
         lines: Box<[Line]>,
     },
     /// A profile.
-    Profile(Arc<Contact>),
+    Profile(Contact),
 }
 
 /// A row.

@@ -199,7 +199,7 @@ fn value(json: serde_json::Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use beckon_dataflows::model::Words;
+    use beckon_dataflows::model::{Standing, Words};
 
     use super::*;
 
@@ -214,7 +214,7 @@ mod tests {
             attributes: Some(r#"{"tier":"gold","age":30,"ratio":0.5,"tags":["a","b"],"deep":{"n":null}}"#),
             ..Words::default()
         };
-        let contact = Contact { known: true, said: words.into(), ..Contact::default() };
+        let contact = Contact::new(Standing { known: true, ..Standing::default() }, &words);
         let lines = vec![line("s1", Some(2), "19.90"), line("s2", Some(1), ""), line("s3", None, "5")];
         let payload = Payload { lines, ..Payload::default() };
         let about = About {

@@ -27,6 +27,9 @@ const SHARDS: usize = 64;
 const CHUNK_BYTES: usize = UNIT_BYTES << 16;
 /// Texts start at multiples of this.
 const UNIT_BYTES: usize = 4;
+/// The length of a text that is longer than a byte says comes after this byte, in four.
+const LONG: u8 = u8::MAX;
+const HEAD_BYTES: usize = 5;
 
 /// A horizon is so many generations long.
 const GENERATIONS: u64 = 4;
@@ -106,6 +109,12 @@ struct Name {
     check: u32,
     /// Where its text is.
     at: TextAt,
+}
+
+impl Name {
+    fn hash(&self) -> u64 {
+        self.id.for_table()
+    }
 }
 
 impl Dictionary {
@@ -327,9 +336,9 @@ impl Dictionary {
             Some(name) if name.check != check || shard.texts.generation(name.at) >= generation => name.check,
             known => {
                 let at = shard.texts.push(generation, text);
-                match known.and_then(|_| shard.names.find_mut(id.0, |name| name.id == id)) {
+                match known.and_then(|_| shard.names.find_mut(id.for_table(), |name| name.id == id)) {
                     Some(name) => name.at = at,
-                    None => drop(shard.names.insert_unique(id.0, Name { id, check, at }, |name| name.id.0)),
+                    None => drop(shard.names.insert_unique(id.for_table(), Name { id, check, at }, Name::hash)),
                 }
                 placed();
                 check
@@ -341,10 +350,8 @@ impl Dictionary {
         read(self.shard(id))
     }
 
-    /// The shard is chosen by bits that the hash table uses neither for its buckets (the low ones) nor for its tags (the top
-    /// seven).
     fn shard(&self, id: Id) -> &RwLock<Shard> {
-        &self.shards[(id.0 >> 48) as usize % SHARDS]
+        &self.shards[id.shard(SHARDS)]
     }
 }
 
@@ -382,7 +389,7 @@ impl Drop for Pin {
 
 impl Shard {
     fn find(&self, id: Id) -> Option<Name> {
-        self.names.find(id.0, |name| name.id == id).copied()
+        self.names.find(id.for_table(), |name| name.id == id).copied()
     }
 
     /// A name that need not be read into `generation`.
@@ -406,12 +413,12 @@ impl Shard {
         let Shard { names, texts } = self;
         names.retain(|name| texts.generation(name.at) != DROPPED);
         if names.len() < names.capacity() / 4 {
-            names.shrink_to(2 * names.len(), |name| name.id.0);
+            names.shrink_to(2 * names.len(), Name::hash);
         }
     }
 }
 
-/// Texts, appended. Each is its length in four bytes, then itself, then padding to a whole unit.
+/// Texts, appended. Each is its length, in a byte where that says it, then itself, then padding to a whole unit.
 #[derive(Default)]
 struct Texts {
     chunks: Vec<Chunk>,
@@ -431,11 +438,16 @@ struct TextAt(u32);
 
 impl Texts {
     fn push(&mut self, generation: u32, text: &str) -> TextAt {
-        let bytes = (UNIT_BYTES + text.len()).next_multiple_of(UNIT_BYTES);
+        let short = u8::try_from(text.len()).ok().filter(|length| *length < LONG);
+        let head = if short.is_some() { 1 } else { HEAD_BYTES };
+        let bytes = (head + text.len()).next_multiple_of(UNIT_BYTES);
         let chunk = self.with_room(generation, bytes);
         let texts = &mut self.chunks[chunk].texts;
         let start = texts.len();
-        texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        texts.push(short.unwrap_or(LONG));
+        if short.is_none() {
+            texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        }
         texts.extend_from_slice(text.as_bytes());
         texts.resize(start + bytes, 0);
         TextAt((chunk as u32) << 16 | (start / UNIT_BYTES) as u32)
@@ -473,9 +485,15 @@ impl Texts {
 
     fn get(&self, at: TextAt) -> &str {
         let bytes = &self.chunks[at.0 as usize >> 16].texts[(at.0 as usize & 0xFFFF) * UNIT_BYTES..];
-        let length = bytes.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+        let text = match bytes {
+            [LONG, rest @ ..] => {
+                rest.split_first_chunk().map(|(length, rest)| &rest[..u32::from_le_bytes(*length) as usize])
+            }
+            [short, rest @ ..] => Some(&rest[..usize::from(*short)]),
+            [] => None,
+        };
         // What was pushed was text, so nothing is ever lost here.
-        str::from_utf8(&bytes[UNIT_BYTES..UNIT_BYTES + length]).unwrap_or_default()
+        text.and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
     }
 
     fn bytes(&self) -> usize {

@@ -1,9 +1,7 @@
 //! `profiles`: a customer as they are now. Consent that is not stated is not given. Of a deleted profile nothing is read but
 //! its key and its place among the writes.
 
-use std::sync::Arc;
-
-use beckon_dataflows::model::{Contact, Namespace, Position, ProfileRecord, Record, Words};
+use beckon_dataflows::model::{Contact, Namespace, Position, ProfileRecord, Record, Standing, Words};
 
 use super::json::{Value, compact};
 use super::row::{Object, row};
@@ -39,10 +37,12 @@ impl Decoder {
         let user = self.names.key(Namespace::User, &row.user_id, "user_id")?;
         let written = written(&row.version, &row.updated_at, position)?;
         let contact = match row.deleted.flag("deleted")? {
-            Some(true) => Contact { known: true, erased: true, ..Contact::default() },
+            Some(true) => {
+                Contact::new(Standing { known: true, erased: true, ..Standing::default() }, &Words::default())
+            }
             _ => contact(row)?,
         };
-        let record = Record::Profile(ProfileRecord { user, written, contact: Arc::new(contact) });
+        let record = Record::Profile(ProfileRecord { user, written, contact });
         Ok(Decoded { record, event_ms: written.updated_ms })
     }
 }
@@ -68,5 +68,6 @@ fn contact(row: &Profile<'_>) -> Result<Contact, Bad> {
         timezone: timezone.as_deref().filter(|timezone| !timezone.is_empty()),
         attributes: attributes.as_deref(),
     };
-    Ok(Contact { known: true, consent: consent.unwrap_or(false), said: words.into(), ..Contact::default() })
+    let standing = Standing { known: true, consent: consent.unwrap_or(false), ..Standing::default() };
+    Ok(Contact::new(standing, &words))
 }

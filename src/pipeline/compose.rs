@@ -220,13 +220,13 @@ pub(super) fn void_links_of(config: &Config) -> anyhow::Result<Option<Links>> {
 }
 
 fn may_be_written_to(contact: &Contact, campaign: &str) -> bool {
-    let consents = contact.consent && !contact.withheld && !contact.declines(campaign);
-    contact.known && !contact.erased && consents && contact.words().email.is_some()
+    let consents = contact.standing().consent && !contact.standing().withheld && !contact.declines(campaign);
+    contact.standing().known && !contact.standing().erased && consents && contact.words().email.is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use beckon_dataflows::model::{Change, Episode, Words};
+    use beckon_dataflows::model::{Change, Contact, Episode, Standing, Words};
 
     use super::*;
     use crate::decision::{Decision, DecisionId, Outcome, Payload};
@@ -240,16 +240,13 @@ mod tests {
         let templates = Templates::load(folder.path(), &["a"]).unwrap();
         let from = Mailbox { name: None, address: "shop@example.com".into() };
         let customer = Id(1);
-        let contact = |erased: bool| Contact {
-            known: true,
-            erased,
-            consent: !erased,
-            said: Words { email: (!erased).then_some("ada@example.com"), ..Words::default() }.into(),
-            ..Contact::default()
+        let contact = |erased: bool| {
+            let standing = Standing { known: true, erased, consent: !erased, ..Standing::default() };
+            Contact::new(standing, &Words { email: (!erased).then_some("ada@example.com"), ..Words::default() })
         };
         let mut state = State::default();
         for (tick, erased) in [(1_000, false), (2_000, true), (3_000, false)] {
-            state.apply(tick, Change::Contact(customer, Arc::new(contact(erased))), |_| "".into());
+            state.apply(tick, Change::Contact(customer, contact(erased)), |_| "".into());
         }
         let send = |as_of| decision::Send {
             decision: Arc::new(Decision {

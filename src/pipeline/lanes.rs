@@ -98,15 +98,26 @@ pub struct Decoders {
 impl Decoders {
     /// Starts `threads` of them. They end when this is dropped.
     pub fn start(threads: usize, dictionary: &Arc<Dictionary>) -> Decoders {
-        Decoders::start_with(threads, dictionary, Bytes::Dropped)
+        Decoders::start_threads(threads, dictionary, Bytes::Dropped, || ())
+    }
+
+    /// The same, that let workers go first where there are fewer cores than threads: they are ahead of those anyway, but a worker that waits
+    /// for another one holds it up in turn.
+    pub fn start_giving_way(threads: usize, dictionary: &Arc<Dictionary>) -> Decoders {
+        Decoders::start_threads(threads, dictionary, Bytes::Dropped, give_way)
     }
 
     /// The same, that hand out each block's bytes along with its records, or drop them.
     pub fn start_with(threads: usize, dictionary: &Arc<Dictionary>, bytes: Bytes) -> Decoders {
+        Decoders::start_threads(threads, dictionary, bytes, || ())
+    }
+
+    fn start_threads(threads: usize, dictionary: &Arc<Dictionary>, bytes: Bytes, begin: fn()) -> Decoders {
         let (jobs, waiting) = crossbeam_channel::unbounded::<(Block, Sender<Decoded>)>();
         for _ in 0..threads.max(1) {
             let (waiting, mut decoder) = (waiting.clone(), Decoder::new(dictionary.clone()));
             std::thread::spawn(move || {
+                begin();
                 for (block, reply) in waiting {
                     // Nobody waits for it any more when the lane is gone.
                     let _ = reply.send(decode(&mut decoder, block, bytes));
@@ -129,6 +140,15 @@ impl Decoders {
             _ => drop(reply.send(decode(&mut self.own, block, self.bytes))),
         }
         decoded
+    }
+}
+
+/// Lowers the priority of this thread. On other systems it would be the whole process's.
+fn give_way() {
+    const NICE: i32 = 10;
+    if cfg!(target_os = "linux") {
+        // Without it the work is done as well.
+        let _ = rustix::process::nice(NICE);
     }
 }
 

@@ -163,13 +163,13 @@ impl Watcher {
     fn context(&self, view: &View<'_>) -> Option<(Context, Origin)> {
         let unknown = Contact::default();
         if let Some((decision, customer, currency)) = &self.newest {
-            let contact = view.state.contact(*customer).map_or(&unknown, |contact| &**contact);
+            let contact = view.state.contact(*customer).unwrap_or(&unknown);
             let expires_at = self.expiries.of(decision);
             let context = context_now(decision, currency.clone(), (*customer, contact), view.state, expires_at);
             return Some((discounted(context, decision), Origin::Log));
         }
         let customer = Id::of(Namespace::User, &self.customer).0;
-        let contact = view.state.contact(customer).filter(|contact| contact.known)?;
+        let contact = view.state.contact(customer).filter(|contact| contact.standing().known)?;
         let made_up = sample(&self.campaign);
         let context = made_up.of_customer(&self.customer, contact).with_history(view.state.history(customer));
         Some((context, Origin::Profile))

@@ -118,7 +118,7 @@ impl Act for Recorder {
             let errand = self.errand(&decided, view);
             // Of the erased no more is kept than that something was decided.
             let contact = view.state.contact(decided.1.episode.customer);
-            let is_erased = contact.is_some_and(|contact| contact.erased);
+            let is_erased = contact.is_some_and(|contact| contact.standing().erased);
             if is_erased {
                 self.accounts.remove(&decided.0.decision_id);
             }

@@ -150,7 +150,7 @@ impl Replay {
         let cluster = crew.peers.as_ref().map(Peers::cluster);
         let (share, decides) = (cluster.map_or(Share::ALL, Cluster::share), cluster.is_none_or(Cluster::decides));
         let dictionary = wiring::dictionary(&self.plan, cluster);
-        let decoders = Decoders::start(self.decoders, &dictionary);
+        let decoders = Decoders::start_giving_way(self.decoders, &dictionary);
         let intake = Intake { decoders, meter: self.meter.clone(), bury };
         let (mut snapshots, kept, resume) = match keep {
             None => (None, Kept::default(), Resume::default()),

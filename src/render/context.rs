@@ -277,7 +277,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use beckon_dataflows::model::Words;
+    use beckon_dataflows::model::{Standing, Words};
 
     use super::*;
     use crate::decision::{Outcome, Payload};
@@ -312,7 +312,7 @@ mod tests {
         };
         let product = Product { name: Some("now".into()), price: "15".parse().ok(), ..Product::default() };
         let words = Words { attributes: Some("[1]"), first_name: Some(" "), ..Words::default() };
-        let contact = Contact { said: words.into(), ..Contact::default() };
+        let contact = Contact::new(Standing::default(), &words);
         let find = |sku: &str| (sku != "c").then_some(&product);
         let on_hand = |sku: &str| match sku {
             "a" => Some(2),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use beckon::config::Config;
 use beckon::decision::{Decision, DecisionId, Discount as Promised, Message, Outcome, Payload, PayloadLine, Percent};
 use beckon::render::{Context, Discount, Templates};
-use beckon_dataflows::model::{Contact, History, Product, Words};
+use beckon_dataflows::model::{Contact, History, Product, Standing, Words};
 use html5gum::{Token, Tokenizer};
 use proptest::prelude::*;
 
@@ -112,7 +112,7 @@ impl Said {
             timezone: Some(&text(7)),
             attributes: Some(&serde_json::json!({"city": text(8), "page": self.address(0, is_harmless)}).to_string()),
         };
-        let contact = Contact { said: words.into(), ..Contact::default() };
+        let contact = Contact::new(Standing::default(), &words);
         let product = Product { name: Some(text(9)), ..Product::default() };
         let currency: Option<Arc<str>> = Some(text(9).as_str().into());
         let context =

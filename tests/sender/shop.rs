@@ -10,7 +10,7 @@ use beckon::decision::{Decision, DecisionId, DeliveryState, Errand, Outcome, Pay
 use beckon::ledger::Ledger;
 use beckon::pipeline::deliver::Sender;
 use beckon::state::State;
-use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening, Words};
+use beckon_dataflows::model::{Change, Contact, Episode, Id, Namespace, Opening, Standing, Words};
 
 use crate::world::AS_OF_MS;
 
@@ -27,8 +27,8 @@ fn state(customers: usize) -> Arc<RwLock<State>> {
     let mut state = State::default();
     for number in 0..customers {
         let words = Words { email: Some(&format!("u{number}@example.org")), ..Words::default() };
-        let contact = Contact { known: true, consent: true, said: words.into(), ..Contact::default() };
-        state.apply(AS_OF_MS, Change::Contact(customer(number), Arc::new(contact)), |_| "".into());
+        let contact = Contact::new(Standing { known: true, consent: true, ..Standing::default() }, &words);
+        state.apply(AS_OF_MS, Change::Contact(customer(number), contact), |_| "".into());
         for campaign in [0, 1] {
             let opening = Opening { episode: episode(campaign, number), currency: Id::NONE, lines: Arc::new([]) };
             state.apply(AS_OF_MS, Change::Entered(opening), |_| "".into());

@@ -84,7 +84,7 @@ impl Act for Listener {
         let mut heard = self.0.lock().unwrap();
         for (decision, opening) in decided {
             // Decided while the profile was deleted.
-            if view.state.contact(opening.episode.customer).is_some_and(|contact| contact.erased) {
+            if view.state.contact(opening.episode.customer).is_some_and(|contact| contact.standing().erased) {
                 heard.erased.insert(decision.customer_id.to_string());
             }
             heard.decisions.insert(decision.decision_id, decision);

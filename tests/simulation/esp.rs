@@ -212,10 +212,11 @@ impl Desk {
             return Err(format!("the process is still catching up: {} of {}", state.as_of(), client.began_ms));
         }
         let reachable = |contact: &beckon_dataflows::model::Contact| {
-            let consents = contact.consent && !contact.withheld && !contact.declines(&decision.campaign);
-            contact.known && !contact.erased && consents && contact.words().email.is_some()
+            let consents =
+                contact.standing().consent && !contact.standing().withheld && !contact.declines(&decision.campaign);
+            contact.standing().known && !contact.standing().erased && consents && contact.words().email.is_some()
         };
-        if !state.contact(episode.customer).is_some_and(|contact| reachable(contact)) {
+        if !state.contact(episode.customer).is_some_and(reachable) {
             return Err("its customer may not be written to".into());
         }
         if self.manners.send_within_ms.is_some_and(|within_ms| now_ms > decision.as_of + within_ms) {

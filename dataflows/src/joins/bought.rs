@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::customers::Deed;
 use crate::model::{Diff, Id, Tick};
-use crate::per_key::{Next, PerKey};
+use crate::per_key::{Never, Next, PerKey};
 
 /// The rule of a customer's orders.
 pub struct BoughtSkus;
@@ -20,6 +20,7 @@ impl PerKey for BoughtSkus {
     type State = Lines;
     /// Customer, SKU, and whether an order of it stands.
     type Out = (Id, Id, bool);
+    type Wake = Never;
 
     fn visit(
         &mut self,
@@ -34,7 +35,7 @@ impl PerKey for BoughtSkus {
             match deed {
                 Deed::Reset => before.extend(lines.drain().map(|(sku, _)| (sku, true))),
                 Deed::Order(order) if order.stands() => {
-                    for line in order.lines.iter() {
+                    for line in order.lines() {
                         let count = lines.entry(line.sku).or_default();
                         before.entry(line.sku).or_insert(*count > 0);
                         *count += diff;

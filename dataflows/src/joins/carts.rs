@@ -2,6 +2,7 @@
 //! cart, replaced as it changes; before there is one, the lines. Last write wins; a stale record is counted. What does not change is
 //! forgotten at the horizon, and who comes then is new.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::folded_lines::FoldedLines;
 use crate::counts::Counts;
 use crate::horizon::Horizon;
-use crate::model::{CartRecord, Diff, Fold, Id, Line, Stream, Tick, Written};
+use crate::model::{CartRecord, Diff, Fold, Id, Line, Stream, Tick, TimedLine, Written};
+use crate::packed::{Packed, Rows};
 use crate::per_key::{Next, PerKey};
 
 /// What is told of a cart.
@@ -30,23 +32,24 @@ impl CartChange {
     }
 }
 
-/// A cart as it stands since its last change.
+/// A cart as it stands since its last change: what is said of it as a whole, and behind it its lines, in the order they were written; none
+/// when it was emptied. Cloned, it is shared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Cart {
+pub struct Cart(Packed<Head>);
+
+/// What is said of a cart as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Head {
     /// Which.
     pub id: Id,
     /// Its last effective change.
     pub changed: Tick,
-    /// Told by a whole record, not by single messages.
-    pub recorded: bool,
     /// ISO 4217 code, or [`Id::NONE`].
     pub currency: Id,
-    /// Its lines, in the order they were written; none when it was emptied.
-    pub lines: Arc<[CartLine]>,
 }
 
 /// A line of a cart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CartLine {
     /// What it says.
     pub line: Line,
@@ -66,7 +69,7 @@ pub struct Carts {
 #[derive(Serialize, Deserialize)]
 pub enum Known {
     /// The last record: it replaces the lines for as long as it is known.
-    Record(Written, Id, Arc<Cart>),
+    Record(Written, Id, Cart),
     /// The SKUs that messages told of, each with the tick of the last.
     Lines(FoldedLines),
 }
@@ -81,7 +84,7 @@ impl Default for Known {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Raw {
     /// Its last record: one row a cart, replaced as it changes.
-    Record(Arc<Cart>),
+    Record(Cart),
     /// A line, while there is no record of it.
     Fold(Box<Fold>),
     /// Of this cart, all that messages told of this SKU before is forgotten.
@@ -89,9 +92,40 @@ pub enum Raw {
 }
 
 impl Cart {
+    /// A cart with these lines.
+    pub fn new(head: Head, lines: impl IntoIterator<Item = CartLine>) -> Cart {
+        let mut rows = Rows::default();
+        for CartLine { line, changed } in lines {
+            rows.push(&TimedLine { line, tick: Some(changed).filter(|changed| *changed != head.changed) });
+        }
+        Cart(Packed::new(head, &rows))
+    }
+
+    /// Its lines.
+    pub fn lines(&self) -> impl Iterator<Item = CartLine> + '_ {
+        let mut rows = self.0.rows();
+        std::iter::from_fn(move || {
+            let TimedLine { line, tick } = rows.next()?;
+            Some(CartLine { line, changed: tick.unwrap_or(self.changed) })
+        })
+    }
+
+    /// Whether it was emptied.
+    pub fn is_empty(&self) -> bool {
+        self.0.rows().is_empty()
+    }
+
     /// The SKUs of its lines.
     pub fn skus(&self) -> impl Iterator<Item = Id> + '_ {
-        self.lines.iter().map(|line| line.line.sku)
+        self.lines().map(|line| line.line.sku)
+    }
+}
+
+impl Deref for Cart {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        self.0.head()
     }
 }
 
@@ -99,13 +133,16 @@ impl Cart {
 #[derive(Default, Serialize, Deserialize)]
 pub struct LastCart {
     owner: Id,
-    cart: Option<Arc<Cart>>,
+    cart: Option<Cart>,
 }
 
 impl PerKey for Carts {
     type In = CartChange;
     type State = Known;
     type Out = (Id, Raw);
+    type Wake = Tick;
+
+    const WAKES_AT_FEW_TICKS: bool = true;
 
     fn visit(
         &mut self,
@@ -124,9 +161,9 @@ impl PerKey for Carts {
             match change {
                 CartChange::Record(record) if known.has(record.written) => self.counts.stale(Stream::Carts),
                 CartChange::Record(record) => {
-                    let lines = record.lines.iter().map(|line| CartLine { line: *line, changed: now }).collect();
-                    let cart = Cart { id: key, changed: now, recorded: true, currency: record.currency, lines };
-                    *known = Known::Record(record.written, record.owner, Arc::new(cart));
+                    let lines = record.lines.iter().map(|line| CartLine { line: *line, changed: now });
+                    let cart = Cart::new(Head { id: key, changed: now, currency: record.currency }, lines);
+                    *known = Known::Record(record.written, record.owner, cart);
                 }
                 CartChange::Fold(fold) => folds.push(fold),
             }
@@ -169,7 +206,7 @@ impl Carts {
     }
 
     fn gone_at(&self, cart: &Cart) -> Tick {
-        match cart.lines.is_empty() {
+        match cart.is_empty() {
             true => self.horizon.emptied_cart(cart.changed),
             false => self.horizon.cart(cart.changed),
         }
@@ -182,7 +219,7 @@ impl Known {
         matches!(self, Known::Record(last, _, _) if written <= *last)
     }
 
-    fn row(&self) -> Option<(Id, Arc<Cart>)> {
+    fn row(&self) -> Option<(Id, Cart)> {
         match self {
             Known::Record(_, owner, cart) => Some((*owner, cart.clone())),
             Known::Lines(_) => None,
@@ -192,13 +229,13 @@ impl Known {
 
 impl LastCart {
     /// The cart with its owner, if there is any.
-    pub fn row(&self) -> Option<(Id, Arc<Cart>)> {
+    pub fn row(&self) -> Option<(Id, Cart)> {
         self.cart.as_ref().map(|cart| (self.owner, cart.clone()))
     }
 
     /// Takes up a line, told at `now`.
     pub fn fold(&mut self, now: Tick, key: Id, fold: Fold) {
-        let mut lines: Vec<CartLine> = self.cart.as_ref().map_or_else(Vec::new, |cart| cart.lines.to_vec());
+        let mut lines: Vec<CartLine> = self.cart.iter().flat_map(Cart::lines).collect();
         if self.owner != fold.owner {
             // To its new owner the whole cart is new: their orders before concern none of it.
             lines.iter_mut().for_each(|line| line.changed = now);
@@ -220,7 +257,6 @@ impl LastCart {
             None => {}
         }
         self.owner = fold.owner;
-        let (currency, lines) = (fold.currency, lines.into());
-        self.cart = Some(Arc::new(Cart { id: key, changed: now, recorded: false, currency, lines }));
+        self.cart = Some(Cart::new(Head { id: key, changed: now, currency: fold.currency }, lines));
     }
 }

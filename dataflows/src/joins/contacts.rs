@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
-use crate::model::{Choice, Contact, Diff, Id, ProfileRecord, Stream, Tick, Written};
-use crate::per_key::{Next, PerKey};
+use crate::model::{Choice, Contact, Diff, Id, ProfileRecord, Standing, Stream, Tick, Written};
+use crate::per_key::{Never, Next, PerKey};
 
 /// What is told of a customer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,97 +29,125 @@ pub struct Contacts {
     pub counts: Arc<Counts>,
 }
 
-/// The last write of a profile, whether consent is withheld, and the last choice.
+/// What is kept of a customer.
 #[derive(Serialize, Deserialize)]
-pub struct LastContact {
-    profile: Option<(Written, Arc<Contact>)>,
-    /// The tick at which a profile first consented.
-    consented: Tick,
-    withheld: Tick,
+pub enum LastContact {
+    /// The last write of the profile: of most there is no more.
+    Profile(Written, Contact),
+    /// Of those who ever refused or chose, or have no profile.
+    Rest(Option<Box<Rest>>),
+}
+
+/// The last write of the profile, and what was refused and chosen.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Rest {
+    profile: Option<(Written, Contact)>,
+    withheld: Option<Tick>,
     choice: Option<Arc<Choice>>,
 }
 
-/// The tick of what has not come to pass.
-const NEVER: Tick = Tick::MAX;
-
 impl Default for LastContact {
     fn default() -> LastContact {
-        LastContact { profile: None, consented: NEVER, withheld: NEVER, choice: None }
+        LastContact::Rest(None)
     }
-}
-
-/// A contact as it stands.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ContactRow {
-    /// Whose.
-    pub customer: Id,
-    /// What is known of them.
-    pub contact: Arc<Contact>,
-    /// The tick at which consent first held.
-    pub consented: Option<Tick>,
 }
 
 impl PerKey for Contacts {
     type In = ContactChange;
     type State = LastContact;
-    type Out = ContactRow;
+    type Out = (Id, Contact);
+    type Wake = Never;
 
     fn visit(
         &mut self,
-        now: Tick,
+        _now: Tick,
         key: Id,
         last: &mut LastContact,
         changes: &mut dyn Iterator<Item = (ContactChange, Diff)>,
-        emit: &mut dyn FnMut(ContactRow, Diff),
+        emit: &mut dyn FnMut((Id, Contact), Diff),
     ) -> Next {
-        let before = last.row(key);
+        let before = last.contact();
         let mut profiles = Vec::new();
         for (change, _) in changes {
             match change {
                 ContactChange::Profile(record) => profiles.push(record),
-                ContactChange::Reset => (last.withheld, last.choice) = (NEVER, None),
-                ContactChange::ConsentWithheld(at) => last.withheld = last.withheld.min(at),
-                ContactChange::Chosen(choice) => last.choice = last.choice.take().max(Some(choice)),
+                ContactChange::Reset => last.reset(),
+                ContactChange::ConsentWithheld(at) => {
+                    let withheld = &mut last.rest_mut().withheld;
+                    *withheld = Some(withheld.map_or(at, |before| before.min(at)));
+                }
+                ContactChange::Chosen(choice) => {
+                    let last = &mut last.rest_mut().choice;
+                    *last = last.take().max(Some(choice));
+                }
             }
         }
         profiles.sort_unstable_by_key(|record| record.written);
         for record in profiles {
-            if last.profile.as_ref().is_some_and(|(written, _)| record.written <= *written) {
+            if last.profile().is_some_and(|(written, _)| record.written <= written) {
                 self.counts.stale(Stream::Profiles);
             } else {
-                last.profile = Some((record.written, record.contact));
+                last.write(record.written, record.contact);
             }
         }
-        if last.profile.as_ref().is_some_and(|(_, contact)| contact.consent && !contact.erased) {
-            last.consented = last.consented.min(now);
-        }
-        let after = last.row(key);
+        let after = last.contact();
         if before != after {
-            before.into_iter().for_each(|row| emit(row, -1));
-            after.into_iter().for_each(|row| emit(row, 1));
+            before.into_iter().for_each(|contact| emit((key, contact), -1));
+            after.into_iter().for_each(|contact| emit((key, contact), 1));
         }
         Next::Keep
     }
 
-    fn restate(&self, key: Id, last: &LastContact, emit: &mut dyn FnMut(ContactRow)) {
-        last.row(key).into_iter().for_each(emit);
+    fn restate(&self, key: Id, last: &LastContact, emit: &mut dyn FnMut((Id, Contact))) {
+        last.contact().into_iter().for_each(|contact| emit((key, contact)));
     }
 }
 
 impl LastContact {
-    fn row(&self, customer: Id) -> Option<ContactRow> {
-        let consented = (self.consented < self.withheld).then_some(self.consented);
-        self.contact().map(|contact| ContactRow { customer, contact, consented })
+    fn profile(&self) -> Option<(Written, &Contact)> {
+        match self {
+            LastContact::Profile(written, contact) => Some((*written, contact)),
+            LastContact::Rest(rest) => rest.as_ref()?.profile.as_ref().map(|(written, contact)| (*written, contact)),
+        }
     }
 
-    fn contact(&self) -> Option<Arc<Contact>> {
-        let profile = self.profile.as_ref().map(|(_, profile)| profile);
-        let declined = self.choice.as_ref().map(|choice| &choice.declined).filter(|declined| !declined.is_empty());
-        if self.withheld == NEVER && declined.is_none() {
+    fn write(&mut self, written: Written, contact: Contact) {
+        match self {
+            LastContact::Rest(Some(rest)) => rest.profile = Some((written, contact)),
+            _ => *self = LastContact::Profile(written, contact),
+        }
+    }
+
+    /// What was refused and chosen is told again.
+    fn reset(&mut self) {
+        if let LastContact::Rest(Some(rest)) = self {
+            let profile = rest.profile.take();
+            *self =
+                profile.map_or(LastContact::Rest(None), |(written, contact)| LastContact::Profile(written, contact));
+        }
+    }
+
+    fn rest_mut(&mut self) -> &mut Rest {
+        if let LastContact::Profile(written, contact) = self {
+            let profile = Some((*written, contact.clone()));
+            *self = LastContact::Rest(Some(Box::new(Rest { profile, ..Rest::default() })));
+        }
+        match self {
+            LastContact::Rest(rest) => rest.get_or_insert_default(),
+            LastContact::Profile(..) => unreachable!("it was just turned"),
+        }
+    }
+
+    fn contact(&self) -> Option<Contact> {
+        let profile = self.profile().map(|(_, contact)| contact);
+        let LastContact::Rest(Some(rest)) = self else { return profile.cloned() };
+        let mut declined =
+            rest.choice.iter().flat_map(|choice| &choice.declined).map(|campaign| &**campaign).peekable();
+        if rest.withheld.is_none() && declined.peek().is_none() {
             return profile.cloned();
         }
-        let profile = profile.map(|profile| Contact::clone(profile)).unwrap_or_default();
-        let declined = declined.into_iter().flatten().cloned().collect();
-        Some(Arc::new(Contact { withheld: self.withheld < NEVER, declined, ..profile }))
+        let profile = profile.cloned().unwrap_or_default();
+        let standing = Standing { withheld: rest.withheld.is_some(), ..profile.standing() };
+        Some(Contact::declining(standing, &profile.words(), declined))
     }
 }

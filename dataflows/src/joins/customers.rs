@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
 use super::carts::{Cart, CartLine};
@@ -33,9 +32,9 @@ pub enum Deed {
     /// A checkout of this order or cart was started.
     CheckoutStarted(Id),
     /// A cart as it stands. Each new one is an activity.
-    Cart(Arc<Cart>),
+    Cart(Cart),
     /// An order as it stands. Each new one is an activity.
-    Order(Arc<Order>),
+    Order(Order),
     /// What is left of orders that were history when they were forgotten.
     Past(Box<History>),
 }
@@ -94,25 +93,28 @@ impl Reads {
     }
 }
 
-/// What is kept of a customer.
+/// What is kept of a customer. There is one for each: what most have lies here, and what few have elsewhere.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Customer {
     /// a(c, T) of SPEC §3: the latest activity.
     pub active: Tick,
-    /// Carts as they stand, closed ones too; an emptied one is left out.
-    pub carts: SmallVec<[Arc<Cart>; 2]>,
-    /// Orders that stand, cancelled ones left out, as far as one can still matter.
-    pub orders: ThinVec<Arc<Order>>,
-    /// What was done beside, if anything of it is kept.
-    trail: Option<Box<Trail>>,
-    /// How many of the carts are open.
-    open_carts: u32,
+    cart: Option<Cart>,
+    rest: Option<Box<Rest>>,
+}
+
+/// What few customers have, as far as it is kept.
+#[derive(Default, Serialize, Deserialize)]
+struct Rest {
+    /// Carts beside the first.
+    carts: ThinVec<Cart>,
+    orders: ThinVec<Order>,
+    trail: Trail,
     /// What was emitted and not yet retracted.
     open: ThinVec<Opening>,
 }
 
 /// What a customer did on the way. Most have none of it kept.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Trail {
     /// How many orders are history: neither cancelled nor refunded.
     pub bought: isize,
@@ -158,27 +160,40 @@ impl Trail {
     }
 }
 
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.carts.is_empty() && self.orders.is_empty() && self.trail.is_empty() && self.open.is_empty()
+    }
+}
+
 impl Customer {
     /// What was done on the way, as far as it is kept.
     pub fn trail(&self) -> &Trail {
-        self.trail.as_deref().unwrap_or(&NO_TRAIL)
+        self.rest.as_ref().map_or(&NO_TRAIL, |rest| &rest.trail)
+    }
+
+    /// Carts as they stand, closed ones too; an emptied one is left out.
+    pub fn carts(&self) -> impl Iterator<Item = &Cart> {
+        self.cart.iter().chain(self.rest.iter().flat_map(|rest| &rest.carts))
+    }
+
+    /// Orders that stand, cancelled ones left out, as far as one can still matter.
+    pub fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.rest.iter().flat_map(|rest| &rest.orders)
     }
 
     /// The lines of `cart` that are still to be bought: none when an order closed it (SPEC §3, "Closed cart"; ARCHITECTURE,
     /// "Carts and triggers").
-    pub fn open_lines<'c>(&'c self, cart: &'c Cart) -> impl Iterator<Item = &'c CartLine> {
-        cart.lines.iter().filter(move |line| {
-            !self
-                .orders
-                .iter()
-                .filter(|order| order.placed >= line.changed)
-                .any(|order| order.cart == cart.id || order.cart.is_none() || order.names(line.line.sku))
+    pub fn open_lines<'c>(&'c self, cart: &'c Cart) -> impl Iterator<Item = CartLine> + 'c {
+        cart.lines().filter(move |line| {
+            let mut since = self.orders().filter(|order| order.placed >= line.changed);
+            !since.any(|order| order.cart == cart.id || order.cart.is_none() || order.names(line.line.sku))
         })
     }
 
     /// When the last order was placed.
     pub fn last_order(&self) -> Option<Tick> {
-        self.orders.iter().map(|order| order.placed).max()
+        self.orders().map(|order| order.placed).max()
     }
 
     /// Takes up what was done at `at`; a row that only comes again was at 0.
@@ -188,9 +203,9 @@ impl Customer {
         }
         match deed {
             Deed::Reset => {
-                (self.active, self.trail) = (0, None);
-                self.carts.clear();
-                self.orders.clear();
+                let open = self.take_open();
+                *self = Customer::default();
+                self.keep_open(open);
             }
             Deed::Active | Deed::Added => {}
             Deed::Viewed(sku, at_ms, position) if reads.views > 0 => {
@@ -201,70 +216,92 @@ impl Customer {
                 add(&mut self.trail_mut().checkouts, (subject, at));
             }
             Deed::Viewed(..) | Deed::Searched(_) | Deed::CheckoutStarted(_) => {}
-            Deed::Cart(cart) if diff > 0 && reads.carts && !cart.lines.is_empty() => self.carts.push(cart),
-            Deed::Cart(cart) => self.carts.retain(|other| other.id != cart.id),
+            Deed::Cart(cart) if diff > 0 && reads.carts && !cart.is_empty() => self.add_cart(cart),
+            Deed::Cart(cart) => self.remove_cart(cart.id),
             Deed::Order(order) => self.order(reads, order, diff),
             Deed::Past(past) if reads.bought => self.trail_mut().bought += past.orders as isize,
             Deed::Past(_) => {}
         }
     }
 
-    fn order(&mut self, reads: &Reads, order: Arc<Order>, diff: Diff) {
+    fn order(&mut self, reads: &Reads, order: Order, diff: Diff) {
         if reads.bought && order.status == OrderStatus::Placed {
             self.trail_mut().bought += diff;
         }
         match diff > 0 && order.stands() {
-            true => self.orders.push(order),
-            false => self.orders.retain(|other| other.id != order.id),
+            true => self.rest.get_or_insert_default().orders.push(order),
+            false => self.rest.iter_mut().for_each(|rest| rest.orders.retain(|other| other.id != order.id)),
         }
     }
 
-    /// Counts the open carts, and returns how many more there are than before.
-    fn count_open_carts(&mut self) -> i64 {
-        let open = self.carts.iter().filter(|cart| self.open_lines(cart).next().is_some()).count() as u32;
-        i64::from(open) - i64::from(std::mem::replace(&mut self.open_carts, open))
+    fn add_cart(&mut self, cart: Cart) {
+        match self.cart {
+            None => self.cart = Some(cart),
+            Some(_) => self.rest.get_or_insert_default().carts.push(cart),
+        }
+    }
+
+    fn remove_cart(&mut self, id: Id) {
+        let others = self.rest.as_mut().map(|rest| &mut rest.carts);
+        if self.cart.as_ref().is_some_and(|cart| cart.id == id) {
+            self.cart = others.and_then(ThinVec::pop);
+        } else if let Some(others) = others {
+            others.retain(|cart| cart.id != id);
+        }
+    }
+
+    /// How many of the carts are open.
+    fn open_carts(&self) -> i64 {
+        self.carts().filter(|cart| self.open_lines(cart).next().is_some()).count() as i64
     }
 
     fn trail_mut(&mut self) -> &mut Trail {
-        self.trail.get_or_insert_with(|| Box::new(Trail::new()))
+        &mut self.rest.get_or_insert_default().trail
     }
 
     /// Forgets what no trigger can reach from `now` on, and returns the next tick at which there may be more of that.
     pub(super) fn forget(&mut self, reads: &Reads, now: Tick) -> Tick {
-        if self.orders.is_empty() && self.trail.is_none() {
-            return Tick::MAX;
-        }
+        let Customer { active, cart, rest } = self;
+        let Some(of) = rest else { return Tick::MAX };
         let mut next = Tick::MAX;
         let mut lasts = |until: Tick| {
             let lasts = now < until;
             next = if lasts { next.min(until) } else { next };
             lasts
         };
-        let lines = self.carts.iter().flat_map(|cart| cart.lines.iter());
-        let mut oldest = lines.map(|line| line.changed).min().unwrap_or(Tick::MAX);
-        if let Some(trail) = &mut self.trail {
-            let idle = self.active.saturating_add(reads.idle_ms);
-            let earliest = self.active.saturating_sub(reads.views_ms);
-            trail.views.retain(|view| {
-                let seen = view.tick.saturating_add(reads.views_ms);
-                lasts(if view.tick >= earliest { seen.max(idle) } else { seen })
-            });
-            trail.checkouts.retain(|(_, at)| lasts(at.saturating_add(reads.checkouts_ms)));
-            trail.searches.retain(|(_, at)| lasts(at.saturating_add(reads.searches_ms)));
-            let begun = trail.checkouts.iter().chain(&trail.searches).map(|(_, at)| *at);
-            let since = begun.chain(trail.views.first().map(|_| earliest)).min().unwrap_or(Tick::MAX);
-            oldest = oldest.min(since);
-            if trail.is_empty() {
-                self.trail = None;
-            }
-        }
+        let Rest { carts, orders, trail, .. } = &mut **of;
+        let idle = active.saturating_add(reads.idle_ms);
+        let earliest = active.saturating_sub(reads.views_ms);
+        trail.views.retain(|view| {
+            let seen = view.tick.saturating_add(reads.views_ms);
+            lasts(if view.tick >= earliest { seen.max(idle) } else { seen })
+        });
+        trail.checkouts.retain(|(_, at)| lasts(at.saturating_add(reads.checkouts_ms)));
+        trail.searches.retain(|(_, at)| lasts(at.saturating_add(reads.searches_ms)));
+        let changed = cart.iter().chain(&*carts).flat_map(Cart::lines).map(|line| line.changed);
+        let begun = trail.checkouts.iter().chain(&trail.searches).map(|(_, at)| *at);
+        let oldest = changed.chain(begun).chain(trail.views.first().map(|_| earliest)).min().unwrap_or(Tick::MAX);
         // An order that lies before all that is kept can touch nothing of it, nor what comes later.
-        self.orders.retain(|order| order.placed >= oldest || lasts(order.placed.saturating_add(reads.orders_ms)));
+        orders.retain(|order| order.placed >= oldest || lasts(order.placed.saturating_add(reads.orders_ms)));
+        if of.is_empty() {
+            *rest = None;
+        }
         next
     }
 
-    fn is_empty(&self) -> bool {
-        self.carts.is_empty() && self.orders.is_empty() && self.trail.is_none() && self.open.is_empty()
+    fn take_open(&mut self) -> ThinVec<Opening> {
+        self.rest.as_mut().map(|rest| std::mem::take(&mut rest.open)).unwrap_or_default()
+    }
+
+    fn keep_open(&mut self, open: ThinVec<Opening>) {
+        if !open.is_empty() {
+            self.rest.get_or_insert_default().open = open;
+        }
+    }
+
+    /// Whether nothing is kept that could matter.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cart.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 }
 
@@ -299,6 +336,7 @@ impl PerKey for Customers {
     type In = (Tick, Deed);
     type State = Customer;
     type Out = Opening;
+    type Wake = Tick;
 
     fn visit(
         &mut self,
@@ -308,24 +346,29 @@ impl PerKey for Customers {
         deeds: &mut dyn Iterator<Item = ((Tick, Deed), Diff)>,
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
-        let (mut went_on, mut recount) = (0, false);
+        let (mut went_on, mut were_open) = (0, None);
         for ((at, deed), diff) in deeds {
             if let Deed::Viewed(..) | Deed::Added = deed {
                 went_on = at.max(went_on);
             }
-            recount |= matches!(deed, Deed::Cart(_) | Deed::Order(_) | Deed::Reset);
+            if let Deed::Cart(_) | Deed::Order(_) | Deed::Reset = deed {
+                were_open.get_or_insert_with(|| customer.open_carts());
+            }
             customer.apply(&self.reads, at, deed, diff);
         }
-        if let Some(trail) = customer.trail.as_mut().filter(|_| went_on > 0) {
-            trail.searches.retain(|(_, searched)| *searched > went_on);
+        if let Some(rest) = customer.rest.as_mut().filter(|_| went_on > 0) {
+            rest.trail.searches.retain(|(_, searched)| *searched > went_on);
         }
-        if recount {
-            self.counts.opened_carts(customer.count_open_carts());
+        if let Some(were_open) = were_open {
+            self.counts.opened_carts(customer.open_carts() - were_open);
         }
         let mut found = Found::new(key, now);
         found.look_again(customer.forget(&self.reads, now));
         self.triggers.iter().for_each(|trigger| trigger.find(customer, &mut found));
-        match found.settle(&mut customer.open, emit) {
+        let mut open = customer.take_open();
+        let next = found.settle(&mut open, emit);
+        customer.keep_open(open);
+        match next {
             Some(tick) => Next::WakeAt(tick),
             None if customer.is_empty() => Next::Forget,
             None => Next::Keep,
@@ -333,14 +376,16 @@ impl PerKey for Customers {
     }
 
     fn restate(&self, _key: Id, customer: &Customer, emit: &mut dyn FnMut(Opening)) {
-        self.counts.opened_carts(customer.open_carts.into());
-        customer.open.iter().cloned().for_each(emit);
+        self.counts.opened_carts(customer.open_carts());
+        customer.rest.iter().flat_map(|rest| &rest.open).cloned().for_each(emit);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::joins::carts::Head;
+    use crate::joins::orders;
     use crate::model::{Line, Stream};
     use crate::plan::{BrowseAbandonment, Wait};
     use crate::triggers::{browse_abandonment, cart_abandonment, checkout_abandonment, search_abandonment};
@@ -362,7 +407,7 @@ mod tests {
             let Life(customers, customer) = self;
             let next =
                 customers.visit(now, Id(1), customer, &mut deeds.into_iter().map(|it| ((now, it), 1)), &mut |_, _| {});
-            (next, customer.open.len())
+            (next, customer.rest.as_ref().map_or(0, |rest| rest.open.len()))
         }
     }
 
@@ -372,14 +417,13 @@ mod tests {
 
     fn cart(changed: Tick) -> Deed {
         let line = Line { sku: Id(7), quantity: 1, price: None };
-        let lines = [CartLine { line, changed }].into();
-        Deed::Cart(Cart { id: Id(2), changed, recorded: true, currency: Id::NONE, lines }.into())
+        Deed::Cart(Cart::new(Head { id: Id(2), changed, currency: Id::NONE }, [CartLine { line, changed }]))
     }
 
     fn order(placed: Tick) -> Deed {
-        let lines = [Line { sku: Id(7), quantity: 1, price: None }].into();
+        let line = Line { sku: Id(7), quantity: 1, price: None };
         let (cart, status) = (Id::NONE, OrderStatus::Placed);
-        Deed::Order(Order { id: Id(3), placed, ahead: false, cart, status, total: None, lines }.into())
+        Deed::Order(Order::new(orders::Head { id: Id(3), placed, ahead: false, cart, status }, None, &[line]))
     }
 
     #[test]
@@ -389,7 +433,7 @@ mod tests {
             assert_eq!(life.visit(20, vec![deed]), (Next::Forget, 0));
         }
         assert_eq!(life.visit(21, vec![cart(21)]), (Next::WakeAt(31), 0));
-        assert!(life.1.trail.is_none());
+        assert!(life.1.rest.is_none());
         assert_eq!(life.visit(31, vec![]), (Next::WakeAt(36), 1));
         assert_eq!(life.visit(36, vec![]), (Next::Keep, 0));
     }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Diff, Id, ProfileRecord, Tick, Written};
-use crate::per_key::{Next, PerKey};
+use crate::per_key::{Never, Next, PerKey};
 
 /// The rule of a user.
 pub struct Erasures;
@@ -17,6 +17,7 @@ impl PerKey for Erasures {
     type In = ProfileRecord;
     type State = LastWrite;
     type Out = Id;
+    type Wake = Never;
 
     fn visit(
         &mut self,
@@ -29,7 +30,7 @@ impl PerKey for Erasures {
         let greatest = profiles.map(|(record, _)| record).max_by_key(|record| record.written);
         if let Some(record) = greatest.filter(|record| last.is_none_or(|last| record.written > last)) {
             *last = Some(record.written);
-            if record.contact.erased {
+            if record.contact.standing().erased {
                 emit(key, 1);
             }
         }

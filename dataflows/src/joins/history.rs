@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::customers::Deed;
 use crate::model::{Diff, History, Id, Money, OrderStatus, Tick};
-use crate::per_key::{Next, PerKey};
+use crate::per_key::{Never, Next, PerKey};
 
 /// The rule of a history.
 pub struct Histories;
@@ -25,6 +25,7 @@ impl PerKey for Histories {
     type In = (Tick, Deed);
     type State = Bought;
     type Out = (Id, History);
+    type Wake = Never;
 
     fn visit(
         &mut self,
@@ -51,7 +52,7 @@ impl PerKey for Histories {
             if diff < 0 {
                 bought.orders.remove(&order.id);
             } else if order.status == OrderStatus::Placed {
-                bought.orders.insert(order.id, (order.placed, order.total.unwrap_or_default()));
+                bought.orders.insert(order.id, (order.placed, order.total().unwrap_or_default()));
             }
         }
         let after = bought.history();

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::horizon::Horizon;
 use crate::keyed::Keyed;
 use crate::model::{Id, Tick};
+use crate::sharded::Sharded;
 use crate::snapshot::Snapshots;
 
 /// All links and aliases that are known.
@@ -26,15 +28,15 @@ pub struct Identities {
     /// For each user the one whom they were last made an alias of.
     aliases: Keyed<Id>,
     /// The other way round: for each user the visitors linked to them, and the users made an alias of them.
-    into: HashMap<Id, Vec<Id>>,
+    into: Sharded<SmallVec<[Id; 2]>>,
 }
 
 /// A visitor's links.
 #[derive(Default, Serialize, Deserialize)]
 struct Links {
-    /// The users, each from its tick on, in order. [`Id::NONE`] stands where those before lapsed: between it and the next, the
-    /// visitor's records are that next one's.
-    users: Vec<(Tick, Id)>,
+    /// The users, each from its tick on, in order; most visitors have one. [`Id::NONE`] stands where those before lapsed: between it and
+    /// the next, the visitor's records are that next one's.
+    users: SmallVec<[(Tick, Id); 1]>,
     /// When they lapse.
     until: Tick,
 }
@@ -56,14 +58,16 @@ impl Identities {
         });
         for (visitor, links) in identities.links.iter() {
             let users: HashSet<Id> = links.users.iter().map(|(_, user)| *user).filter(|user| !user.is_none()).collect();
-            users.into_iter().for_each(|user| identities.into.entry(user).or_default().push(visitor));
+            for user in users {
+                identities.into.get_or_insert_with(user, SmallVec::new).push(visitor);
+            }
             let lapse = identities.lapse_at(links);
             if lapse < Tick::MAX {
                 identities.lapses.entry(lapse).or_default().push(visitor);
             }
         }
         for (from, to) in identities.aliases.iter() {
-            identities.into.entry(*to).or_default().push(from);
+            identities.into.get_or_insert_with(*to, SmallVec::new).push(from);
         }
         identities
     }
@@ -151,7 +155,7 @@ impl Identities {
         }
         links.users.push((now, user));
         links.until = until;
-        let into = self.into.entry(user).or_default();
+        let into = self.led_to(user);
         if !into.contains(&visitor) {
             into.push(visitor);
         }
@@ -194,12 +198,16 @@ impl Identities {
         }
     }
 
+    fn led_to(&mut self, user: Id) -> &mut SmallVec<[Id; 2]> {
+        self.into.get_or_insert_with(user, SmallVec::new)
+    }
+
     /// `user` owns nothing of `other` any more.
     fn part(&mut self, other: Id, user: Id) {
-        if let Some(into) = self.into.get_mut(&user) {
+        if let Some(into) = self.into.get_mut(user) {
             into.retain(|known| *known != other);
             if into.is_empty() {
-                self.into.remove(&user);
+                self.into.remove(user);
             }
         }
     }
@@ -225,7 +233,7 @@ impl Identities {
         if let Some(before) = self.aliases.insert(from, to) {
             self.part(from, before);
         }
-        self.into.entry(to).or_default().push(from);
+        self.led_to(to).push(from);
         moved.iter().for_each(|raw| self.add_owners(*raw, concerned));
         true
     }
@@ -236,7 +244,7 @@ impl Identities {
         let mut next: Vec<Id> = owners.into_iter().collect();
         while let Some(id) = next.pop() {
             if all.insert(id) {
-                next.extend(self.into.get(&id).into_iter().flatten());
+                next.extend(self.into.get(id).into_iter().flatten());
             }
         }
         all

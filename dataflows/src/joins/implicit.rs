@@ -2,15 +2,13 @@
 //! lines that they tell of, by whom each names. Out: those lines, and at the horizon that they are forgotten; and from them, by
 //! owner, the cart, replaced as it changes.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::carts::{Cart, LastCart};
 use super::folded_lines::FoldedLines;
 use crate::horizon::Horizon;
 use crate::model::{Diff, Fold, Id, Tick};
-use crate::per_key::{Next, PerKey};
+use crate::per_key::{Never, Next, PerKey};
 
 /// What a user or visitor tells of their implicit cart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +30,9 @@ impl PerKey for ImplicitLines {
     /// The SKUs they told of, each with the tick of the last message.
     type State = FoldedLines;
     type Out = (Id, Raw);
+    type Wake = Tick;
+
+    const WAKES_AT_FEW_TICKS: bool = true;
 
     fn visit(
         &mut self,
@@ -73,7 +74,8 @@ pub struct Implicit {
 impl PerKey for ImplicitCarts {
     type In = ImplicitChange;
     type State = Implicit;
-    type Out = (Id, Arc<Cart>);
+    type Out = (Id, Cart);
+    type Wake = Never;
 
     fn visit(
         &mut self,
@@ -81,7 +83,7 @@ impl PerKey for ImplicitCarts {
         key: Id,
         implicit: &mut Implicit,
         changes: &mut dyn Iterator<Item = (ImplicitChange, Diff)>,
-        emit: &mut dyn FnMut((Id, Arc<Cart>), Diff),
+        emit: &mut dyn FnMut((Id, Cart), Diff),
     ) -> Next {
         let before = implicit.cart.row();
         let mut reset = false;

@@ -40,6 +40,7 @@ impl PerKey for RecentInterests {
     type In = Interest;
     type State = Latest;
     type Out = (Id, Interests);
+    type Wake = Tick;
 
     fn visit(
         &mut self,

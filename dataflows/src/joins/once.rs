@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
 use crate::model::{Click, Diff, EngagementRecord, Id, IdHasher, MessageId, Position, Stream, Tick};
-use crate::per_key::{Next, PerKey, per_key};
+use crate::per_key::{Never, Next, PerKey, per_key};
 use crate::snapshot::{Fault, Snapshots};
 
 /// How long an id is remembered, ms of event time.
@@ -88,6 +88,9 @@ impl<M: Message> PerKey for Once<M> {
     type In = M;
     type State = Seen;
     type Out = M;
+    type Wake = Never;
+
+    const LASTS_MS: u64 = WINDOW_MS;
 
     fn visit(
         &mut self,
@@ -113,9 +116,12 @@ impl<M: Message> PerKey for Once<M> {
                 }
             }
         }
-        let others = self.others.get(&key).into_iter().flatten();
-        let oldest = others.chain([&*seen]).filter(|seen| seen.at != 0).map(|seen| seen.at).min();
-        oldest.map_or(Next::Forget, |at| Next::WakeAt(at + WINDOW_MS))
+        if seen.at == 0 { Next::Forget } else { Next::Keep }
+    }
+
+    fn is_over(&mut self, now: Tick, key: Id, seen: &mut Seen) -> bool {
+        self.forget(now, key, seen);
+        seen.at == 0 && !self.others.contains_key(&key)
     }
 
     fn beside(&self) -> Vec<u8> {
@@ -186,19 +192,20 @@ mod tests {
         let counts = Arc::new(Counts::default());
         let mut once = Once { counts: counts.clone(), others: HashMap::default(), message: PhantomData };
         let mut state = Seen::default();
-        let mut visit = |now: Tick, highs: &[u64]| {
+        let visit = |once: &mut Once<EngagementRecord>, state: &mut Seen, now: Tick, highs: &[u64]| {
             let mut emitted = Vec::new();
             let mut changes = highs.iter().map(|high| (event(*high), 1));
-            let next = once.visit(now, Id(1), &mut state, &mut changes, &mut |event, _| emitted.push(event.event.high));
+            let next = once.visit(now, Id(1), state, &mut changes, &mut |event, _| emitted.push(event.event.high));
             (emitted, next, once.others.len())
         };
-        let day = WINDOW_MS;
-        assert_eq!(visit(1000, &[5]), (vec![5], Next::WakeAt(1000 + day), 0));
-        assert_eq!(visit(2000, &[6, 5, 4, 6]), (vec![4, 6], Next::WakeAt(1000 + day), 1));
-        assert_eq!(visit(999 + day, &[5]), (vec![], Next::WakeAt(1000 + day), 1));
-        assert_eq!(visit(1000 + day, &[5, 6]), (vec![5], Next::WakeAt(2000 + day), 1));
-        assert_eq!(visit(2000 + day, &[]), (vec![], Next::WakeAt(1000 + 2 * day), 0));
-        assert_eq!(visit(1000 + 2 * day, &[]), (vec![], Next::Forget, 0));
+        let (once, state, day) = (&mut once, &mut state, WINDOW_MS);
+        assert_eq!(visit(once, state, 1000, &[5]), (vec![5], Next::Keep, 0));
+        assert_eq!(visit(once, state, 2000, &[6, 5, 4, 6]), (vec![4, 6], Next::Keep, 1));
+        assert_eq!(visit(once, state, 999 + day, &[5]), (vec![], Next::Keep, 1));
+        assert_eq!(visit(once, state, 1000 + day, &[5, 6]), (vec![5], Next::Keep, 1));
+        assert!(!once.is_over(2000 + day, Id(1), state) && once.others.is_empty());
+        assert!(!once.is_over(999 + 2 * day, Id(1), state) && once.is_over(1000 + 2 * day, Id(1), state));
+        assert_eq!(visit(once, state, 1000 + 2 * day, &[5]), (vec![5], Next::Keep, 0));
         assert_eq!(counts.duplicate_records(Stream::Engagement), 4);
     }
 }

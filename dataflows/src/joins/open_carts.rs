@@ -37,6 +37,7 @@ impl PerKey for OpenCarts {
     type In = (Tick, Deed);
     type State = Held;
     type Out = (Id, Arc<[OpenCart]>);
+    type Wake = Tick;
 
     fn visit(
         &mut self,
@@ -57,7 +58,7 @@ impl PerKey for OpenCarts {
             emit((key, open), 1);
         }
         match next {
-            Tick::MAX if held.customer.carts.is_empty() && held.customer.orders.is_empty() => Next::Forget,
+            Tick::MAX if held.customer.is_empty() => Next::Forget,
             Tick::MAX => Next::Keep,
             tick => Next::WakeAt(tick),
         }
@@ -72,7 +73,7 @@ impl PerKey for OpenCarts {
 
 /// The carts with something still to be bought, the latest changed last.
 fn open_carts(customer: &Customer) -> Arc<[OpenCart]> {
-    let carts = customer.carts.iter().map(|cart| OpenCart {
+    let carts = customer.carts().map(|cart| OpenCart {
         id: cart.id,
         changed: cart.changed,
         currency: cart.currency,
@@ -86,20 +87,19 @@ fn open_carts(customer: &Customer) -> Arc<[OpenCart]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::joins::carts::{Cart, CartLine};
-    use crate::joins::orders::Order;
+    use crate::joins::carts::{Cart, CartLine, Head};
+    use crate::joins::orders::{self, Order};
     use crate::model::{Line, OrderStatus};
 
     fn cart(id: u64, changed: Tick, skus: &[u64]) -> Deed {
         let line = |sku: &u64| CartLine { line: Line { sku: Id(*sku), quantity: 1, price: None }, changed };
-        let lines = skus.iter().map(line).collect();
-        Deed::Cart(Cart { id: Id(id), changed, recorded: true, currency: Id::NONE, lines }.into())
+        Deed::Cart(Cart::new(Head { id: Id(id), changed, currency: Id::NONE }, skus.iter().map(line)))
     }
 
     fn order(placed: Tick, cart: u64, skus: &[u64]) -> Deed {
-        let lines = skus.iter().map(|sku| Line { sku: Id(*sku), quantity: 1, price: None }).collect();
+        let lines: Vec<Line> = skus.iter().map(|sku| Line { sku: Id(*sku), quantity: 1, price: None }).collect();
         let (id, status) = (Id(99), OrderStatus::Placed);
-        Deed::Order(Order { id, placed, ahead: false, cart: Id(cart), status, total: None, lines }.into())
+        Deed::Order(Order::new(orders::Head { id, placed, ahead: false, cart: Id(cart), status }, None, &lines))
     }
 
     /// What is told when these deeds are done: each cart with its SKUs; nothing when nothing is.

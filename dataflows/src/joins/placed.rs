@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::customers::Deed;
 use crate::model::{Diff, Id, OrderFact, Tick};
-use crate::per_key::{Next, PerKey};
+use crate::per_key::{Never, Next, PerKey};
 
 /// The rule of a customer's orders.
 pub struct PlacedOrders;
@@ -20,6 +20,7 @@ impl PerKey for PlacedOrders {
     type In = (Tick, Deed);
     type State = Placed;
     type Out = (Id, OrderFact);
+    type Wake = Never;
 
     fn visit(
         &mut self,
@@ -35,7 +36,7 @@ impl PerKey for PlacedOrders {
             match deed {
                 Deed::Reset => before.extend(std::mem::take(orders).into_iter().map(|(id, fact)| (id, Some(fact)))),
                 Deed::Order(order) => {
-                    let (id, placed, status, total) = (order.id, order.placed, order.status, order.total);
+                    let (id, placed, status, total) = (order.id, order.placed, order.status, order.total());
                     let fact = OrderFact { customer, placed, status, total };
                     let was = if diff > 0 { orders.insert(id, fact) } else { orders.remove(&id) };
                     before.entry(id).or_insert(was);

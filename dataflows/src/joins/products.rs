@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
 use crate::model::{CatalogRecord, Diff, Id, Product, Stream, Tick, Written};
-use crate::per_key::{Next, PerKey};
+use crate::per_key::{Never, Next, PerKey};
 
 /// The rule of a product.
 pub struct Products {
@@ -22,6 +22,7 @@ impl PerKey for Products {
     type In = CatalogRecord;
     type State = LastProduct;
     type Out = (Id, Arc<Product>);
+    type Wake = Never;
 
     fn visit(
         &mut self,

@@ -119,6 +119,7 @@ impl PerKey for Skus {
     type In = SkuEvent;
     type State = Sku;
     type Out = Opening;
+    type Wake = Tick;
 
     fn visit(
         &mut self,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counts::Counts;
 use crate::model::{Diff, Id, StockRecord, Stream, Tick, Written};
-use crate::per_key::{Next, PerKey};
+use crate::per_key::{Never, Next, PerKey};
 
 /// What is concluded about a SKU's stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +36,7 @@ impl PerKey for Stock {
     type In = StockRecord;
     type State = Shelf;
     type Out = StockFact;
+    type Wake = Never;
 
     fn visit(
         &mut self,

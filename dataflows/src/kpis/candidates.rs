@@ -43,6 +43,7 @@ impl PerKey for Candidates {
     type In = Owned;
     type State = All;
     type Out = (Id, Followed);
+    type Wake = Tick;
 
     fn visit(
         &mut self,

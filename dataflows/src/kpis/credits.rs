@@ -46,6 +46,7 @@ impl PerKey for Credits {
     type In = Heard;
     type State = Known;
     type Out = (Id, Credit);
+    type Wake = Tick;
 
     fn visit(
         &mut self,

@@ -32,6 +32,7 @@ impl PerKey for Holders {
     type In = OfCustomer;
     type State = Held;
     type Out = (Id, Followed);
+    type Wake = Tick;
 
     fn visit(
         &mut self,

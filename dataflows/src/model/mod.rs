@@ -4,17 +4,20 @@
 mod contact;
 mod facts;
 mod id;
+mod line;
 mod money;
 mod record;
 mod stream;
 
-pub use contact::{Contact, Said, Words};
+pub use contact::{Contact, Standing, Words};
 pub use facts::{Change, Engagement, Episode, History, Interests, OpenCart, Opening, OrderFact, Product};
 pub use id::{Id, IdHasher, Namespace};
+pub use line::Line;
+pub(crate) use line::TimedLine;
 pub use money::Money;
 pub use record::{
-    Action, CartRecord, CatalogRecord, Choice, Click, EngagementKind, EngagementRecord, Fold, Line, MessageId,
-    OrderRecord, OrderStatus, ProfileRecord, Record, StockRecord, Written,
+    Action, CartRecord, CatalogRecord, Choice, Click, EngagementKind, EngagementRecord, Fold, MessageId, OrderRecord,
+    OrderStatus, ProfileRecord, Record, StockRecord, Written,
 };
 pub use stream::{Position, Stream};
 

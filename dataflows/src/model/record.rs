@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Contact, Id, Money, Position, Product};
+use super::{Contact, Id, Line, Money, Position, Product};
 
 /// Of several records for one key the greatest `Written` is the state (SPEC §1, last write wins): compared by version,
 /// then `updated_at`, then source position.
@@ -103,17 +103,6 @@ impl Fold {
     }
 }
 
-/// One line of a cart or an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Line {
-    /// The product.
-    pub sku: Id,
-    /// Units; at least 1. 0 stands for a line of no cart, in payloads of triggers about a product.
-    pub quantity: u32,
-    /// Price of a unit.
-    pub price: Option<Money>,
-}
-
 /// A `carts` record: the cart's whole new state. No lines: emptied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CartRecord {
@@ -195,7 +184,7 @@ pub struct ProfileRecord {
     /// Order among the writes of this profile.
     pub written: Written,
     /// What it says; of a `deleted` profile nothing but that.
-    pub contact: Arc<Contact>,
+    pub contact: Contact,
 }
 
 /// What a recipient did, as far as a rule needs it.

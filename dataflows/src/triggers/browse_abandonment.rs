@@ -34,7 +34,7 @@ impl CustomerTrigger for Views {
             && seen >= self.browse.min_views
             && found.is_within(&self.browse.wait, customer.active)
             && customer.last_order().is_none_or(|placed| placed < earliest)
-            && !customer.carts.iter().any(|cart| customer.open_lines(cart).next().is_some())
+            && !customer.carts().any(|cart| customer.open_lines(cart).next().is_some())
         {
             found.add(self.campaign, last.sku, customer.active, Id::NONE, product_line(last.sku));
         }

@@ -29,10 +29,10 @@ impl CustomerTrigger for Idle {
     }
 
     fn find(&self, customer: &Customer, found: &mut Found) {
-        if customer.carts.is_empty() || !found.is_within(&self.wait, customer.active) {
+        if customer.carts().next().is_none() || !found.is_within(&self.wait, customer.active) {
             return;
         }
-        for cart in &customer.carts {
+        for cart in customer.carts() {
             let lines: Arc<[Line]> = customer.open_lines(cart).map(|line| line.line).collect();
             if !lines.is_empty() {
                 found.add(self.campaign, cart.id, customer.active, cart.currency, lines);

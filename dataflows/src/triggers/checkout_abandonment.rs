@@ -23,7 +23,7 @@ impl CustomerTrigger for Checkouts {
         let last_order = customer.last_order();
         for (subject, started) in &customer.trail().checkouts {
             if last_order.is_none_or(|placed| placed < *started) && found.is_within(&self.wait, *started) {
-                let cart = customer.carts.iter().find(|cart| cart.id == *subject);
+                let cart = customer.carts().find(|cart| cart.id == *subject);
                 let lines = cart.into_iter().flat_map(|cart| customer.open_lines(cart)).map(|line| line.line).collect();
                 let currency = cart.map_or(Id::NONE, |cart| cart.currency);
                 found.add(self.campaign, *subject, *started, currency, lines);

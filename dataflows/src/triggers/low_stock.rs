@@ -36,7 +36,7 @@ impl CustomerTrigger for OpenLines {
     }
 
     fn find(&self, customer: &Customer, found: &mut Found) {
-        for cart in &customer.carts {
+        for cart in customer.carts() {
             for line in customer.open_lines(cart) {
                 found.add(self.campaign, line.line.sku, 0, Id::NONE, Arc::default());
             }
@@ -106,6 +106,7 @@ impl PerKey for Shelves {
     type In = ShelfEvent;
     type State = Shelf;
     type Out = Opening;
+    type Wake = Tick;
 
     fn visit(
         &mut self,

@@ -20,10 +20,10 @@ impl CustomerTrigger for Purchases {
     }
 
     fn find(&self, customer: &Customer, found: &mut Found) {
-        for order in customer.orders.iter().filter(|order| order.status == OrderStatus::Placed) {
+        for order in customer.orders().filter(|order| order.status == OrderStatus::Placed) {
             if found.is_within(&self.wait, order.placed) {
                 // Lines that are no cart's have no quantity (ARCHITECTURE, "Carts and triggers").
-                let lines = order.lines.iter().map(|line| Line { quantity: 0, ..*line }).collect();
+                let lines = order.lines().map(|line| Line { quantity: 0, ..line }).collect();
                 found.add(self.campaign, order.id, order.placed, Id::NONE, lines);
             }
         }

@@ -23,8 +23,8 @@ impl CustomerTrigger for Purchases {
 
     fn find(&self, customer: &Customer, found: &mut Found) {
         let mut last: HashMap<Id, Tick> = HashMap::new();
-        for order in &customer.orders {
-            for line in order.lines.iter() {
+        for order in customer.orders() {
+            for line in order.lines() {
                 let placed = last.entry(line.sku).or_default();
                 *placed = order.placed.max(*placed);
             }

@@ -1,7 +1,5 @@
 //! `welcome` (SPEC §4). In: contacts. Out: an opening about a customer, W after consent to mail first held, while it holds.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use thin_vec::ThinVec;
 
@@ -36,21 +34,23 @@ pub struct Consent {
 }
 
 impl PerKey for Welcomes {
-    type In = (Arc<Contact>, Option<Tick>);
+    type In = Contact;
     type State = Consent;
     type Out = Opening;
+    type Wake = Tick;
 
     fn visit(
         &mut self,
         now: Tick,
         key: Id,
         consent: &mut Consent,
-        contacts: &mut dyn Iterator<Item = ((Arc<Contact>, Option<Tick>), Diff)>,
+        contacts: &mut dyn Iterator<Item = (Contact, Diff)>,
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
-        for ((contact, first), diff) in contacts {
-            consent.holds = diff > 0 && contact.consent && !contact.withheld && !contact.erased;
-            consent.first = first;
+        for (contact, diff) in contacts {
+            let consents = diff > 0 && contact.standing().consent && !contact.standing().erased;
+            consent.holds = consents && !contact.standing().withheld;
+            consent.first = consent.first.or(consents.then_some(now));
         }
         let mut found = Found::new(key, now);
         if let (Some(first), true) = (consent.first, consent.holds) {

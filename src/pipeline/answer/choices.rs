@@ -47,7 +47,11 @@ impl Choices for Chooser {
         let Some(contact) = state.contact(state.owner(Id::of(Namespace::User, customer).0)) else {
             return Some(Chosen::AllBut([].into()));
         };
-        let declined = contact.declined.iter().map(|name| String::from(&**name)).collect();
-        Some(if contact.withheld || contact.erased { Chosen::Nothing } else { Chosen::AllBut(declined) })
+        let declined = contact.declined().map(str::to_owned).collect();
+        Some(if contact.standing().withheld || contact.standing().erased {
+            Chosen::Nothing
+        } else {
+            Chosen::AllBut(declined)
+        })
     }
 }

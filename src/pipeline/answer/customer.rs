@@ -3,7 +3,6 @@
 //! ledger cannot be read.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use beckon_dataflows::model::{Contact, Episode, History, Id, Namespace, OpenCart, Tick};
 use hashbrown::HashSet;
@@ -25,7 +24,7 @@ struct Seen {
     kind: &'static str,
     owner: Id,
     all: Vec<Id>,
-    contact: Option<Arc<Contact>>,
+    contact: Option<Contact>,
     history: History,
     carts: Vec<Value>,
     episodes: Vec<Episode>,
@@ -52,7 +51,7 @@ impl Answers {
             "kind": seen.kind,
             "alias_of": (seen.owner != seen.customer).then(|| self.text(seen.owner)),
             "aliases": aliases,
-            "profile": seen.contact.as_deref().map(profile),
+            "profile": seen.contact.as_ref().map(profile),
             "history": history(&seen.history),
             "carts": seen.carts,
             "waiting": waiting,
@@ -148,15 +147,15 @@ fn profile(contact: &Contact) -> Value {
     let words = contact.words();
     let attributes: Option<Value> = words.attributes.and_then(|attributes| serde_json::from_str(attributes).ok());
     json!({
-        "known": contact.known,
-        "erased": contact.erased,
+        "known": contact.standing().known,
+        "erased": contact.standing().erased,
         "email": words.email,
         "first_name": words.first_name,
         "locale": words.locale,
         "timezone": words.timezone,
-        "consent": contact.consent,
-        "withheld": contact.withheld,
-        "declined": contact.declined,
+        "consent": contact.standing().consent,
+        "withheld": contact.standing().withheld,
+        "declined": contact.declined().collect::<Vec<_>>(),
         "attributes": attributes,
     })
 }

@@ -1,8 +1,6 @@
 //! Open-time content (SPEC §8, `/live`): what is so now of a product in a mail, or how soon it ends. In: the mail's decision and a block. Out:
 //! words in the customer's language, as of the newest closed tick. Nothing of a product that is not in that mail.
 
-use std::sync::Arc;
-
 use beckon_dataflows::model::{Contact, Id, Namespace, Tick};
 
 use super::Answers;
@@ -67,7 +65,7 @@ impl Live for Now {
     }
 }
 
-fn language(contact: Option<Arc<Contact>>) -> String {
+fn language(contact: Option<Contact>) -> String {
     contact.and_then(|contact| contact.words().locale.map(str::to_owned)).unwrap_or_else(|| "en".into())
 }
 

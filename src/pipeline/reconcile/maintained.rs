@@ -77,7 +77,7 @@ pub(super) fn is_gone(content: Option<&Content>) -> bool {
         None => true,
         Some(Content::Stock(units)) => *units == 0,
         Some(Content::Cart { lines, .. }) => lines.is_empty(),
-        Some(Content::Profile(contact)) => contact.erased,
+        Some(Content::Profile(contact)) => contact.standing().erased,
     }
 }
 
@@ -154,7 +154,7 @@ impl Folds {
             let mut adding_up = LastCart::default();
             folds.into_iter().for_each(|(fold, _)| adding_up.fold(fold.written.updated_ms, cart, fold));
             if let Some((owner, cart)) = adding_up.row() {
-                let (currency, lines) = (cart.currency, cart.lines.iter().map(|line| line.line).collect());
+                let (currency, lines) = (cart.currency, cart.lines().map(|line| line.line).collect());
                 let content = Content::Cart { owner, currency, lines };
                 maintained.write(([cart.id, Id::NONE], content), last.written, &bytes);
             }
@@ -163,12 +163,11 @@ impl Folds {
 }
 
 /// A profile whose attributes are the same whatever their order: an export may write them otherwise.
-pub(super) fn in_order(contact: &Arc<Contact>) -> Arc<Contact> {
+pub(super) fn in_order(contact: &Contact) -> Contact {
     let words = contact.words();
     let Some(value) = words.attributes.and_then(|text| serde_json::from_str(text).ok()) else { return contact.clone() };
     let sorted = ordered(value).to_string();
-    let said = Words { attributes: Some(&sorted), ..words }.into();
-    Arc::new(Contact { said, ..Contact::clone(contact) })
+    Contact::declining(contact.standing(), &Words { attributes: Some(&sorted), ..words }, contact.declined())
 }
 
 fn ordered(value: Value) -> Value {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
 use super::Remember;
@@ -16,21 +15,29 @@ use crate::joins::identities::Identities;
 use crate::joins::orders::Order;
 use crate::model::{Choice, Diff, Fold, History, Id, Tick};
 
-/// What was told of one whom records name, as far as it is remembered. There is one for each customer and most of it is empty, so an
-/// empty list takes a word, what few have lies elsewhere, and what most have one of does not.
+/// What was told of one whom records name, as far as it is remembered. There is one for each customer: what most have lies here, and what
+/// few have elsewhere.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Known {
-    /// Activities: the time that says whose one is, and its tick. Of those that stay together for good, the last.
-    pub(super) active: SmallVec<[(Tick, Tick); 1]>,
+    /// The tick of the last activity, as far as all of them stay together for good; 0 for none.
+    last: Tick,
+    cart: Option<Cart>,
+    rest: Option<Box<Rest>>,
+}
+
+/// What not everybody has.
+#[derive(Default, Serialize, Deserialize)]
+struct Rest {
+    /// Other activities: the time that says whose one is, and its tick. Of those that stay together for good, the last.
+    active: ThinVec<(Tick, Tick)>,
     /// Views, searches and checkouts.
-    pub(super) trail: ThinVec<(Tick, Deed)>,
-    pub(super) wanted: ThinVec<(Tick, Id)>,
+    trail: ThinVec<(Tick, Deed)>,
+    wanted: ThinVec<(Tick, Id)>,
     /// How many of these two there were when the old ones were last forgotten.
-    pub(super) swept: usize,
-    /// The tick at which these three are looked through; 0 for none.
-    pub(super) wake: Tick,
-    pub(super) carts: SmallVec<[Arc<Cart>; 2]>,
-    pub(super) orders: ThinVec<Arc<Order>>,
+    swept: usize,
+    /// Carts beside the first.
+    carts: ThinVec<Cart>,
+    orders: ThinVec<Order>,
     rare: Option<Box<Rare>>,
 }
 
@@ -86,26 +93,31 @@ impl Known {
             Told::Clicked(Clicked { deed, interest }) => {
                 self.activity((at, at), link);
                 if remember.trail_ms > 0 && deed != Deed::Active {
-                    self.trail.push((at, deed));
+                    self.rest_mut().trail.push((at, deed));
                 }
                 if remember.wanted_ms().is_some() && !interest.is_none() {
-                    self.wanted.push((at, interest));
+                    self.rest_mut().wanted.push((at, interest));
                 }
             }
             Told::Implicit(fold) => self.rare_mut().folds.push((at, *fold)),
             Told::Cart(cart) if diff > 0 => {
                 self.activity((at, at), link);
-                self.wanted.extend(cart.skus().filter(|_| remember.wanted_ms().is_some()).map(|sku| (at, sku)));
-                self.carts.push(cart);
+                if remember.wanted_ms().is_some() {
+                    self.rest_mut().wanted.extend(cart.skus().map(|sku| (at, sku)));
+                }
+                self.add_cart(cart);
             }
-            Told::Cart(cart) => self.carts.retain(|other| *other != cart),
+            Told::Cart(cart) => self.remove_cart(&cart),
             Told::Order(order) if diff > 0 => {
                 self.activity((order.placed, at), link);
-                self.orders.push(order);
+                self.rest_mut().orders.push(order);
             }
             Told::Order(order) => {
-                if let Some(place) = self.orders.iter().position(|other| *other == order) {
-                    self.orders.remove(place);
+                let orders = self.rest.as_mut().map(|rest| &mut rest.orders);
+                if let Some(orders) = orders
+                    && let Some(place) = orders.iter().position(|other| *other == order)
+                {
+                    orders.remove(place);
                 }
             }
             Told::Past(time, past) => self.rare_mut().past((time, *past), link),
@@ -115,55 +127,158 @@ impl Known {
         }
     }
 
+    fn add_cart(&mut self, cart: Cart) {
+        match self.cart {
+            None => self.cart = Some(cart),
+            Some(_) => self.rest_mut().carts.push(cart),
+        }
+    }
+
+    fn remove_cart(&mut self, cart: &Cart) {
+        let others = self.rest.as_mut().map(|rest| &mut rest.carts);
+        if self.cart.as_ref() == Some(cart) {
+            self.cart = others.and_then(ThinVec::pop);
+        } else if let Some(others) = others {
+            others.retain(|other| other != cart);
+        }
+    }
+
+    fn carts(&self) -> impl Iterator<Item = &Cart> {
+        self.cart.iter().chain(self.rest.iter().flat_map(|rest| &rest.carts))
+    }
+
+    fn take_carts(&mut self) -> impl Iterator<Item = Cart> + use<> {
+        let others = self.rest.as_mut().map(|rest| std::mem::take(&mut rest.carts));
+        self.cart.take().into_iter().chain(others.into_iter().flatten())
+    }
+
+    fn rest_mut(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
     /// What few have of it, if this is one of them.
     pub(super) fn rare(&self) -> Option<&Rare> {
-        self.rare.as_deref()
+        self.rest.as_ref()?.rare.as_deref()
     }
 
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+        self.rest_mut().rare.get_or_insert_default()
     }
 
     /// Only the last activity counts, of those that always have one owner: links to come are later than any of them, but for
     /// that of an order dated ahead.
-    pub(super) fn activity(&mut self, (time, at): (Tick, Tick), link: impl Fn(Tick) -> usize) {
-        let known =
-            self.active.iter_mut().find(|known| known.0 <= known.1 && time <= at && link(known.0) == link(time));
+    fn activity(&mut self, (time, at): (Tick, Tick), link: impl Fn(Tick) -> usize) {
+        if time == at && (self.last == 0 || link(self.last) == link(time)) {
+            self.last = self.last.max(at);
+            return;
+        }
+        let others = &mut self.rest_mut().active;
+        let known = others.iter_mut().find(|known| known.0 <= known.1 && time <= at && link(known.0) == link(time));
         match known {
             Some(known) => *known = (time.max(known.0), at.max(known.1)),
-            None => self.active.push((time, at)),
+            None => others.push((time, at)),
         }
     }
 
     /// Forgets, when it is worth it, what is too old to matter.
     pub(super) fn sweep(&mut self, now: Tick, remember: &Remember) {
         const FEW: usize = 32;
-        if self.trail.len() + self.wanted.len() > FEW.max(2 * self.swept) {
+        if let Some(rest) = &self.rest
+            && rest.trail.len() + rest.wanted.len() > FEW.max(2 * rest.swept)
+        {
             self.forget(now, remember);
         }
     }
 
     /// Forgets what no trigger can reach any more, and activities when that is all there could be.
     pub(super) fn forget(&mut self, now: Tick, remember: &Remember) {
-        self.trail.retain(|(at, _)| now < at.saturating_add(remember.trail_ms));
-        self.wanted.retain(|(at, _)| now < at.saturating_add(remember.wanted_ms().unwrap_or(0)));
-        self.swept = self.trail.len() + self.wanted.len();
-        self.active.retain(|(time, at)| now < remember.horizon.activity(*time.max(at)));
+        if now >= remember.horizon.activity(self.last) {
+            self.last = 0;
+        }
+        let Some(rest) = &mut self.rest else { return };
+        rest.trail.retain(|(at, _)| now < at.saturating_add(remember.trail_ms));
+        rest.wanted.retain(|(at, _)| now < at.saturating_add(remember.wanted_ms().unwrap_or(0)));
+        rest.swept = rest.trail.len() + rest.wanted.len();
+        rest.active.retain(|(time, at)| now < remember.horizon.activity(*time.max(at)));
+        if rest.is_empty() {
+            self.rest = None;
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.active.is_empty()
-            && self.trail.is_empty()
-            && self.wanted.is_empty()
-            && self.carts.is_empty()
-            && self.orders.is_empty()
-            && self.rare().is_none_or(Rare::is_empty)
+        self.last == 0 && self.cart.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
     /// What of this is to be remembered by the worker who `owns` certain ids: carts and orders are told there, and retracted; the rest
     /// lies with whom it names, of whom that is remembered if `is_own`.
     pub(super) fn of_worker(mut self, is_own: bool, owns: impl Fn(u64) -> bool) -> Known {
-        self.carts.retain(|cart| owns(cart.id.0));
+        let mut known = Known { last: if is_own { self.last } else { 0 }, ..Known::default() };
+        self.take_carts().filter(|cart| owns(cart.id.0)).for_each(|cart| known.add_cart(cart));
+        if let Some(rest) = self.rest {
+            known.rest_mut().join(rest.of_worker(is_own, owns));
+        }
+        known
+    }
+
+    /// Remembers as well what another worker did.
+    pub(super) fn join(&mut self, mut other: Known) {
+        other.take_carts().for_each(|cart| self.add_cart(cart));
+        match (self.last, other.last) {
+            (0, last) | (last, 0) => self.last = last,
+            (_, last) => self.rest_mut().active.push((last, last)),
+        }
+        if let Some(rest) = other.rest {
+            self.rest_mut().join(*rest);
+        }
+    }
+
+    /// Forgets what `is_theirs`, and returns the carts and orders that were.
+    pub(super) fn erase(&mut self, is_theirs: impl Fn(Tick, bool) -> bool) -> Vec<Id> {
+        let (theirs, others): (Vec<Cart>, Vec<Cart>) =
+            self.take_carts().partition(|cart| is_theirs(cart.changed, false));
+        others.into_iter().for_each(|cart| self.add_cart(cart));
+        let mut gone: Vec<Id> = theirs.iter().map(|cart| cart.id).collect();
+        if is_theirs(self.last, false) {
+            self.last = 0;
+        }
+        if let Some(rest) = &mut self.rest {
+            rest.erase(is_theirs, &mut gone);
+        }
+        gone
+    }
+
+    /// The SKUs that were wanted or ordered.
+    pub(super) fn skus(&self) -> impl Iterator<Item = Id> + '_ {
+        self.rest.iter().flat_map(|rest| rest.skus())
+    }
+
+    /// Tells everything again to whom it belongs, where `owner` says to whom by its time.
+    pub(super) fn tell(&self, owner: impl Fn(Tick, bool) -> Option<Id>, remember: &Remember, emit: &mut Emit) {
+        let last = Some((self.last, self.last)).filter(|(last, _)| *last > 0);
+        let others = self.rest.iter().flat_map(|rest| rest.active.iter().copied());
+        for (time, at) in last.into_iter().chain(others) {
+            owner(time, time > at).into_iter().for_each(|owner| emit.deed(owner, at, Deed::Active, 1));
+        }
+        for cart in self.carts() {
+            let owner = owner(cart.changed, false);
+            owner.into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Cart(cart.clone()), 1));
+        }
+        self.rest.iter().for_each(|rest| rest.tell(&owner, remember, emit));
+    }
+}
+
+impl Rest {
+    fn is_empty(&self) -> bool {
+        self.active.is_empty()
+            && self.trail.is_empty()
+            && self.wanted.is_empty()
+            && self.carts.is_empty()
+            && self.orders.is_empty()
+            && self.rare.as_deref().is_none_or(Rare::is_empty)
+    }
+
+    /// But for carts.
+    fn of_worker(mut self, is_own: bool, owns: impl Fn(u64) -> bool) -> Rest {
         self.orders.retain(|order| owns(order.id.0));
         if let Some(rare) = &mut self.rare {
             rare.folded.retain(|cart| owns(cart.0));
@@ -171,28 +286,24 @@ impl Known {
         if is_own {
             return self;
         }
-        let Known { carts, orders, rare, .. } = self;
-        let folded = rare.map(|rare| rare.folded).filter(|folded| !folded.is_empty());
+        let folded = self.rare.map(|rare| rare.folded).filter(|folded| !folded.is_empty());
         let rare = folded.map(|folded| Box::new(Rare { folded, ..Rare::default() }));
-        Known { carts, orders, rare, ..Known::default() }
+        Rest { orders: self.orders, rare, ..Rest::default() }
     }
 
-    /// Remembers as well what another worker did.
-    pub(super) fn join(&mut self, other: Known) {
+    /// But for carts.
+    fn join(&mut self, other: Rest) {
         self.active.extend(other.active);
         self.trail.extend(other.trail);
         self.wanted.extend(other.wanted);
-        self.wake =
-            if self.wake == 0 || other.wake == 0 { self.wake.max(other.wake) } else { self.wake.min(other.wake) };
-        self.carts.extend(other.carts);
         self.orders.extend(other.orders);
         if let Some(rare) = other.rare {
-            self.rare_mut().join(*rare);
+            self.rare.get_or_insert_default().join(*rare);
         }
     }
 
-    /// Forgets what `is_theirs`, and returns the carts and orders that were.
-    pub(super) fn erase(&mut self, is_theirs: impl Fn(Tick, bool) -> bool) -> Vec<Id> {
+    /// But for carts.
+    fn erase(&mut self, is_theirs: impl Fn(Tick, bool) -> bool, gone: &mut Vec<Id>) {
         self.active.retain(|(time, at)| !is_theirs(*time, time > at));
         self.trail.retain(|(at, _)| !is_theirs(*at, false));
         self.wanted.retain(|(at, _)| !is_theirs(*at, false));
@@ -200,26 +311,16 @@ impl Known {
             rare.folds.retain(|(at, _)| !is_theirs(*at, false));
             rare.past.retain(|(time, _)| !is_theirs(*time, false));
         }
-        let (carts, theirs) =
-            std::mem::take(&mut self.carts).into_iter().partition(|cart| !is_theirs(cart.changed, false));
-        self.carts = carts;
-        let mut gone: Vec<Id> = theirs.iter().map(|cart: &Arc<Cart>| cart.id).collect();
         gone.extend(self.orders.extract_if(.., |order| is_theirs(order.placed, order.ahead)).map(|order| order.id));
-        gone
     }
 
-    /// The SKUs that were wanted or ordered.
-    pub(super) fn skus(&self) -> impl Iterator<Item = Id> + '_ {
-        let ordered = self.orders.iter().flat_map(|order| order.lines.iter().map(|line| line.sku));
+    fn skus(&self) -> impl Iterator<Item = Id> + '_ {
+        let ordered = self.orders.iter().flat_map(|order| order.lines().map(|line| line.sku));
         self.wanted.iter().map(|(_, sku)| *sku).chain(ordered)
     }
 
-    /// Tells everything again to whom it belongs, where `owner` says to whom by its time.
-    pub(super) fn tell(&self, owner: impl Fn(Tick, bool) -> Option<Id>, remember: &Remember, emit: &mut Emit) {
-        let skus = remember.interest_ms.is_some();
-        for (time, at) in &self.active {
-            owner(*time, time > at).into_iter().for_each(|owner| emit.deed(owner, *at, Deed::Active, 1));
-        }
+    /// But for carts and activities.
+    fn tell(&self, owner: impl Fn(Tick, bool) -> Option<Id>, remember: &Remember, emit: &mut Emit) {
         let owner_at = |time: &Tick| owner(*time, false);
         for (at, deed) in &self.trail {
             owner_at(at).into_iter().for_each(|owner| emit.deed(owner, *at, deed.clone(), 1));
@@ -227,18 +328,15 @@ impl Known {
         for (at, sku) in &self.wanted {
             owner_at(at).into_iter().for_each(|owner| emit.interest(owner, *at, *sku, remember));
         }
-        for cart in &self.carts {
-            owner_at(&cart.changed).into_iter().for_each(|owner| emit.deed(owner, 0, Deed::Cart(cart.clone()), 1));
-        }
         for order in &self.orders {
             if let Some(owner) = owner(order.placed, order.ahead) {
                 emit.deed(owner, 0, Deed::Order(order.clone()), 1);
-                if skus {
+                if remember.interest_ms.is_some() {
                     tell_of_order(owner, order, 1, emit);
                 }
             }
         }
-        self.rare().into_iter().for_each(|rare| rare.tell(owner_at, emit));
+        self.rare.iter().for_each(|rare| rare.tell(owner_at, emit));
     }
 }
 

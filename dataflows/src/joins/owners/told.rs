@@ -22,7 +22,7 @@ pub(super) enum Told {
     /// A message.
     Clicked(Clicked),
     /// A cart's whole record.
-    Cart(Arc<Cart>),
+    Cart(Cart),
     /// A line of a cart with an id of its own.
     Fold(Box<Fold>),
     /// Of this cart, all that was told before of this SKU is forgotten.
@@ -32,9 +32,9 @@ pub(super) enum Told {
     /// All that was told before of this SKU in the implicit cart is forgotten.
     ImplicitGone(Id),
     /// An order.
-    Order(Arc<Order>),
+    Order(Order),
     /// An order that is forgotten.
-    OrderGone(Arc<Order>),
+    OrderGone(Order),
     /// What is left of it.
     Past(Tick, Box<History>),
     /// Consent withheld.
@@ -157,7 +157,7 @@ pub(super) fn tell_of_line(owner: Id, at: Tick, fold: &Fold, diff: Diff, emit: &
 }
 
 pub(super) fn tell_of_order(owner: Id, order: &Order, diff: Diff, emit: &mut Emit) {
-    let mut skus: Vec<Id> = order.lines.iter().map(|line| line.sku).filter(|_| order.stands()).collect();
+    let mut skus: Vec<Id> = order.lines().map(|line| line.sku).filter(|_| order.stands()).collect();
     skus.sort_unstable();
     skus.dedup();
     skus.into_iter().for_each(|sku| emit.sku(sku, SkuEvent::Ordered(owner, order.id, order.placed), diff));

@@ -1,9 +1,6 @@
 //! What one worker knows: all links, and of everybody what went through it. In: what is told, tick by tick. Out: the same by owner, and
 //! everything again of those whom a link or an erasure moves. Cannot fail.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use hashbrown::{HashMap, HashSet};
 
 use super::Remember;
@@ -17,7 +14,7 @@ use crate::joins::identities::Identities;
 use crate::joins::implicit::ImplicitChange;
 use crate::joins::interests::Interest;
 use crate::joins::skus::SkuEvent;
-use crate::keyed::{Ahead, Keyed};
+use crate::keyed::{Ahead, Keyed, Turns};
 use crate::model::{Diff, Fold, History, Id, OrderStatus, Tick};
 use crate::snapshot::{Section, Snapshots};
 
@@ -34,8 +31,7 @@ pub(super) struct Owners {
     /// Carts and orders of the erased, whose row is not retracted yet where it came from.
     erased: HashSet<Id>,
     erased_to: Section,
-    /// Who is to be looked through at which tick.
-    wakes: BTreeMap<Tick, Vec<Id>>,
+    turns: Turns,
 }
 
 /// So many rows are kept as they came before they are sorted, and what no longer matters of them is dropped: few enough that they lie
@@ -54,10 +50,6 @@ impl Owners {
                     all.get_or_default(raw).join(known);
                 }
             });
-        let mut wakes: BTreeMap<Tick, Vec<Id>> = BTreeMap::new();
-        for (raw, known) in known.iter().filter(|(_, known)| known.wake > 0) {
-            wakes.entry(known.wake).or_default().push(raw);
-        }
         let folded = Keyed::in_section(snapshots.section("Owners, folded carts"), |all, cart: Id, folded| {
             if !snapshots.are_moved() || owns(cart.0) {
                 all.insert(cart, folded);
@@ -71,7 +63,8 @@ impl Owners {
             }
         });
         let identities = Identities::kept_in(snapshots, remember.horizon);
-        Owners { remember, speaks, identities, known, recent: Vec::new(), folded, erased, erased_to, wakes }
+        let turns = Turns::within(remember.horizon.after_ms());
+        Owners { remember, speaks, identities, known, turns, recent: Vec::new(), folded, erased, erased_to }
     }
 
     /// The tick of a snapshot that is to be begun before the ticks before `upper` are taken up whole.
@@ -135,7 +128,7 @@ impl Owners {
         // Who is an alias of another owns nothing.
         erased.retain(|user| self.identities.follow(*user) == *user);
         moved.extend(&erased);
-        let mut carts: HashMap<Id, Option<(Id, Arc<Cart>)>> = HashMap::new();
+        let mut carts: HashMap<Id, Option<(Id, Cart)>> = HashMap::new();
         for ((raw, told), diff) in told.drain(..) {
             self.take(now, raw, told, diff, &moved, &mut carts, emit);
         }
@@ -193,7 +186,7 @@ impl Owners {
         told: Told,
         diff: Diff,
         moved: &HashSet<Id>,
-        carts: &mut HashMap<Id, Option<(Id, Arc<Cart>)>>,
+        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
         emit: &mut Emit,
     ) {
         let (time, ahead) = told.time(now);
@@ -215,7 +208,7 @@ impl Owners {
                 // What is left is of whoever the visitor was linked to by now.
                 let holder = self.identities.linked(raw, time, ahead);
                 if self.remember.past && order.status == OrderStatus::Placed {
-                    let past = History::of(order.placed, order.total.unwrap_or_default());
+                    let past = History::of(order.placed, order.total().unwrap_or_default());
                     self.tell(now, holder, Told::Past(order.placed, Box::new(past)), 1, owner, moved, emit);
                 }
                 self.tell(now, raw, Told::Order(order), -1, owner, moved, emit);
@@ -242,7 +235,7 @@ impl Owners {
     }
 
     /// Forgets what messages before `now` told of a SKU in a cart.
-    fn forget_lines(&mut self, now: Tick, cart: Id, sku: Id, carts: &mut HashMap<Id, Option<(Id, Arc<Cart>)>>) {
+    fn forget_lines(&mut self, now: Tick, cart: Id, sku: Id, carts: &mut HashMap<Id, Option<(Id, Cart)>>) {
         let Some(folded) = self.folded.get_mut(cart) else { return };
         carts.entry(cart).or_insert_with(|| folded.cart.row());
         let before: HashSet<Id> = folded.folds.iter().map(|(_, fold)| fold.owner).collect();
@@ -292,7 +285,7 @@ impl Owners {
         &mut self,
         erased: &HashSet<Id>,
         moved: &HashSet<Id>,
-        carts: &mut HashMap<Id, Option<(Id, Arc<Cart>)>>,
+        carts: &mut HashMap<Id, Option<(Id, Cart)>>,
         emit: &mut Emit,
     ) {
         self.sort_out();
@@ -366,7 +359,7 @@ impl Owners {
 
     /// Sorts what was told lately by whom it names.
     pub(super) fn sort_out(&mut self) {
-        let Owners { recent, known, wakes, remember, identities, .. } = self;
+        let Owners { recent, known, remember, identities, .. } = self;
         let now = recent.last().map_or(0, |(_, at, _)| *at);
         let (mut recent, mut ahead) = (recent.drain(..), Ahead::default());
         loop {
@@ -375,32 +368,17 @@ impl Owners {
             known.change(raw, |known| {
                 known.add(told, at, diff, remember, |time| identities.link_before(raw, time));
                 known.sweep(now, remember);
-                let wake = remember.horizon.activity(now);
-                if known.wake == 0 && !known.active.is_empty() && wake < Tick::MAX {
-                    known.wake = wake;
-                    wakes.entry(wake).or_default().push(raw);
-                }
                 !known.is_empty()
             });
         }
     }
 
-    /// Forgets what nothing can reach any more of those whose turn it is.
+    /// Forgets what nothing can reach any more of those whose turn it is. Told again it would change nothing, so nobody notices when.
     fn look_through(&mut self, now: Tick) {
-        while let Some(entry) = self.wakes.first_entry().filter(|entry| *entry.key() <= now) {
-            for raw in entry.remove() {
-                let Some(known) = self.known.get_mut(raw).filter(|known| (1..=now).contains(&known.wake)) else {
-                    continue;
-                };
-                known.forget(now, &self.remember);
-                let last = known.active.iter().map(|(time, at)| *time.max(at)).max();
-                known.wake = last.map_or(0, |last| self.remember.horizon.activity(last));
-                if known.wake > 0 {
-                    self.wakes.entry(known.wake).or_default().push(raw);
-                } else if known.is_empty() {
-                    self.known.remove(raw);
-                }
-            }
-        }
+        let Owners { known, turns, remember, .. } = self;
+        known.look_through(turns, now, |_, known| {
+            known.forget(now, remember);
+            !known.is_empty()
+        });
     }
 }
