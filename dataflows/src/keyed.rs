@@ -154,7 +154,7 @@ impl<V: Serialize + Default> Keyed<V> {
     /// What is kept of a key, to be changed; its default when nothing is.
     pub fn get_or_default(&mut self, key: Id) -> &mut V {
         self.before_change(key);
-        self.all.get_or_insert_with(key, V::default)
+        self.all.get_or_default(key)
     }
 }
 

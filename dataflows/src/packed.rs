@@ -51,6 +51,11 @@ impl<'p> Reader<'p> {
         Some(row)
     }
 
+    /// All those that are left, of one kind.
+    pub fn all<T: Deserialize<'p>>(mut self) -> impl Iterator<Item = T> {
+        std::iter::from_fn(move || self.next())
+    }
+
     /// Whether there is none left.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -98,7 +103,9 @@ mod tests {
             proptest::prop_assert_eq!(&restored, &packed);
             proptest::prop_assert_eq!(*restored.head(), head);
             let mut reader = restored.rows();
+            let all: Vec<(u64, Option<&str>)> = reader.all().collect();
             let read: Vec<(u64, Option<&str>)> = std::iter::from_fn(|| reader.next()).collect();
+            proptest::prop_assert_eq!(&all, &read);
             let expected: Vec<(u64, Option<&str>)> = rows.iter().map(|(number, text)| (*number, text.as_deref())).collect();
             proptest::prop_assert_eq!(read, expected);
             proptest::prop_assert!(reader.is_empty());

@@ -8,8 +8,9 @@
 //! ordinary differential collection.
 //!
 //! A deadline is a wake-up that the logic asks for. One that is superseded costs nothing: a key has at most one wake-up in
-//! force, an early one is kept, finds nothing to do, and asks again. There is no scan of pending deadlines. Where nobody would notice
-//! when a key is dropped, none is asked for: keys are looked through now and then.
+//! force, an early one is kept, finds nothing to do, and asks again. There is no scan of pending deadlines, but for rules whose deadlines
+//! all lie at few ticks: their keys are looked through at those. Where nobody would notice when a key is dropped, no wake-up is asked for:
+//! keys are looked through now and then.
 
 use std::collections::BTreeMap;
 

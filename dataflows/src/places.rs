@@ -6,14 +6,43 @@ use hashbrown::HashTable;
 
 /// A hash table of places. Whoever asks knows whose key is at a place.
 pub(crate) enum Places {
-    Narrow(HashTable<u16>),
+    Narrow(Table<u16>),
     /// There is no memory for as many keys as a place could not tell apart.
-    Wide(HashTable<u32>),
+    Wide(Table<u32>),
+}
+
+/// Places of one width.
+pub(crate) struct Table<P>(HashTable<P>);
+
+/// A place as it lies in a table.
+pub(crate) trait Place: Copy {
+    fn of(place: usize) -> Self;
+    fn at(self) -> usize;
+}
+
+impl Place for u16 {
+    fn of(place: usize) -> u16 {
+        place as u16
+    }
+
+    fn at(self) -> usize {
+        self.into()
+    }
+}
+
+impl Place for u32 {
+    fn of(place: usize) -> u32 {
+        place as u32
+    }
+
+    fn at(self) -> usize {
+        self as usize
+    }
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Places::Narrow(HashTable::new())
+        Places::Narrow(Table(HashTable::new()))
     }
 }
 
@@ -21,10 +50,8 @@ impl Places {
     /// The place of a hash that `is` the one.
     pub fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
         match self {
-            Places::Narrow(places) => {
-                places.find(hash, |place| is(usize::from(*place))).map(|place| usize::from(*place))
-            }
-            Places::Wide(places) => places.find(hash, |place| is(*place as usize)).map(|place| *place as usize),
+            Places::Narrow(places) => places.find(hash, is),
+            Places::Wide(places) => places.find(hash, is),
         }
     }
 
@@ -33,61 +60,37 @@ impl Places {
         if let Places::Narrow(narrow) = self
             && place > usize::from(u16::MAX)
         {
-            let mut wide = HashTable::with_capacity(place + 1);
-            for place in narrow.drain().map(u32::from) {
-                wide.insert_unique(hash(place as usize), place, |place| hash(*place as usize));
-            }
+            let mut wide = Table(HashTable::with_capacity(place + 1));
+            narrow.0.drain().for_each(|place| wide.insert(place.at(), &hash));
             *self = Places::Wide(wide);
         }
         match self {
-            Places::Narrow(places) => {
-                places.insert_unique(hash(place), place as u16, |place| hash(usize::from(*place)));
-            }
-            Places::Wide(places) => {
-                places.insert_unique(hash(place), place as u32, |place| hash(*place as usize));
-            }
+            Places::Narrow(places) => places.insert(place, &hash),
+            Places::Wide(places) => places.insert(place, &hash),
         }
     }
 
     /// Takes the place of a hash away that `is` the one.
     pub fn remove(&mut self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
         match self {
-            Places::Narrow(places) => {
-                let place = places.find_entry(hash, |place| is(usize::from(*place))).ok()?;
-                Some(usize::from(place.remove().0))
-            }
-            Places::Wide(places) => {
-                let place = places.find_entry(hash, |place| is(*place as usize)).ok()?;
-                Some(place.remove().0 as usize)
-            }
+            Places::Narrow(places) => places.remove(hash, is),
+            Places::Wide(places) => places.remove(hash, is),
         }
     }
 
     /// What was at one place is now at an earlier one.
     pub fn replace(&mut self, hash: u64, was: usize, is: usize) {
         match self {
-            Places::Narrow(places) => {
-                places
-                    .find_mut(hash, |place| usize::from(*place) == was)
-                    .into_iter()
-                    .for_each(|place| *place = is as u16);
-            }
-            Places::Wide(places) => {
-                places.find_mut(hash, |place| *place as usize == was).into_iter().for_each(|place| *place = is as u32);
-            }
+            Places::Narrow(places) => places.replace(hash, was, is),
+            Places::Wide(places) => places.replace(hash, was, is),
         }
     }
 
     /// Gives back memory when only a quarter of it is used.
     pub fn shrink(&mut self, hash: impl Fn(usize) -> u64) {
         match self {
-            Places::Narrow(places) if places.len() < places.capacity() / 4 => {
-                places.shrink_to(2 * places.len(), |place| hash(usize::from(*place)));
-            }
-            Places::Wide(places) if places.len() < places.capacity() / 4 => {
-                places.shrink_to(2 * places.len(), |place| hash(*place as usize));
-            }
-            _ => {}
+            Places::Narrow(places) => places.shrink(hash),
+            Places::Wide(places) => places.shrink(hash),
         }
     }
 
@@ -95,8 +98,35 @@ impl Places {
     #[cfg(test)]
     pub fn capacity(&self) -> usize {
         match self {
-            Places::Narrow(places) => places.capacity(),
-            Places::Wide(places) => places.capacity(),
+            Places::Narrow(places) => places.0.capacity(),
+            Places::Wide(places) => places.0.capacity(),
+        }
+    }
+}
+
+impl<P: Place> Table<P> {
+    fn find(&self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
+        self.0.find(hash, |place| is(place.at())).map(|place| place.at())
+    }
+
+    fn insert(&mut self, place: usize, hash: &impl Fn(usize) -> u64) {
+        self.0.insert_unique(hash(place), P::of(place), |place| hash(place.at()));
+    }
+
+    fn remove(&mut self, hash: u64, is: impl Fn(usize) -> bool) -> Option<usize> {
+        let place = self.0.find_entry(hash, |place| is(place.at())).ok()?;
+        Some(place.remove().0.at())
+    }
+
+    fn replace(&mut self, hash: u64, was: usize, is: usize) {
+        if let Some(place) = self.0.find_mut(hash, |place| place.at() == was) {
+            *place = P::of(is);
+        }
+    }
+
+    fn shrink(&mut self, hash: impl Fn(usize) -> u64) {
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to(2 * self.0.len(), |place| hash(place.at()));
         }
     }
 }

@@ -50,12 +50,15 @@ impl<V> Sharded<V> {
         self.shards[key.shard(SHARDS)].get_mut(key)
     }
 
-    /// What is kept of a key, to be changed; `made` when nothing is.
-    pub fn get_or_insert_with(&mut self, key: Id, made: impl FnOnce() -> V) -> &mut V {
+    /// What is kept of a key, to be changed; its default when nothing is.
+    pub fn get_or_default(&mut self, key: Id) -> &mut V
+    where
+        V: Default,
+    {
         let Sharded { shards, len } = self;
         shards[key.shard(SHARDS)].get_or_insert_with(key, || {
             *len += 1;
-            made()
+            V::default()
         })
     }
 

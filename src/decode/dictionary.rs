@@ -27,9 +27,8 @@ const SHARDS: usize = 64;
 const CHUNK_BYTES: usize = UNIT_BYTES << 16;
 /// Texts start at multiples of this.
 const UNIT_BYTES: usize = 4;
-/// The length of a text that is longer than a byte says comes after this byte, in four.
-const LONG: u8 = u8::MAX;
-const HEAD_BYTES: usize = 5;
+/// What the length of a text takes at most.
+const LENGTH_BYTES_MAX: usize = 5;
 
 /// A horizon is so many generations long.
 const GENERATIONS: u64 = 4;
@@ -418,7 +417,7 @@ impl Shard {
     }
 }
 
-/// Texts, appended. Each is its length, in a byte where that says it, then itself, then padding to a whole unit.
+/// Texts, appended. Each is as postcard writes it, its length and itself, then padding to a whole unit.
 #[derive(Default)]
 struct Texts {
     chunks: Vec<Chunk>,
@@ -438,18 +437,13 @@ struct TextAt(u32);
 
 impl Texts {
     fn push(&mut self, generation: u32, text: &str) -> TextAt {
-        let short = u8::try_from(text.len()).ok().filter(|length| *length < LONG);
-        let head = if short.is_some() { 1 } else { HEAD_BYTES };
-        let bytes = (head + text.len()).next_multiple_of(UNIT_BYTES);
+        let bytes = (LENGTH_BYTES_MAX + text.len()).next_multiple_of(UNIT_BYTES);
         let chunk = self.with_room(generation, bytes);
         let texts = &mut self.chunks[chunk].texts;
         let start = texts.len();
-        texts.push(short.unwrap_or(LONG));
-        if short.is_none() {
-            texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        }
-        texts.extend_from_slice(text.as_bytes());
-        texts.resize(start + bytes, 0);
+        // Into memory postcard writes any text.
+        *texts = postcard::to_extend(text, std::mem::take(texts)).unwrap_or_default();
+        texts.resize(texts.len().next_multiple_of(UNIT_BYTES), 0);
         TextAt((chunk as u32) << 16 | (start / UNIT_BYTES) as u32)
     }
 
@@ -485,15 +479,8 @@ impl Texts {
 
     fn get(&self, at: TextAt) -> &str {
         let bytes = &self.chunks[at.0 as usize >> 16].texts[(at.0 as usize & 0xFFFF) * UNIT_BYTES..];
-        let text = match bytes {
-            [LONG, rest @ ..] => {
-                rest.split_first_chunk().map(|(length, rest)| &rest[..u32::from_le_bytes(*length) as usize])
-            }
-            [short, rest @ ..] => Some(&rest[..usize::from(*short)]),
-            [] => None,
-        };
         // What was pushed was text, so nothing is ever lost here.
-        text.and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
+        postcard::from_bytes(bytes).unwrap_or_default()
     }
 
     fn bytes(&self) -> usize {

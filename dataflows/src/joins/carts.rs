@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use thin_vec::ThinVec;
 
 use super::folded_lines::FoldedLines;
 use crate::counts::Counts;
@@ -103,11 +104,8 @@ impl Cart {
 
     /// Its lines.
     pub fn lines(&self) -> impl Iterator<Item = CartLine> + '_ {
-        let mut rows = self.0.rows();
-        std::iter::from_fn(move || {
-            let TimedLine { line, tick } = rows.next()?;
-            Some(CartLine { line, changed: tick.unwrap_or(self.changed) })
-        })
+        let lines = self.0.rows().all();
+        lines.map(|TimedLine { line, tick }| CartLine { line, changed: tick.unwrap_or(self.changed) })
     }
 
     /// Whether it was emptied.
@@ -126,6 +124,19 @@ impl Deref for Cart {
 
     fn deref(&self) -> &Head {
         self.0.head()
+    }
+}
+
+/// Takes the carts that `are` out of a first one and `others`, of which one comes to be the first where that goes.
+pub(in crate::joins) fn take_out(
+    first: &mut Option<Cart>,
+    others: Option<&mut ThinVec<Cart>>,
+    are: impl Fn(&Cart) -> bool,
+) {
+    if first.as_ref().is_some_and(&are) {
+        *first = others.and_then(ThinVec::pop);
+    } else if let Some(others) = others {
+        others.retain(|cart| !are(cart));
     }
 }
 

@@ -73,13 +73,9 @@ impl PerKey for Contacts {
                 ContactChange::Profile(record) => profiles.push(record),
                 ContactChange::Reset => last.reset(),
                 ContactChange::ConsentWithheld(at) => {
-                    let withheld = &mut last.rest_mut().withheld;
-                    *withheld = Some(withheld.map_or(at, |before| before.min(at)));
+                    last.refuse(|rest| rest.withheld = Some(rest.withheld.map_or(at, |before| before.min(at))));
                 }
-                ContactChange::Chosen(choice) => {
-                    let last = &mut last.rest_mut().choice;
-                    *last = last.take().max(Some(choice));
-                }
+                ContactChange::Chosen(choice) => last.refuse(|rest| rest.choice = rest.choice.take().max(Some(choice))),
             }
         }
         profiles.sort_unstable_by_key(|record| record.written);
@@ -127,15 +123,16 @@ impl LastContact {
         }
     }
 
-    fn rest_mut(&mut self) -> &mut Rest {
-        if let LastContact::Profile(written, contact) = self {
-            let profile = Some((*written, contact.clone()));
-            *self = LastContact::Rest(Some(Box::new(Rest { profile, ..Rest::default() })));
-        }
-        match self {
-            LastContact::Rest(rest) => rest.get_or_insert_default(),
-            LastContact::Profile(..) => unreachable!("it was just turned"),
-        }
+    /// Something is refused or chosen.
+    fn refuse(&mut self, change: impl FnOnce(&mut Rest)) {
+        let mut rest = match std::mem::take(self) {
+            LastContact::Profile(written, contact) => {
+                Box::new(Rest { profile: Some((written, contact)), ..Rest::default() })
+            }
+            LastContact::Rest(rest) => rest.unwrap_or_default(),
+        };
+        change(&mut rest);
+        *self = LastContact::Rest(Some(rest));
     }
 
     fn contact(&self) -> Option<Contact> {

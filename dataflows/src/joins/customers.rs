@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thin_vec::ThinVec;
 
-use super::carts::{Cart, CartLine};
+use super::carts::{Cart, CartLine, take_out};
 use super::orders::Order;
 use crate::counts::Counts;
 use crate::model::{Diff, History, Id, Opening, OrderStatus, Position, Tick};
@@ -243,11 +243,7 @@ impl Customer {
 
     fn remove_cart(&mut self, id: Id) {
         let others = self.rest.as_mut().map(|rest| &mut rest.carts);
-        if self.cart.as_ref().is_some_and(|cart| cart.id == id) {
-            self.cart = others.and_then(ThinVec::pop);
-        } else if let Some(others) = others {
-            others.retain(|cart| cart.id != id);
-        }
+        take_out(&mut self.cart, others, |cart| cart.id == id);
     }
 
     /// How many of the carts are open.

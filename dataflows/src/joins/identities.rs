@@ -58,16 +58,14 @@ impl Identities {
         });
         for (visitor, links) in identities.links.iter() {
             let users: HashSet<Id> = links.users.iter().map(|(_, user)| *user).filter(|user| !user.is_none()).collect();
-            for user in users {
-                identities.into.get_or_insert_with(user, SmallVec::new).push(visitor);
-            }
+            users.into_iter().for_each(|user| identities.into.get_or_default(user).push(visitor));
             let lapse = identities.lapse_at(links);
             if lapse < Tick::MAX {
                 identities.lapses.entry(lapse).or_default().push(visitor);
             }
         }
         for (from, to) in identities.aliases.iter() {
-            identities.into.get_or_insert_with(*to, SmallVec::new).push(from);
+            identities.into.get_or_default(*to).push(from);
         }
         identities
     }
@@ -155,7 +153,7 @@ impl Identities {
         }
         links.users.push((now, user));
         links.until = until;
-        let into = self.led_to(user);
+        let into = self.into.get_or_default(user);
         if !into.contains(&visitor) {
             into.push(visitor);
         }
@@ -198,10 +196,6 @@ impl Identities {
         }
     }
 
-    fn led_to(&mut self, user: Id) -> &mut SmallVec<[Id; 2]> {
-        self.into.get_or_insert_with(user, SmallVec::new)
-    }
-
     /// `user` owns nothing of `other` any more.
     fn part(&mut self, other: Id, user: Id) {
         if let Some(into) = self.into.get_mut(user) {
@@ -233,7 +227,7 @@ impl Identities {
         if let Some(before) = self.aliases.insert(from, to) {
             self.part(from, before);
         }
-        self.led_to(to).push(from);
+        self.into.get_or_default(to).push(from);
         moved.iter().for_each(|raw| self.add_owners(*raw, concerned));
         true
     }

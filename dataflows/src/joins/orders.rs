@@ -51,7 +51,7 @@ impl Order {
     pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
         let mut rows = self.0.rows();
         rows.next::<Option<Money>>();
-        std::iter::from_fn(move || rows.next())
+        rows.all()
     }
 
     /// Whether it counts as an order at all: a cancelled one does not.

@@ -110,8 +110,7 @@ impl Contact {
 
     /// The campaigns whose mails they have chosen not to get.
     pub fn declined(&self) -> impl Iterator<Item = &str> {
-        let mut rows = self.read().1;
-        std::iter::from_fn(move || rows.next())
+        self.read().1.all()
     }
 
     /// What the profile says, and what comes behind it.

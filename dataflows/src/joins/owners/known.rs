@@ -8,7 +8,7 @@ use thin_vec::ThinVec;
 
 use super::Remember;
 use super::told::{Clicked, Emit, Told, tell_of_line, tell_of_order};
-use crate::joins::carts::{Cart, LastCart};
+use crate::joins::carts::{Cart, LastCart, take_out};
 use crate::joins::contacts::ContactChange;
 use crate::joins::customers::Deed;
 use crate::joins::identities::Identities;
@@ -136,11 +136,7 @@ impl Known {
 
     fn remove_cart(&mut self, cart: &Cart) {
         let others = self.rest.as_mut().map(|rest| &mut rest.carts);
-        if self.cart.as_ref() == Some(cart) {
-            self.cart = others.and_then(ThinVec::pop);
-        } else if let Some(others) = others {
-            others.retain(|other| other != cart);
-        }
+        take_out(&mut self.cart, others, |other| other == cart);
     }
 
     fn carts(&self) -> impl Iterator<Item = &Cart> {
