@@ -29,7 +29,7 @@ pub struct Passed {
 #[derive(Deserialize, Serialize)]
 pub struct Served {
     pub passed: Vec<Passed>,
-    /// The same of ticks that are decided, whose decisions are in the ledger.
+    /// The same of ticks that are decided, whose decisions are handed over to the ledger.
     pub decided: Vec<Passed>,
     pub allowed_lateness_ms: u64,
     pub tick_ms: u64,
@@ -49,7 +49,7 @@ impl Served {
         (open - self.tick_ms + 1 + self.allowed_lateness_ms) as f64
     }
 
-    /// How long after the watermarks passed the ticks before each were decided, ms.
+    /// How long after the watermarks passed the ticks before each were decided and handed over, ms.
     pub fn decided_after_ms(&self) -> Vec<f64> {
         let decided = self.decided.iter().filter_map(|decided| {
             let place = self.passed.partition_point(|passed| passed.open < decided.open);

@@ -75,16 +75,24 @@ enum Contestant {
     LimitWithoutIds,
     /// `beckon replay` with so many workers.
     Engine(u16),
+    /// The same with one, all of whose threads have one core: what a second core can be held against.
+    EngineOnOneCore,
 }
 
 impl Contestant {
-    const ALL: [Contestant; 4] =
-        [Contestant::Limit, Contestant::LimitWithoutIds, Contestant::Engine(1), Contestant::Engine(2)];
+    const ALL: [Contestant; 5] = [
+        Contestant::Limit,
+        Contestant::LimitWithoutIds,
+        Contestant::EngineOnOneCore,
+        Contestant::Engine(1),
+        Contestant::Engine(2),
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Contestant::Limit => "limit",
             Contestant::LimitWithoutIds => "limit, duplicates not looked for",
+            Contestant::EngineOnOneCore => "engine, 1 worker, on one core",
             Contestant::Engine(1) => "engine, 1 worker",
             Contestant::Engine(_) => "engine, 2 workers",
         }
@@ -110,10 +118,26 @@ fn contest(name: &str) -> anyhow::Result<ExitCode> {
         limit::run(Path::new(input), Path::new(output), name == Contestant::Limit.name())?;
         ExitCode::SUCCESS
     } else {
+        if name == Contestant::EngineOnOneCore.name() {
+            stay_on_one_core()?;
+        }
         beckon::cli::main()
     };
     println!("{}", cost::of_process("self")?);
     Ok(code)
+}
+
+/// Has this thread, and all that it starts, run on the core that it is on.
+#[cfg(target_os = "linux")]
+fn stay_on_one_core() -> anyhow::Result<()> {
+    let mut core = rustix::thread::CpuSet::new();
+    core.set(rustix::thread::sched_getcpu());
+    Ok(rustix::thread::sched_setaffinity(None, &core)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stay_on_one_core() -> anyhow::Result<()> {
+    anyhow::bail!("threads can be held on one core on Linux alone")
 }
 
 /// Draws the shop and compares what is asked for.
@@ -190,7 +214,8 @@ fn run_one(contestant: Contestant, shop: &Shop, config: &Path) -> anyhow::Result
     command.env(CONTESTANT, contestant.name()).stdout(Stdio::piped());
     match contestant {
         Contestant::Limit | Contestant::LimitWithoutIds => command.arg(&shop.directory).arg(&output),
-        Contestant::Engine(workers) => {
+        Contestant::EngineOnOneCore | Contestant::Engine(_) => {
+            let workers = if let Contestant::Engine(workers) = contestant { workers } else { 1 };
             command.args(["replay", "--quiet", "--workers", &workers.to_string(), "--input"]);
             command.arg(&shop.directory).arg("--config").arg(config).arg("--output").arg(&output)
         }

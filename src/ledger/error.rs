@@ -138,6 +138,9 @@ pub enum LedgerError {
     /// The mirror. The process has to be started again.
     #[error(transparent)]
     Mirror(MirrorError),
+    /// What decisions follow from could not be made durable before them. The process has to be started again.
+    #[error("{0}")]
+    First(Arc<dyn std::error::Error + Send + Sync>),
     /// The writer is gone, and has not said why: it has panicked.
     #[error("the ledger {path} has stopped; see the log, and start again")]
     Stopped {

@@ -15,7 +15,9 @@ mod writer;
 mod writing;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use beckon_dataflows::model::Tick;
 use tokio::sync::oneshot;
@@ -24,13 +26,14 @@ pub use error::{LedgerError, OpenError};
 pub use mirror::{MirrorError, MirrorTopics};
 pub use storage::Storage;
 pub use tables::{Counts, Owing};
+pub use writer::{First, FirstError};
 
 use crate::decision::{Decision, DecisionId, DeliveryRecord, Errand, OpenDelivery};
 use crate::durable::Machine;
 use journal::Journal;
 use mirror::Mirror;
 use tables::Tables;
-use writer::{Command, Hand, Waiter, Writer};
+use writer::{Command, Hand, Writer};
 use writing::{Done, Step};
 
 /// The database's file in the configured `state` folder. Beside it stands the journal, under the same name.
@@ -106,21 +109,55 @@ impl Ledger {
     /// those that were not there yet, in the order given, so that a replay after a restart never has one sent twice.
     /// Blocks until the disk has them (a few milliseconds): call it from a thread, not from a task.
     pub fn record(&self, decisions: &[(Decision, Option<Errand>)]) -> Result<Vec<DecisionId>, LedgerError> {
-        self.record_with(decisions, |_| None)
-    }
-
-    /// The same, with what the gates answered about each that is new, as JSON, where there is an `account_of` it.
-    pub fn record_with(
-        &self,
-        decisions: &[(Decision, Option<Errand>)],
-        mut account_of: impl FnMut(DecisionId) -> Option<String>,
-    ) -> Result<Vec<DecisionId>, LedgerError> {
         if decisions.is_empty() {
             return Ok(Vec::new());
         }
+        self.wait_for(self.recording(decisions, |_| None)?).map(|done| done.new)
+    }
+
+    /// Hands over decisions that are to be made durable in the same way, and does not wait for it, so that whoever decides goes on meanwhile. With
+    /// them goes what the gates answered about each that is new, as JSON, where there is an `account_of` it. What they follow from is made durable by `first`; when the disk
+    /// has both, `then` is called. What is handed over is taken in order. Fails when the ledger has failed at any time before; when it
+    /// does so later, [`Ledger::check`] tells.
+    pub fn hand_over(
+        &self,
+        decisions: &[(Decision, Option<Errand>)],
+        account_of: impl FnMut(DecisionId) -> Option<String>,
+        first: First,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        let step = Some(self.recording(decisions, account_of)?);
+        // One that failed has stopped the ledger, which says why.
+        let waiter = move |done: Result<Done, LedgerError>| done.map_or((), |_| then());
+        self.submit(Command { first: Some(first), step, waiter: Box::new(waiter) })?;
+        self.write_waiting();
+        self.check()
+    }
+
+    /// Blocks until all that was handed over before is durable, at most for so long; whether it is.
+    pub fn settle(&self, within: Duration) -> Result<bool, LedgerError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.submit(Command { first: None, step: None, waiter: Box::new(move |done| drop(answer.send(done))) })?;
+        self.write_waiting();
+        match answered.recv_timeout(within) {
+            Ok(done) => done.map(|_| true),
+            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => Err(self.stopped()),
+        }
+    }
+
+    /// Fails when the ledger has, and nothing can be written any more.
+    pub fn check(&self) -> Result<(), LedgerError> {
+        self.fault.get().cloned().map_or(Ok(()), Err)
+    }
+
+    fn recording(
+        &self,
+        decisions: &[(Decision, Option<Errand>)],
+        mut account_of: impl FnMut(DecisionId) -> Option<String>,
+    ) -> Result<Step, LedgerError> {
         let encode = |decided: &(Decision, _)| self.tables.encode(decided, account_of(decided.0.decision_id));
-        let entries = decisions.iter().map(encode).collect::<Result<_, _>>()?;
-        self.wait_for(Step::Record(entries)).map(|done| done.new)
+        Ok(Step::Record(decisions.iter().map(encode).collect::<Result<_, _>>()?))
     }
 
     /// Takes out of the decisions of these customers up to the tick `upto` what they are about, and out of their deliveries what the
@@ -256,7 +293,7 @@ impl Ledger {
     /// Has a step taken, and blocks until the disk has it.
     fn wait_for(&self, step: Step) -> Result<Done, LedgerError> {
         let (answer, answered) = mpsc::sync_channel(1);
-        self.submit(step, Waiter::Thread(answer))?;
+        self.submit(Command::alone(step, move |done| drop(answer.send(done))))?;
         self.write_waiting();
         answered.recv().map_err(|_| self.stopped())?
     }
@@ -264,12 +301,12 @@ impl Ledger {
     /// Has a step taken. Resolves when the disk has it.
     async fn done(&self, step: Step) -> Result<(), LedgerError> {
         let (answer, answered) = oneshot::channel();
-        self.submit(step, Waiter::Task(answer))?;
+        self.submit(Command::alone(step, move |done| drop(answer.send(done))))?;
         answered.await.map_err(|_| self.stopped())?.map(drop)
     }
 
-    fn submit(&self, step: Step, waiter: Waiter) -> Result<(), LedgerError> {
-        if self.hand.submit(Command { step, waiter }) { Ok(()) } else { Err(self.stopped()) }
+    fn submit(&self, command: Command) -> Result<(), LedgerError> {
+        if self.hand.submit(command) { Ok(()) } else { Err(self.stopped()) }
     }
 
     fn stopped(&self) -> LedgerError {
@@ -333,6 +370,8 @@ fn restore(disk: Arc<dyn Storage>, path: &Path, topics: &MirrorTopics) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use beckon_dataflows::model::Id;
 
     use super::*;
@@ -361,6 +400,16 @@ mod tests {
     /// As it is recorded: with an errand if it is a send.
     fn entry(decision: &Decision) -> (Decision, Option<Errand>) {
         (decision.clone(), (decision.outcome == Outcome::Send).then(|| errand(0)))
+    }
+
+    /// Records what the gates answered too.
+    fn record_with(
+        ledger: &Ledger,
+        entries: &[(Decision, Option<Errand>)],
+        account_of: impl FnMut(DecisionId) -> Option<String>,
+    ) -> Result<bool, LedgerError> {
+        ledger.hand_over(entries, account_of, Box::new(|| Ok(())), || ())?;
+        ledger.settle(Duration::from_secs(60))
     }
 
     /// The files as a crash leaves them.
@@ -656,9 +705,9 @@ mod tests {
         let of = |ledger: &Ledger| ids.map(|id| ledger.account(id).unwrap());
         {
             let ledger = Ledger::open(dir.path()).unwrap();
-            ledger.record_with(&entries, |id| (id == ids[0]).then(|| "first".to_owned())).unwrap();
+            record_with(&ledger, &entries, |id| (id == ids[0]).then(|| "first".to_owned())).unwrap();
             // Decided again after a restart, under another configuration.
-            ledger.record_with(&entries, |_| Some("second".to_owned())).unwrap();
+            record_with(&ledger, &entries, |_| Some("second".to_owned())).unwrap();
             assert_eq!(of(&ledger), [Some(b"first".to_vec()), None]);
         }
         let ledger = Ledger::open(dir.path()).unwrap();
@@ -668,6 +717,46 @@ mod tests {
         assert_eq!(ledger.decisions_of("u", 10, 10).unwrap().len(), 2);
         assert_eq!(ledger.decisions_of("u", 10, 1).unwrap().len(), 1);
         assert!(ledger.decisions_of("v", 10, 10).unwrap().is_empty() && ledger.ids_of("v").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_handed_over_is_there_when_it_is_told_after_what_it_follows_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, heard) = (Arc::new(Ledger::open(dir.path()).unwrap()), Arc::new(Mutex::new(Vec::new())));
+        let decisions: Vec<Decision> = (0..20).map(|n| send("u", &n.to_string(), 2_000, "Shoes")).collect();
+        for decision in &decisions {
+            let (first, then, id) = (heard.clone(), heard.clone(), decision.decision_id);
+            let (seen, looked) = (ledger.clone(), ledger.clone());
+            let first: First = Box::new(move || {
+                first.lock().unwrap().push((id, seen.decision(id)?.is_some()));
+                Ok(())
+            });
+            let then = move || then.lock().unwrap().push((id, looked.decision(id).unwrap().is_some()));
+            ledger.hand_over(&[entry(decision)], |_| None, first, then).unwrap();
+        }
+        assert!(ledger.settle(Duration::from_secs(60)).unwrap());
+        let heard = heard.lock().unwrap();
+        for told in [false, true] {
+            let ids: Vec<DecisionId> = heard.iter().filter(|(_, is_there)| *is_there == told).map(|it| it.0).collect();
+            assert_eq!(ids, decisions.iter().map(|it| it.decision_id).collect::<Vec<_>>(), "there: {told}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_recorded_when_what_it_follows_from_cannot_be_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (decision("a", Outcome::Send), decision("b", Outcome::Send));
+        {
+            let ledger = Ledger::open(dir.path()).unwrap();
+            let full: First = Box::new(|| Err("no space for what comes first".into()));
+            // It may be heard of at once, or at the next look.
+            let _ = ledger.hand_over(&[entry(&a)], |_| None, full, || panic!("it was not recorded"));
+            let told = ledger.settle(Duration::from_secs(60)).unwrap_err();
+            assert!(matches!(told, LedgerError::First(_)) && told.to_string() == "no space for what comes first");
+            assert!(matches!(ledger.check(), Err(LedgerError::First(_))));
+            assert!(matches!(ledger.record(&[entry(&b)]), Err(LedgerError::First(_))));
+        }
+        assert!(Ledger::open(dir.path()).unwrap().decisions().unwrap().is_empty());
     }
 
     #[tokio::test]
@@ -680,8 +769,8 @@ mod tests {
         {
             let ledger = Ledger::open(dir.path()).unwrap();
             let all = |decisions: &[Decision]| decisions.iter().map(entry).collect::<Vec<_>>();
-            ledger.record_with(&all(&early), |_| Some("[\"secret-zone\"]".to_owned())).unwrap();
-            ledger.record_with(&all(&others), |_| Some("[]".to_owned())).unwrap();
+            record_with(&ledger, &all(&early), |_| Some("[\"secret-zone\"]".to_owned())).unwrap();
+            record_with(&ledger, &all(&others), |_| Some("[]".to_owned())).unwrap();
             ledger.record(&[entry(&later)]).unwrap();
             let id = early[0].decision_id;
             ledger.advance(id, at(DeliveryState::InFlight)).await.unwrap();

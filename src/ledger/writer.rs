@@ -6,19 +6,18 @@
 //! When nobody waits the database's file is written, and the journal is wiped out. Some time after something was erased that file is written
 //! anew, so that it does not linger there.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::LedgerError;
 use super::journal::Journal;
 use super::mirror::Mirror;
 use super::tables::Tables;
-use super::writing::{Done, Step, Writing};
+use super::writing::{Done, Step};
 
 /// The most commands that one transaction takes, so that the first does not wait for ever.
 const BATCH_MAX: usize = 1024;
@@ -31,19 +30,33 @@ const SWEEP_BYTES_MAX: u64 = 64 << 20;
 
 /// Something to be made durable, and who waits for that.
 pub(super) struct Command {
-    pub step: Step,
+    /// What has to be durable before, and is made so by this.
+    pub first: Option<First>,
+    /// None: there is nothing to be done but what came before this command.
+    pub step: Option<Step>,
     pub waiter: Waiter,
 }
 
-/// Who waits for an answer.
-pub(super) enum Waiter {
-    Thread(SyncSender<Result<Done, LedgerError>>),
-    Task(oneshot::Sender<Result<Done, LedgerError>>),
+impl Command {
+    /// A step that follows from nothing else.
+    pub fn alone(step: Step, waiter: impl FnOnce(Result<Done, LedgerError>) + Send + 'static) -> Command {
+        Command { first: None, step: Some(step), waiter: Box::new(waiter) }
+    }
 }
+
+/// Makes durable what decisions follow from.
+pub type First = Box<dyn FnOnce() -> Result<(), FirstError> + Send>;
+
+/// Why that could not be done.
+pub type FirstError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Hears what a command came to. Nobody may be listening any more (a task that was cut off); what is on the disk stays there.
+pub(super) type Waiter = Box<dyn FnOnce(Result<Done, LedgerError>) + Send>;
 
 /// By whose hand commands are done.
 pub(super) enum Hand {
-    /// A thread's. Its channel is unbounded, and yet short: every caller waits for the answer before it comes again.
+    /// A thread's. Its channel is unbounded, and yet short: every caller waits for the answer before it comes again, or bounds how much it has
+    /// handed over.
     Thread { commands: Option<Sender<Command>>, writer: Option<JoinHandle<()>> },
     /// The holder's, when it says so.
     InLine(Box<Mutex<InLine>>),
@@ -162,12 +175,39 @@ impl Writer {
     /// Does the whole batch in one transaction, and tells everybody who waits.
     fn commit(&mut self, batch: Vec<Command>) -> Result<(), LedgerError> {
         metrics::histogram!("beckon_ledger_batch_commands").record(batch.len() as f64);
-        let (steps, waiters): (Vec<_>, Vec<_>) = batch.into_iter().map(|it| (it.step, it.waiter)).unzip();
-        let (mut done, mut mirrored) = (Vec::with_capacity(steps.len()), Ok(()));
+        let (mut firsts, mut steps, mut waiters) = (Vec::new(), Vec::new(), Vec::with_capacity(batch.len()));
+        for Command { first, step, waiter } in batch {
+            waiters.push((waiter, step.is_some()));
+            firsts.extend(first);
+            steps.extend(step);
+        }
+        let mut done = Vec::with_capacity(steps.len());
+        let committed = firsts.into_iter().try_for_each(|first| first().map_err(|why| LedgerError::First(why.into())));
+        let committed = committed.and_then(|()| self.take(steps, &mut done)).inspect_err(|error| self.stops(error));
+        let mut done = done.into_iter();
+        for (waiter, has_step) in waiters {
+            // There are fewer where it was cut short, and then there is an error for all.
+            let own = if has_step { done.next() } else { None };
+            let done = committed.clone().and_then(|()| own.unwrap_or(Ok(Done::default())));
+            self.sweeps.heed(&done);
+            waiter(done);
+        }
+        committed?;
+        if self.journal.is_full() { self.write_back() } else { Ok(()) }
+    }
+
+    /// Takes all steps in one transaction, and waits for the disk; one that cannot be taken for a fault of its caller's fails alone.
+    fn take(&mut self, steps: Vec<Step>, done: &mut Vec<Result<Done, LedgerError>>) -> Result<(), LedgerError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let mut mirrored = Ok(());
         let Writer { tables, journal, mirror, .. } = self;
         let committed = tables.commit(|tables, writing| {
             let frame = serde_json::to_vec(&steps).map_err(|error| redb::Error::Io(error.into()))?;
-            take(tables, writing, steps, &mut done)?;
+            for step in steps {
+                done.push(writing.take(tables, step)?);
+            }
             writing.stands_at(journal.next())?;
             // Under way to the brokers while the disk syncs.
             mirrored = mirror.as_mut().map_or(Ok(()), |mirror| mirror.send_all(writing.take_changed()));
@@ -175,16 +215,7 @@ impl Writer {
             Ok(journal.append(&frame)?)
         });
         let settled = mirrored.and_then(|()| mirror.as_mut().map_or(Ok(()), Mirror::settle));
-        let committed = committed.and(settled.map_err(LedgerError::Mirror)).inspect_err(|error| self.stops(error));
-        let mut done = done.into_iter();
-        for waiter in waiters {
-            // There are fewer where it was cut short, and then there is an error for all.
-            let done = committed.clone().and_then(|()| done.next().unwrap_or(Ok(Done::default())));
-            self.sweeps.heed(&done);
-            waiter.tell(done);
-        }
-        committed?;
-        if self.journal.is_full() { self.write_back() } else { Ok(()) }
+        committed.and(settled.map_err(LedgerError::Mirror))
     }
 
     /// Does what is due when nobody waits.
@@ -249,28 +280,5 @@ impl Sweeps {
         tables.sweep()?;
         self.last = Some(Instant::now());
         Ok(true)
-    }
-}
-
-/// Takes all steps; one that cannot be taken for a fault of its caller's fails alone.
-fn take(
-    tables: &Tables,
-    writing: &mut Writing<'_>,
-    steps: Vec<Step>,
-    done: &mut Vec<Result<Done, LedgerError>>,
-) -> Result<(), redb::Error> {
-    for step in steps {
-        done.push(writing.take(tables, step)?);
-    }
-    Ok(())
-}
-
-impl Waiter {
-    /// Nobody may be listening any more (a task that was cut off); what is on the disk stays there.
-    fn tell(self, done: Result<Done, LedgerError>) {
-        match self {
-            Waiter::Thread(waiter) => drop(waiter.send(done)),
-            Waiter::Task(waiter) => drop(waiter.send(done)),
-        }
     }
 }

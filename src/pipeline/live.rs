@@ -30,6 +30,10 @@ const WAIT_MOST: Duration = Duration::from_millis(5);
 /// How many blocks of one partition are taken before the others have their turn.
 const BLOCKS_A_TURN: usize = 8;
 
+/// How long a partition must give nothing after a start that idled before it already, ms: a broker that has just come up may
+/// find the end of a partition only when its replicas have asked for it, which they do twice a second.
+const IDLED_BEFORE_MS: u64 = 1_000;
+
 /// How long a stop waits for a snapshot that is being written.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(5);
 
@@ -205,7 +209,10 @@ impl Feeder {
             }
         }
         let now_ms = (self.clock)();
-        if read == 0 && watched.lane.caught_up() && now_ms >= watched.seen_ms + self.timing.idle_after_ms {
+        let idle_after_ms = self.timing.idle_after_ms;
+        let silent_ms =
+            if watched.lane.reclock.idled_before() { idle_after_ms.min(IDLED_BEFORE_MS) } else { idle_after_ms };
+        if read == 0 && watched.lane.caught_up() && now_ms >= watched.seen_ms + silent_ms {
             watched.lane.reclock.idle_until(now_ms);
         }
         intake.meter.watermark(watched.lane.partition(), watched.lane.reclock.open());

@@ -1,12 +1,14 @@
-//! From decisions to the ledger (SPEC §6). In: the decisions of closed ticks. Out: all of them durable, and the sender woken. A
-//! decided send is in the ledger before any request for it leaves. Ticks that are closed at once are recorded at once: the disk is
-//! waited for once, and not for each.
+//! From decisions to the ledger (SPEC §6). In: the decisions of closed ticks. Out: all of them durable, and then the sender woken. A
+//! decided send is in the ledger before any request for it leaves. Who decides hands over and goes on to the next tick, while the
+//! disk is waited for by the ledger's own thread; ticks that are closed at once are handed over at once.
 //!
 //! While the log is still being read up to where it ended when the process started, the sender sleeps: the trigger set of an
 //! old tick does not say what is true now.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use beckon_dataflows::model::{Episode, Id, Opening, Tick};
 use tokio::sync::mpsc;
@@ -22,8 +24,14 @@ use crate::ledger::Ledger;
 use crate::mails::Mails;
 use crate::reclock::Timeline;
 
-/// Decisions are recorded when so many wait for it, though there are more.
+/// Decisions are handed over when so many wait for it, though there are more.
 const WAITING_MAX: usize = 1024;
+
+/// How many may be handed over and not yet durable.
+const UNDER_WAY_MAX: usize = 8 * WAITING_MAX;
+
+/// How often it is said that the disk is still waited for.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// Records decisions and wakes the sender.
 pub struct Recorder {
@@ -33,8 +41,10 @@ pub struct Recorder {
     sender: mpsc::Sender<()>,
     live_from: Tick,
     live: bool,
-    /// Decided, and not recorded yet.
+    /// Decided, and not handed over yet.
     waiting: Vec<(Decision, Option<Errand>)>,
+    /// How many are handed over, and not durable yet.
+    under_way: Arc<AtomicUsize>,
     /// What the gates answered about those, and at this tick, by decision, where somebody listens to them.
     accounts: HashMap<DecisionId, Asking>,
     /// Where mails are kept, if they are.
@@ -51,7 +61,19 @@ impl Recorder {
         sender: mpsc::Sender<()>,
     ) -> Recorder {
         let (campaigns, waiting, accounts) = (Campaigns::of(config), Vec::new(), HashMap::new());
-        Recorder { ledger, timeline, campaigns, sender, live_from, live: false, waiting, accounts, mails: None }
+        let under_way = Arc::default();
+        Recorder {
+            ledger,
+            timeline,
+            campaigns,
+            sender,
+            live_from,
+            live: false,
+            waiting,
+            under_way,
+            accounts,
+            mails: None,
+        }
     }
 
     /// The same, which forgets the mails of who is erased.
@@ -70,29 +92,48 @@ impl Recorder {
         Some(Errand { customer, subject, currency, priority, esp })
     }
 
-    /// Makes durable what was decided.
-    fn record(&mut self) -> anyhow::Result<()> {
+    /// Hands over what was decided. Fails also when the ledger has failed with what was handed over before.
+    fn hand_over(&mut self) -> anyhow::Result<()> {
         // Those that wait for the end of quiet hours are asked again, and what decides is then.
         let mut accounts = std::mem::take(&mut self.accounts);
         if self.waiting.is_empty() {
-            return Ok(());
+            return Ok(self.ledger.check()?);
         }
-        // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
-        self.timeline.sync()?;
+        let decided = std::mem::take(&mut self.waiting);
+        let count = decided.len();
+        if self.under_way.fetch_add(count, Ordering::AcqRel) + count > UNDER_WAY_MAX {
+            self.settle()?;
+        }
         let account_of = |id| explain::gates(&[accounts.remove(&id)?]).ok();
-        self.ledger.record_with(&self.waiting, account_of)?;
-        self.waiting.clear();
-        self.wake();
-        Ok(())
+        // What the decisions follow from comes first, or a replay could not repeat them (SPEC §2).
+        let timeline = self.timeline.clone();
+        let first = Box::new(move || Ok(timeline.sync()?));
+        let (under_way, sender) = (self.under_way.clone(), self.live.then(|| self.sender.clone()));
+        let then = move || {
+            under_way.fetch_sub(count, Ordering::AcqRel);
+            sender.iter().for_each(wake);
+        };
+        Ok(self.ledger.hand_over(&decided, account_of, first, then)?)
     }
 
-    /// One that is awake already finds what is new; one that has stopped leaves it to the ledger, and the service ends with
-    /// it.
-    fn wake(&self) {
-        if self.live {
-            let _ = self.sender.try_send(());
-        }
+    /// Makes durable what was decided so far.
+    fn record(&mut self) -> anyhow::Result<()> {
+        self.hand_over()?;
+        self.settle()
     }
+
+    /// Waits for what is handed over.
+    fn settle(&self) -> anyhow::Result<()> {
+        while !self.ledger.settle(SETTLING)? {
+            tracing::warn!("decisions wait for the ledger's disk, or for its mirror");
+        }
+        Ok(())
+    }
+}
+
+/// One that is awake already finds what is new; one that has stopped leaves it to the ledger, and the service ends with it.
+fn wake(sender: &mpsc::Sender<()>) {
+    let _ = sender.try_send(());
 }
 
 /// The currency of an episode's prices: its cart's or order's, else its product's.
@@ -124,7 +165,7 @@ impl Act for Recorder {
             }
             self.waiting.push((if is_erased { decided.0.erased() } else { decided.0 }, errand));
         }
-        if self.waiting.len() >= WAITING_MAX { self.record() } else { Ok(()) }
+        if self.waiting.len() >= WAITING_MAX { self.hand_over() } else { Ok(()) }
     }
 
     fn asked(&mut self, asking: Asking) {
@@ -154,10 +195,15 @@ impl Act for Recorder {
     }
 
     fn closed(&mut self, upper: Option<Tick>, _view: &View<'_>) -> anyhow::Result<()> {
+        let becomes_live = !self.live && upper.is_some_and(|upper| upper >= self.live_from);
+        // At the end nobody comes after who would see that it failed.
+        if !becomes_live && upper.is_some() {
+            return self.hand_over();
+        }
         self.record()?;
-        if !self.live && upper.is_some_and(|upper| upper >= self.live_from) {
+        if becomes_live {
             self.live = true;
-            self.wake();
+            wake(&self.sender);
         }
         Ok(())
     }

@@ -119,6 +119,11 @@ impl Reclock {
         })
     }
 
+    /// Whether the partition idled when an earlier run closed its last ticks, and this one knows of nothing that came since.
+    pub fn idled_before(&self) -> bool {
+        matches!(self.ahead.back(), Some(Note::Closed { next, .. }) if *next == self.next)
+    }
+
     /// The partition gives nothing: its watermark follows the wall clock (SPEC §2).
     pub fn idle_until(&mut self, now_ms: u64) {
         self.clock.idle_until(now_ms);
@@ -340,6 +345,24 @@ mod tests {
         assert_eq!(after.bind(&mut batch, Some(90_000)), None);
         assert!(!after.is_behind());
         assert_eq!(ticks(batch), [20_000, 55_000, 57_000]);
+    }
+
+    /// It need not be waited for again whether it idles, unless something has come.
+    #[test]
+    fn what_idled_before_a_restart_is_known_until_a_record_comes_after() {
+        let mut story = Story::new();
+        story.comes(21_000, &[20_000]);
+        assert!(!story.reclock.idled_before(), "it was not started again");
+        story.reclock.idle_until(60_000);
+        story.closes();
+        let mut after = Reclock::new(PartitionClock::new(1000, 5000), 0, story.noted);
+        assert!(!after.idled_before(), "what came before is not read yet");
+        after.bind(&mut batch(&[(0, 20_000)]), Some(90_000));
+        assert!(after.idled_before());
+        after.idle_until(90_000);
+        assert!(after.idled_before());
+        after.bind(&mut batch(&[(1, 89_000)]), Some(91_000));
+        assert!(!after.idled_before());
     }
 
     /// What an earlier run has read, and what has come since, in one block: what is noted of that begins after what was noted before.

@@ -15,6 +15,7 @@ mod triggers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use beckon_dataflows::counts::Counts;
 use beckon_dataflows::model::{Id, Tick};
 use serde_json::Value;
@@ -65,23 +66,24 @@ pub struct Answers {
 struct Unsettled;
 
 impl Answers {
-    /// Looks at the state as of the newest tick that is closed and decided, which is `least` or later.
-    fn settled<T>(&self, least: Tick, look: impl Fn(&View<'_>) -> T) -> Result<(Tick, T), Unsettled> {
+    /// Looks at the state as of the newest tick that is closed and decided, which is `least` or later. When this returns, the ledger has
+    /// all that was decided up to then.
+    fn settled<T>(&self, least: Tick, look: impl Fn(&View<'_>) -> T) -> anyhow::Result<(Tick, T)> {
         let began = Instant::now();
-        loop {
+        let seen = loop {
             {
                 let state = read(&self.state);
                 let as_of = state.as_of();
-                // What closes a tick says so last, when all of it is decided and in the ledger.
+                // What closes a tick says so last, when all of it is decided and handed over to the ledger.
                 if as_of == self.meter.as_of() && as_of >= least.max(1) {
-                    return Ok((as_of, look(&View { state: &state, dictionary: &self.dictionary })));
+                    break (as_of, look(&View { state: &state, dictionary: &self.dictionary }));
                 }
             }
-            if began.elapsed() > SETTLED_WITHIN {
-                return Err(Unsettled);
-            }
+            ensure!(began.elapsed() <= SETTLED_WITHIN, Unsettled);
             std::thread::sleep(LOOK_EVERY);
-        }
+        };
+        ensure!(self.ledger.settle(SETTLED_WITHIN)?, Unsettled);
+        Ok(seen)
     }
 
     fn text(&self, id: Id) -> String {
