@@ -33,6 +33,9 @@ use serve::{Begun, Served, Ticks};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How often it is started from a snapshot.
+const STARTS: usize = 5;
+
 /// How many snapshots there must be before the service is killed.
 const SNAPSHOTS: usize = 2;
 
@@ -70,7 +73,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let broker = Broker::start_own().map_err(|missing| anyhow::anyhow!(missing.reason))?;
+    let broker = Broker::start_own_in_memory().map_err(|missing| anyhow::anyhow!(missing.reason))?;
     let folder = tempfile::tempdir()?;
     let shop = shop::Shop::open(&broker, arguments.customers)?;
     let (sold_ms, stop) = (shop.fill()?, AtomicBool::new(false));
@@ -116,7 +119,7 @@ fn restarts(arguments: &Arguments, folder: &Path, broker: &Broker, sold_ms: u64)
     std::thread::sleep(Duration::from_secs(arguments.seconds));
     let seen = end(running)?;
     println!("a snapshot takes {:.0} MiB", std::fs::metadata(newest)?.len() as f64 / f64::from(1 << 20));
-    for _ in 0..3 {
+    for _ in 0..STARTS {
         let (running, is_resumed) = start("from a snapshot", "1m", seen.last)?;
         ensure!(is_resumed, "a start did not go on from the snapshot");
         end(running)?;

@@ -11,6 +11,7 @@ use beckon_dataflows::model::Tick;
 use beckon_dataflows::snapshot::{Earlier, Fault, Pace};
 
 use super::lanes::{Decoders, Resume};
+use super::live::WallClock;
 use super::snapshots::{self, Restored, Schedule, Snapshots};
 use super::{Kept, Setup, SharedState, Started, wiring};
 use crate::cluster::together::Together;
@@ -46,6 +47,7 @@ pub(super) struct Beginning<'b> {
     /// None where another process has it.
     pub ledger: Option<&'b Ledger>,
     pub meter: &'b Arc<Meter>,
+    pub clock: &'b WallClock,
     /// Set to end the service.
     pub stop: &'b Arc<AtomicBool>,
 }
@@ -53,6 +55,8 @@ pub(super) struct Beginning<'b> {
 /// What a service has begun with.
 pub(super) struct Begun {
     pub partitions: Vec<Box<dyn Partition>>,
+    /// When those were opened, epoch ms.
+    pub reached_ms: u64,
     pub timeline: Arc<Timeline>,
     pub noted: Notes,
     pub started: Started,
@@ -119,7 +123,7 @@ impl Beginning<'_> {
 
     /// Begins with a snapshot, or without one.
     fn attempt(&self, restored: Option<Restored>, peers: Option<Peers>) -> anyhow::Result<Begun> {
-        let Beginning { config, kafka, workers, cluster, meter, stop, .. } = self;
+        let Beginning { config, kafka, workers, cluster, meter, clock, stop, .. } = self;
         let every_ms = self.schedule().map(|schedule| schedule.every_ms);
         let resume = Restored::resume(restored.as_ref(), every_ms);
         let feeder = std::thread::current();
@@ -128,6 +132,7 @@ impl Beginning<'_> {
         let from = |stream, partition| resume.offset(stream, partition);
         let share = cluster.map_or(Share::ALL, Cluster::share);
         let partitions = kafka::open(&kafka.brokers, &kafka.topics(), Extent::Endless, share, &from, wake)?;
+        let reached_ms = clock();
         let retained = partitions.iter().map(|it| ((it.stream(), it.number()), it.first())).collect();
         let (timeline, noted) = Timeline::open_as(share.process, &config.state, &retained)?;
         let timeline = Arc::new(timeline);
@@ -148,7 +153,7 @@ impl Beginning<'_> {
         let crew = Crew { threads: *workers, peers, stop: (*stop).clone(), beat };
         let setup = Setup { crew, plan, decider, dictionary, state: state_of_setup, meter };
         let started = setup.start(kept)?;
-        Ok(Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis })
+        Ok(Begun { partitions, reached_ms, timeline, noted, started, decoders, state, snapshots, resume, kpis })
     }
 
     /// Starts whoever writes snapshots, where there are to be any.

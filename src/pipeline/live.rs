@@ -30,8 +30,8 @@ const WAIT_MOST: Duration = Duration::from_millis(5);
 /// How many blocks of one partition are taken before the others have their turn.
 const BLOCKS_A_TURN: usize = 8;
 
-/// How long a partition must give nothing after a start that idled before it already, ms: a broker that has just come up may
-/// find the end of a partition only when its replicas have asked for it, which they do twice a second.
+/// How long after the broker was reached a partition can be taken to idle that idled before the start already, ms: a broker that has just
+/// come up may find the end of a partition only when its replicas have asked for it, which they do twice a second.
 const IDLED_BEFORE_MS: u64 = 1_000;
 
 /// How long a stop waits for a snapshot that is being written.
@@ -100,13 +100,16 @@ pub struct Feeder {
     /// Where it is noted what the wall clock said of records.
     timeline: Arc<Timeline>,
     lanes: Vec<Watched>,
+    /// Since when the broker is there, and since when it is read from.
+    reached_ms: u64,
+    start_ms: u64,
     open: Tick,
 }
 
-/// A lane with when it last gave something.
+/// A lane with when it last gave something, if it has since the start.
 struct Watched {
     lane: Lane,
-    seen_ms: u64,
+    seen_ms: Option<u64>,
 }
 
 impl Feeder {
@@ -123,9 +126,14 @@ impl Feeder {
         let start_ms = clock();
         let partition_clock = PartitionClock::new(timing.tick_ms, timing.allowed_lateness_ms);
         let lanes = Lane::open(partitions, &partition_clock, noted, resume).into_iter();
-        let lanes = lanes.map(|lane| Watched { lane, seen_ms: start_ms }).collect();
+        let lanes = lanes.map(|lane| Watched { lane, seen_ms: None }).collect();
         let open = resume.tick().map_or(0, |tick| partition_clock.tick_after(tick));
-        Feeder { timing, clock, snapshots: None, timeline, lanes, open }
+        Feeder { timing, clock, snapshots: None, timeline, lanes, reached_ms: start_ms, start_ms, open }
+    }
+
+    /// The same, whose partitions were opened a while ago already, epoch ms.
+    pub fn reached_at(self, reached_ms: u64) -> Feeder {
+        Feeder { reached_ms, ..self }
     }
 
     /// The same, which has snapshots taken.
@@ -201,7 +209,7 @@ impl Feeder {
             let Some(taken) = watched.lane.take(intake, Duration::ZERO, Some(now_ms))? else { break };
             let Taken { batch, note, records, .. } = taken;
             read += records;
-            watched.seen_ms = now_ms;
+            watched.seen_ms = Some(now_ms);
             // Before the records can lead to any decision, which waits for the timeline's sync.
             note.map_or(Ok(()), |note| self.timeline.bound(watched.lane.partition(), note))?;
             if !batch.is_empty() {
@@ -210,9 +218,11 @@ impl Feeder {
         }
         let now_ms = (self.clock)();
         let idle_after_ms = self.timing.idle_after_ms;
-        let silent_ms =
-            if watched.lane.reclock.idled_before() { idle_after_ms.min(IDLED_BEFORE_MS) } else { idle_after_ms };
-        if read == 0 && watched.lane.caught_up() && now_ms >= watched.seen_ms + silent_ms {
+        let idles_from_ms = match watched.seen_ms {
+            None if watched.lane.reclock.idled_before() => self.reached_ms + idle_after_ms.min(IDLED_BEFORE_MS),
+            seen_ms => seen_ms.unwrap_or(self.start_ms) + idle_after_ms,
+        };
+        if read == 0 && watched.lane.caught_up() && now_ms >= idles_from_ms {
             watched.lane.reclock.idle_until(now_ms);
         }
         intake.meter.watermark(watched.lane.partition(), watched.lane.reclock.open());

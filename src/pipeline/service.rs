@@ -33,6 +33,7 @@ use crate::watchdog::{self, Stall};
 /// A service that is set up and not yet running.
 pub struct Service {
     partitions: Vec<Box<dyn Partition>>,
+    reached_ms: u64,
     timeline: Arc<Timeline>,
     noted: Notes,
     engine: Engine,
@@ -99,10 +100,28 @@ impl Service {
         let ledger = cluster.is_none_or(Cluster::decides).then(|| open_ledger(config, kafka)).transpose()?;
         let (meter, stop) = (Arc::new(Meter::default()), Arc::new(AtomicBool::new(false)));
         let watchdog_after = Duration::from_millis(config.watchdog_after_ms);
-        let beginning =
-            Beginning { config, kafka, workers, cluster, ledger: ledger.as_deref(), meter: &meter, stop: &stop };
-        let Begun { partitions, timeline, noted, started, decoders, state, snapshots, resume, kpis: earlier } =
-            beginning.begin()?;
+        let beginning = Beginning {
+            config,
+            kafka,
+            workers,
+            cluster,
+            ledger: ledger.as_deref(),
+            meter: &meter,
+            clock: &clock,
+            stop: &stop,
+        };
+        let Begun {
+            partitions,
+            reached_ms,
+            timeline,
+            noted,
+            started,
+            decoders,
+            state,
+            snapshots,
+            resume,
+            kpis: earlier,
+        } = beginning.begin()?;
         let shown = state.clone();
         let kpis = (ledger.is_some() && config.measures).then(|| Reader::of(config));
         let (accepting, accepted) = crossbeam_channel::unbounded();
@@ -154,6 +173,7 @@ impl Service {
         };
         Ok(Service {
             partitions,
+            reached_ms,
             timeline,
             noted,
             engine,
@@ -211,7 +231,8 @@ impl Service {
     pub fn run(mut self, bury: Bury<'_>) -> anyhow::Result<Drained> {
         let intake = Intake { decoders: self.decoders, meter: self.readings.meter.clone(), bury };
         let feeder = Feeder::new(self.partitions, self.noted, &self.resume, self.timing, self.clock, self.timeline);
-        let ran = feeder.with_snapshots(self.snapshots).run(&mut self.engine, intake, &self.stop);
+        let feeder = feeder.reached_at(self.reached_ms).with_snapshots(self.snapshots);
+        let ran = feeder.run(&mut self.engine, intake, &self.stop);
         // The sender first: what the last ticks still decide is for the next start to send.
         let left = self.sender.map(Sender::stop).transpose();
         self.engine.workers.stop(ran?.max(1));

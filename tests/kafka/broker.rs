@@ -69,6 +69,18 @@ impl Broker {
 
     /// A broker of this caller's own, which it may stop, kill and restart. A `Skip` where `KAFKA_BOOTSTRAP` is set.
     pub fn start_own() -> Result<Broker, Skip> {
+        Broker::start_own_in(&jars::kafka_dir().join("run"))
+    }
+
+    /// The same for benches, whose log is in memory where the system has a folder there: a broker would have another disk than the service. On
+    /// the service's, the kernel writes half a minute of the log at once, and whoever syncs meanwhile waits.
+    pub fn start_own_in_memory() -> Result<Broker, Skip> {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Broker::start_own_in(&memory.join("beckon-bench")) } else { Broker::start_own() }
+    }
+
+    /// The same, whose log is in a folder of its own in `runs`, made if there is none.
+    fn start_own_in(runs: &Path) -> Result<Broker, Skip> {
         if let Some(bootstrap) = bootstrap_from_environment() {
             return Err(Skip::because(not_ours(&bootstrap)));
         }
@@ -76,7 +88,7 @@ impl Broker {
         let jars = jars::jars()?;
         let mut tried = 1;
         loop {
-            match start_on_free_ports(&java, &jars) {
+            match start_on_free_ports(&java, &jars, runs) {
                 Ok(broker) => return Ok(broker),
                 Err(error) if tried == START_TRIES_MAX || !port_was_taken(&error) => panic!("{error:#}"),
                 Err(_) => tried += 1,
@@ -163,10 +175,9 @@ fn not_ours(bootstrap: &str) -> String {
     )
 }
 
-fn start_on_free_ports(java: &Path, jars: &Path) -> Result<Broker> {
-    let runs = jars::kafka_dir().join("run");
-    fs::create_dir_all(&runs)?;
-    let directory = TempDir::new_in(&runs)?;
+fn start_on_free_ports(java: &Path, jars: &Path, runs: &Path) -> Result<Broker> {
+    fs::create_dir_all(runs)?;
+    let directory = TempDir::new_in(runs)?;
     let (port, controller_port) = free_ports()?;
     let properties = directory.path().join("server.properties");
     fs::write(&properties, server_properties(port, controller_port, &directory.path().join("log")))?;
