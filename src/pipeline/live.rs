@@ -229,3 +229,96 @@ impl Feeder {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::AtomicU64;
+
+    use beckon_dataflows::model::Stream;
+
+    use super::super::lanes::Decoders;
+    use super::*;
+    use crate::decode::Dictionary;
+    use crate::reclock::Note;
+    use crate::source::{Read, SourceError};
+
+    const START_MS: u64 = 1_000_000;
+    const TIMING: Timing = Timing { tick_ms: 1_000, allowed_lateness_ms: 1_000, idle_after_ms: 60_000 };
+
+    /// The offset of the record that would come next.
+    const NEXT: u64 = 5;
+
+    /// A partition to which nothing comes.
+    struct Silent;
+
+    impl Partition for Silent {
+        fn stream(&self) -> Stream {
+            Stream::Orders
+        }
+
+        fn number(&self) -> u32 {
+            0
+        }
+
+        fn first(&self) -> u64 {
+            NEXT
+        }
+
+        fn read(&mut self, _wait: Duration) -> Result<Read, SourceError> {
+            Ok(Read::Idle { caught_up: true })
+        }
+    }
+
+    /// Hears which ticks are closed.
+    #[derive(Default)]
+    struct Closed(Tick);
+
+    impl Graph for Closed {
+        fn feed(&mut self, _batch: Batch) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn advance(&mut self, tick: Tick) -> anyhow::Result<()> {
+            self.0 = tick;
+            Ok(())
+        }
+    }
+
+    /// How long after the start the first tick is closed, if ever, ms: of a partition of which an earlier run has `noted` this, on a broker that
+    /// was reached so long before.
+    fn closes_after_ms(noted: Vec<Note>, reached_before_ms: u64) -> Option<u64> {
+        let now_ms = Arc::new(AtomicU64::new(START_MS));
+        let shown = now_ms.clone();
+        let dir = tempfile::tempdir().unwrap();
+        let (timeline, _) = Timeline::open(dir.path(), &HashMap::new()).unwrap();
+        let (partitions, noted): (Vec<Box<dyn Partition>>, _) =
+            (vec![Box::new(Silent)], [((Stream::Orders, 0), noted)].into());
+        let clock: WallClock = Arc::new(move || shown.load(Ordering::Relaxed));
+        let feeder = Feeder::new(partitions, noted, &Resume::default(), TIMING, clock, Arc::new(timeline));
+        let mut feeder = feeder.reached_at(START_MS - reached_before_ms);
+        let decoders = Decoders::in_line(&Arc::new(Dictionary::new()));
+        let mut intake = Intake { decoders, meter: Arc::default(), bury: Box::new(|_| Ok(())) };
+        let mut closed = Closed::default();
+        (0..100_000).step_by(100).find(|after_ms| {
+            now_ms.store(START_MS + after_ms, Ordering::Relaxed);
+            feeder.turn(&mut closed, &mut intake).unwrap();
+            closed.0 > 0
+        })
+    }
+
+    #[test]
+    fn a_partition_is_waited_for_unless_it_idled_before_and_the_broker_has_been_there() {
+        let idled = |next| vec![Note::Closed { next, open: 900_000 }];
+        assert_eq!(closes_after_ms(Vec::new(), 5_000), Some(TIMING.idle_after_ms));
+        assert_eq!(closes_after_ms(idled(NEXT), 0), Some(IDLED_BEFORE_MS));
+        assert_eq!(closes_after_ms(idled(NEXT), 800), Some(200));
+        assert_eq!(closes_after_ms(idled(NEXT), 5_000), Some(0));
+        assert_eq!(closes_after_ms(idled(NEXT - 1), 5_000), Some(TIMING.idle_after_ms), "something came after that");
+        assert_eq!(
+            closes_after_ms(idled(NEXT + 1), 5_000),
+            None,
+            "an earlier run has read more than there seems to be"
+        );
+    }
+}
