@@ -115,10 +115,10 @@ impl Ledger {
         self.wait_for(self.recording(decisions, |_| None)?).map(|done| done.new)
     }
 
-    /// Hands over decisions that are to be made durable in the same way, and does not wait for it, so that whoever decides goes on meanwhile. With
-    /// them goes what the gates answered about each that is new, as JSON, where there is an `account_of` it. What they follow from is made durable by `first`; when the disk
-    /// has both, `then` is called. What is handed over is taken in order. Fails when the ledger has failed at any time before; when it
-    /// does so later, [`Ledger::check`] tells.
+    /// Hands over decisions that are to be made durable in the same way, and does not wait: whoever decides goes on meanwhile. With them goes
+    /// what the gates answered about each that is new, as JSON, where there is an `account_of` it. What they follow from is made durable by
+    /// `first`; when the disk has both, `then` is called. What is handed over is taken in order. Fails when the ledger has failed at any time
+    /// before; when it does so later, [`Ledger::check`] tells.
     pub fn hand_over(
         &self,
         decisions: &[(Decision, Option<Errand>)],

@@ -174,7 +174,6 @@ impl Writer {
 
     /// Does the whole batch in one transaction, and tells everybody who waits.
     fn commit(&mut self, batch: Vec<Command>) -> Result<(), LedgerError> {
-        metrics::histogram!("beckon_ledger_batch_commands").record(batch.len() as f64);
         let (mut firsts, mut steps, mut waiters) = (Vec::new(), Vec::new(), Vec::with_capacity(batch.len()));
         for Command { first, step, waiter } in batch {
             waiters.push((waiter, step.is_some()));
@@ -201,6 +200,7 @@ impl Writer {
         if steps.is_empty() {
             return Ok(());
         }
+        metrics::histogram!("beckon_ledger_batch_commands").record(steps.len() as f64);
         let mut mirrored = Ok(());
         let Writer { tables, journal, mirror, .. } = self;
         let committed = tables.commit(|tables, writing| {
