@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Contact, Episode, Tick};
+use beckon_dataflows::model::{Contact, Episode, Standing, Tick};
 
 use super::account::{Answer, CapCount, Gate, Hear, Rival, Why};
 use super::arms::{Arm, upper_bounds};
@@ -67,8 +67,7 @@ impl Decider {
 
 /// No profile, no e-mail address, or erased.
 fn unreachable<F>(case: &Case<'_, F>, hear: &mut impl Hear) -> Option<Reason> {
-    let profile = case.contact.is_some_and(|contact| contact.standing().known);
-    let erased = case.contact.is_some_and(|contact| contact.standing().erased);
+    let Standing { known: profile, erased, .. } = case.contact.map(Contact::standing).unwrap_or_default();
     let email = case.contact.is_some_and(|contact| contact.words().email.is_some());
     let refuses = !(profile && !erased && email);
     hear.hear(Gate::Unreachable, Answer::refused_if(refuses), || Why::Unreachable { profile, email, erased });
@@ -78,8 +77,7 @@ fn unreachable<F>(case: &Case<'_, F>, hear: &mut impl Hear) -> Option<Reason> {
 /// Consent not given, or withdrawn by an unsubscribe, a complaint or a bounce; or the campaign is one that they chose not to get,
 /// which SPEC does not know (ARCHITECTURE, "Choices").
 fn no_consent<F>(case: &Case<'_, F>, hear: &mut impl Hear) -> Option<Reason> {
-    let given = case.contact.is_some_and(|contact| contact.standing().consent);
-    let withheld = case.contact.is_some_and(|contact| contact.standing().withheld);
+    let Standing { consent: given, withheld, .. } = case.contact.map(Contact::standing).unwrap_or_default();
     let declined = case.contact.is_some_and(|contact| contact.declines(&case.campaign.name));
     let refuses = !given || withheld || declined;
     hear.hear(Gate::NoConsent, Answer::refused_if(refuses), || Why::NoConsent { given, withheld, declined });

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Contact, Id, Namespace, Tick};
+use beckon_dataflows::model::{Contact, Id, Namespace, Standing, Tick};
 
 use serde_json::{Map, Value};
 
@@ -220,13 +220,14 @@ pub(super) fn void_links_of(config: &Config) -> anyhow::Result<Option<Links>> {
 }
 
 fn may_be_written_to(contact: &Contact, campaign: &str) -> bool {
-    let consents = contact.standing().consent && !contact.standing().withheld && !contact.declines(campaign);
-    contact.standing().known && !contact.standing().erased && consents && contact.words().email.is_some()
+    let Standing { known, erased, consent, withheld } = contact.standing();
+    let consents = consent && !withheld && !contact.declines(campaign);
+    known && !erased && consents && contact.words().email.is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use beckon_dataflows::model::{Change, Contact, Episode, Standing, Words};
+    use beckon_dataflows::model::{Change, Episode, Words};
 
     use super::*;
     use crate::decision::{Decision, DecisionId, Outcome, Payload};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use beckon::decision::{Decision, DecisionId, Message, Outcome};
 use beckon::pipeline::SharedState;
 use beckon::sink::{Accepted, BoxFuture, Esp, SendError};
-use beckon_dataflows::model::Episode;
+use beckon_dataflows::model::{Episode, Standing};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -212,9 +212,9 @@ impl Desk {
             return Err(format!("the process is still catching up: {} of {}", state.as_of(), client.began_ms));
         }
         let reachable = |contact: &beckon_dataflows::model::Contact| {
-            let consents =
-                contact.standing().consent && !contact.standing().withheld && !contact.declines(&decision.campaign);
-            contact.standing().known && !contact.standing().erased && consents && contact.words().email.is_some()
+            let Standing { known, erased, consent, withheld } = contact.standing();
+            let consents = consent && !withheld && !contact.declines(&decision.campaign);
+            known && !erased && consents && contact.words().email.is_some()
         };
         if !state.contact(episode.customer).is_some_and(reachable) {
             return Err("its customer may not be written to".into());

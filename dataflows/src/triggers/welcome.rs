@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thin_vec::ThinVec;
 
-use crate::model::{Contact, Diff, Id, Opening, Tick};
+use crate::model::{Contact, Diff, Id, Opening, Standing, Tick};
 use crate::per_key::{Next, PerKey};
 use crate::plan::{Plan, Trigger, Wait};
 use crate::triggers::found::Found;
@@ -48,8 +48,10 @@ impl PerKey for Welcomes {
         emit: &mut dyn FnMut(Opening, Diff),
     ) -> Next {
         for (contact, diff) in contacts {
-            let consents = diff > 0 && contact.standing().consent && !contact.standing().erased;
-            consent.holds = consents && !contact.standing().withheld;
+            let standing = if diff > 0 { contact.standing() } else { Standing::default() };
+            let Standing { consent: given, erased, withheld, .. } = standing;
+            let consents = given && !erased;
+            consent.holds = consents && !withheld;
             consent.first = consent.first.or(consents.then_some(now));
         }
         let mut found = Found::new(key, now);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use beckon_dataflows::model::{Id, Namespace};
+use beckon_dataflows::model::{Id, Namespace, Standing};
 
 use super::Answers;
 use crate::config::Config;
@@ -48,10 +48,7 @@ impl Choices for Chooser {
             return Some(Chosen::AllBut([].into()));
         };
         let declined = contact.declined().map(str::to_owned).collect();
-        Some(if contact.standing().withheld || contact.standing().erased {
-            Chosen::Nothing
-        } else {
-            Chosen::AllBut(declined)
-        })
+        let Standing { withheld, erased, .. } = contact.standing();
+        Some(if withheld || erased { Chosen::Nothing } else { Chosen::AllBut(declined) })
     }
 }

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use beckon_dataflows::model::{Contact, Episode, History, Id, Namespace, OpenCart, Tick};
+use beckon_dataflows::model::{Contact, Episode, History, Id, Namespace, OpenCart, Standing, Tick};
 use hashbrown::HashSet;
 use serde_json::{Value, json};
 
@@ -144,17 +144,18 @@ fn look(view: &View<'_>, customer: Id, kind: &'static str, campaigns: u16) -> Op
 
 fn profile(contact: &Contact) -> Value {
     // What a profile says in its attributes is JSON that the decoder has read.
+    let Standing { known, erased, consent, withheld } = contact.standing();
     let words = contact.words();
     let attributes: Option<Value> = words.attributes.and_then(|attributes| serde_json::from_str(attributes).ok());
     json!({
-        "known": contact.standing().known,
-        "erased": contact.standing().erased,
+        "known": known,
+        "erased": erased,
         "email": words.email,
         "first_name": words.first_name,
         "locale": words.locale,
         "timezone": words.timezone,
-        "consent": contact.standing().consent,
-        "withheld": contact.standing().withheld,
+        "consent": consent,
+        "withheld": withheld,
         "declined": contact.declined().collect::<Vec<_>>(),
         "attributes": attributes,
     })
